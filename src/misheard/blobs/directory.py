@@ -1,0 +1,109 @@
+"""Blobs in a directory: `ab/abcdef…`, read-only files."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from misheard.errors import BlobCorruptError, BlobNotFoundError
+
+_CHUNK_BYTES = 1 << 20
+
+
+class DirectoryBlobs:
+    """A `BlobStore` in a local or shared directory."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def put_bytes(self, data: bytes) -> str:
+        """See `BlobStore`."""
+        key = hashlib.sha256(data).hexdigest()
+        if key not in self:
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".put-", delete=False) as file:
+                partial = Path(file.name)
+                try:
+                    file.write(data)
+                    file.flush()
+                    self._keep(file.fileno(), partial, key)
+                except BaseException:
+                    partial.unlink(missing_ok=True)
+                    raise
+        return key
+
+    def put_file(self, path: Path) -> str:
+        """See `BlobStore`."""
+        with (
+            path.open("rb") as source,
+            tempfile.NamedTemporaryFile(dir=self._root, prefix=".put-", delete=False) as file,
+        ):
+            partial, digest = Path(file.name), hashlib.sha256()
+            try:
+                # Hashed while it is copied, so that key and content agree even if it changes.
+                while chunk := source.read(_CHUNK_BYTES):
+                    digest.update(chunk)
+                    file.write(chunk)
+                file.flush()
+                self._keep(file.fileno(), partial, digest.hexdigest())
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
+        return digest.hexdigest()
+
+    def get_bytes(self, key: str) -> bytes:
+        """See `BlobStore`."""
+        data = self._existing(key).read_bytes()
+        if hashlib.sha256(data).hexdigest() != key:
+            raise BlobCorruptError(f"'{self._path(key)}' has changed since it was written.")
+        return data
+
+    def fetch(self, key: str, target: Path) -> None:
+        """See `BlobStore`; a hard link where the file system allows one."""
+        source = self._existing(key)
+        with source.open("rb") as file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != key:
+                raise BlobCorruptError(f"'{source}' has changed since it was written.")
+        try:
+            os.link(source, target)
+        except FileExistsError:
+            raise
+        except OSError:
+            shutil.copyfile(source, target)
+
+    def __contains__(self, key: str) -> bool:
+        return self._path(key).exists()
+
+    def __iter__(self) -> Iterator[str]:
+        return (path.name for path in self._root.glob("??/*"))
+
+    def delete(self, key: str) -> None:
+        """See `BlobStore`."""
+        self._path(key).unlink(missing_ok=True)
+
+    def _keep(self, descriptor: int, partial: Path, key: str) -> None:
+        os.fchmod(descriptor, 0o444)
+        os.fsync(descriptor)
+        path = self._path(key)
+        path.parent.mkdir(exist_ok=True)
+        partial.rename(path)
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(directory)
+        finally:
+            os.close(directory)
+
+    def _existing(self, key: str) -> Path:
+        path = self._path(key)
+        if not path.exists():
+            raise BlobNotFoundError(f"{key} is not in '{self._root}'.")
+        return path
+
+    def _path(self, key: str) -> Path:
+        if len(key) != 64 or not set(key) <= set("0123456789abcdef"):
+            raise BlobNotFoundError(f"'{key}' is no SHA-256.")
+        return self._root / key[:2] / key

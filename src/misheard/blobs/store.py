@@ -1,0 +1,45 @@
+"""The contract of every blob store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol
+
+
+class BlobStore(Protocol):
+    """Files named by the SHA-256 of their content.
+
+    - Putting is atomic and idempotent: a blob is there whole or not at all, and putting it twice
+      changes nothing. It is durable when the call returns.
+    - A key is 64 lower-case hexadecimal digits.
+    - What is read is verified: `BlobCorruptError` rather than wrong bytes, `BlobNotFoundError` for
+      a key that is not there.
+    - Safe for several processes at once.
+    """
+
+    def put_bytes(self, data: bytes) -> str:
+        """Keep `data`; returns its key."""
+        ...
+
+    def put_file(self, path: Path) -> str:
+        """Keep a copy of the file at `path`; returns its key."""
+        ...
+
+    def get_bytes(self, key: str) -> bytes:
+        """The content."""
+        ...
+
+    def fetch(self, key: str, target: Path) -> None:
+        """Make the content a file at `target`, which must not exist and must not be written to."""
+        ...
+
+    def __contains__(self, key: str) -> bool: ...
+
+    def __iter__(self) -> Iterator[str]:
+        """All keys, in no order."""
+        ...
+
+    def delete(self, key: str) -> None:
+        """Forget a blob; nothing happens when it is not there."""
+        ...

@@ -1,0 +1,1 @@
+"""What production heard: the inference log."""

@@ -1,0 +1,164 @@
+"""The inference log: every transcript, with its audio and what the recogniser thought of it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine, func, insert, select
+
+from misheard.audio import Audio
+from misheard.blobs.store import BlobStore
+from misheard.database.engine import new_id, now, writing
+from misheard.database.schema import inferences
+from misheard.errors import BadInputError, UnknownIdError
+from misheard.scoring.normalize import require_text
+from misheard.speech.transcriber import Transcript
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inference:
+    """One transcript that production made."""
+
+    id: str
+    created_at: datetime
+    client_id: str | None
+    """The caller's own id for it."""
+    speaker_group: str
+    """Who or what moves together in statistics: a speaker, a call, a session."""
+    audio_sha256: str
+    duration_s: float
+    version_id: str
+    text: str
+    avg_logprob: float | None
+    no_speech_prob: float | None
+    compression_ratio: float | None
+    latency_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heard:
+    """What is to be logged: encoded audio, its decoded form, and the transcript."""
+
+    data: bytes
+    audio: Audio
+    transcript: Transcript
+    speaker_group: str = ""
+    client_id: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionActivity:
+    """What one model version did in production."""
+
+    version_id: str
+    inferences: int
+    audio_s: float
+    mean_latency_s: float
+    mean_logprob: float | None
+
+
+class InferenceLog:
+    """Records and finds inferences."""
+
+    def __init__(self, engine: Engine, blobs: BlobStore) -> None:
+        self._engine = engine
+        self._blobs = blobs
+
+    def record(self, version_id: str, heard: Sequence[Heard]) -> list[Inference]:
+        """Log transcripts of `version_id`, all or none, audio first.
+
+        A `client_id` that is logged already is left as it was, and its row is returned.
+        """
+        for item in heard:
+            _check(item)
+        for item in heard:
+            self._blobs.put_bytes(item.data)
+        made: list[Inference] = []
+        with writing(self._engine) as connection:
+            client_ids = [item.client_id for item in heard if item.client_id is not None]
+            query = select(inferences).where(inferences.c.client_id.in_(client_ids))
+            known = {row["client_id"]: dict(row) for row in connection.execute(query).mappings()}
+            fresh = []
+            for item in heard:
+                if item.client_id in known:
+                    made.append(Inference(**known[item.client_id]))
+                    continue
+                inference = _inference(version_id, item)
+                made.append(inference)
+                fresh.append(vars(inference))
+                if item.client_id is not None:
+                    known[item.client_id] = vars(inference)
+            if fresh:
+                connection.execute(insert(inferences), fresh)
+        return made
+
+    def get(self, inference_id: str) -> Inference:
+        """One inference by its id."""
+        with self._engine.connect() as connection:
+            query = select(inferences).where(inferences.c.id == inference_id)
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise UnknownIdError(f"There is no inference '{inference_id}'.")
+        return Inference(**row)
+
+    def recent(self, *, limit: int = 20) -> list[Inference]:
+        """The newest inferences, newest first."""
+        query = select(inferences).order_by(inferences.c.created_at.desc(), inferences.c.id.desc())
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.limit(limit)).mappings()
+            return [Inference(**row) for row in rows]
+
+    def count(self, *, since: datetime | None = None) -> int:
+        """How many there are, or came since then."""
+        query = select(func.count()).select_from(inferences)
+        if since is not None:
+            query = query.where(inferences.c.created_at > since)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar_one()
+
+    def activity(self) -> list[VersionActivity]:
+        """Sums and means of each model version, busiest first."""
+        column = inferences.c
+        count = func.count().label("inferences")
+        query = (
+            select(
+                column.version_id,
+                count,
+                func.sum(column.duration_s).label("audio_s"),
+                func.avg(column.latency_s).label("mean_latency_s"),
+                func.avg(column.avg_logprob).label("mean_logprob"),
+            )
+            .group_by(column.version_id)
+            .order_by(count.desc())
+        )
+        with self._engine.connect() as connection:
+            return [VersionActivity(**row) for row in connection.execute(query).mappings()]
+
+
+def _check(item: Heard) -> None:
+    require_text(item.transcript.text, what="the transcript")
+    for name in ("avg_logprob", "no_speech_prob", "compression_ratio", "latency_s"):
+        value = getattr(item.transcript, name)
+        if value is not None and not math.isfinite(value):
+            raise BadInputError(f"{name} of a transcript is {value}; leave it out instead.")
+
+
+def _inference(version_id: str, item: Heard) -> Inference:
+    transcript = item.transcript
+    return Inference(
+        id=new_id("inf"),
+        created_at=now(),
+        client_id=item.client_id,
+        speaker_group=item.speaker_group or item.audio.sha256,
+        audio_sha256=item.audio.sha256,
+        duration_s=item.audio.duration_s,
+        version_id=version_id,
+        text=transcript.text,
+        avg_logprob=transcript.avg_logprob,
+        no_speech_prob=transcript.no_speech_prob,
+        compression_ratio=transcript.compression_ratio,
+        latency_s=transcript.latency_s,
+    )

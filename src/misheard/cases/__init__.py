@@ -1,0 +1,1 @@
+"""Error cases and the corrections people make."""

@@ -1,0 +1,108 @@
+"""What a cycle is, which states it can be in, and how it gets from one to the next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from misheard.finetune.events import TrainingEvent
+from misheard.speech.transcriber import Progress, no_progress
+
+
+class CycleState(StrEnum):
+    """What a cycle has reached."""
+
+    TRIGGERED = "triggered"
+    DATASET = "dataset"
+    TRAINING = "training"
+    CONVERTED = "converted"
+    VALIDATED = "validated"
+    REGRESSION = "regression"
+    AWAITING_APPROVAL = "awaiting_approval"
+    DEPLOYED = "deployed"
+    REFUSED = "refused"
+    REJECTED = "rejected"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing follows by itself or by a person's word on this cycle."""
+        return self in _FINAL
+
+    @property
+    def waits_for_person(self) -> bool:
+        """Whether only a person can move it on."""
+        return self is CycleState.AWAITING_APPROVAL
+
+
+_S = CycleState
+TRANSITIONS: dict[CycleState, tuple[CycleState, ...]] = {
+    _S.TRIGGERED: (_S.DATASET, _S.FAILED, _S.CANCELLED),
+    _S.DATASET: (_S.TRAINING, _S.FAILED, _S.CANCELLED),
+    _S.TRAINING: (_S.CONVERTED, _S.FAILED, _S.CANCELLED),
+    _S.CONVERTED: (_S.VALIDATED, _S.REFUSED, _S.CANCELLED),
+    _S.VALIDATED: (_S.REGRESSION, _S.REFUSED, _S.CANCELLED),
+    _S.REGRESSION: (_S.AWAITING_APPROVAL, _S.DEPLOYED, _S.CANCELLED),
+    _S.AWAITING_APPROVAL: (_S.DEPLOYED, _S.REJECTED, _S.CANCELLED),
+    _S.DEPLOYED: (_S.ROLLED_BACK,),
+    _S.ROLLED_BACK: (_S.DEPLOYED,),
+    _S.REFUSED: (),
+    _S.REJECTED: (),
+    _S.FAILED: (),
+    _S.CANCELLED: (),
+}
+"""From each state, where a cycle can go."""
+_FINAL = frozenset({_S.DEPLOYED, _S.REFUSED, _S.REJECTED, _S.FAILED, _S.CANCELLED, _S.ROLLED_BACK})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cycle:
+    """One pass of the loop."""
+
+    id: str
+    created_at: datetime
+    state: CycleState
+    actor: str
+    """Who or what began it."""
+    baseline_id: str
+    """The version that was live then: what a candidate is compared with."""
+    held_out_id: str
+    """The evaluation set that decides."""
+    decision: dict[str, Any]
+    """Why it was triggered."""
+    dataset_id: str | None
+    job_id: str | None
+    version_id: str | None
+    """The candidate."""
+    validation_id: str | None
+    detail: str
+    """What the last step came to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleStep:
+    """One step that a cycle took."""
+
+    created_at: datetime
+    from_state: str
+    to_state: str
+    detail: str
+
+
+class Observer:
+    """Is told how long work goes; this one looks away."""
+
+    def progress(self, what: str, total: int) -> Progress:
+        """Work of `total` clips begins; call the answer as they are done."""
+        del what, total
+        return no_progress
+
+    def training(self, event: TrainingEvent) -> None:
+        """The training program has reported."""
+
+    def step(self, cycle: Cycle) -> None:
+        """A cycle has reached a state."""

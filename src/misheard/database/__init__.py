@@ -1,0 +1,1 @@
+"""The only truth about state: tables, engines, migrations, the audit log."""

@@ -1,0 +1,52 @@
+"""The audit log: who did what, when, from what to what, why, on which evidence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select
+
+from misheard.database.engine import now
+from misheard.database.schema import audit
+
+
+@dataclass(frozen=True, kw_only=True)
+class AuditEntry:
+    """One thing that somebody did."""
+
+    actor: str
+    action: str
+    """deploy, rollback, approve, reject, correct, register, …"""
+    subject: str
+    """The id of what it was done to."""
+    from_value: str = ""
+    to_value: str = ""
+    reason: str = ""
+    evidence: dict[str, Any] = field(default_factory=dict)
+    created_at: datetime = field(default_factory=now)
+    number: int = 0
+    """Counts entries; set when it is stored."""
+
+
+def record(connection: Connection, *entries: AuditEntry) -> None:
+    """Add entries in the caller's transaction, so that deed and record stand or fall together."""
+    rows = [{k: v for k, v in vars(entry).items() if k != "number"} for entry in entries]
+    if rows:
+        connection.execute(insert(audit), rows)
+
+
+class AuditLog:
+    """Reads the audit log."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def entries(self, *, limit: int = 50, subject: str | None = None) -> list[AuditEntry]:
+        """The newest entries, newest first."""
+        query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+        if subject is not None:
+            query = query.where(audit.c.subject == subject)
+        with self._engine.connect() as connection:
+            return [AuditEntry(**row) for row in connection.execute(query).mappings()]

@@ -1,0 +1,1 @@
+"""Alembic migrations; `misheard.database.engine.migrate` runs them."""

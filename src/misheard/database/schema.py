@@ -1,0 +1,271 @@
+"""All tables, at one glance.
+
+Rows are added, not rewritten: a change is a new row. The exceptions are `jobs` and `cycles`, whose
+state moves forward, and each step of a cycle is a row of `cycle_steps` besides.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    DateTime,
+    Dialect,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+    TypeDecorator,
+    UniqueConstraint,
+)
+
+REVISION = "0001"
+"""The newest migration; a workspace at another revision is upgraded or refused."""
+
+
+class UtcDateTime(TypeDecorator[datetime]):
+    """Aware datetimes in UTC; SQLite itself would forget the zone."""
+
+    impl = DateTime(timezone=True)
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> datetime | None:
+        """Refuse naive times rather than guess their zone."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"a time without a zone: {value}")
+        value = value.astimezone(UTC)
+        return value.replace(tzinfo=None) if dialect.name == "sqlite" else value
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> datetime | None:
+        """Give the zone back."""
+        del dialect
+        if value is None:
+            return None
+        made: datetime = value.replace(tzinfo=UTC) if value.tzinfo is None else value
+        return made.astimezone(UTC)
+
+
+# SQLite counts rows by itself only in a column that is exactly INTEGER.
+_Serial = BigInteger().with_variant(Integer, "sqlite")
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s_%(referred_table_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+inferences = Table(
+    "inferences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    # The caller's own id; recording it twice makes one row.
+    Column("client_id", Text, unique=True),
+    Column("speaker_group", Text, nullable=False),
+    Column("audio_sha256", Text, nullable=False, index=True),
+    Column("duration_s", Float, nullable=False),
+    Column("version_id", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("avg_logprob", Float),
+    Column("no_speech_prob", Float),
+    Column("compression_ratio", Float),
+    Column("latency_s", Float, nullable=False),
+    Index("ix_inferences_version_id_created_at", "version_id", "created_at"),
+)
+
+error_cases = Table(
+    "error_cases",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    # Errors over reference words, at most 1; NULL while nobody has corrected it.
+    Column("score", Float),
+    Column("error_types", JSON, nullable=False),
+)
+
+corrections = Table(
+    "corrections",
+    metadata,
+    # The highest number of an utterance is what counts; earlier ones stay.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("reference", Text, nullable=False),
+    # False: the person confirms what was heard, formatting aside.
+    Column("is_error", Boolean, nullable=False),
+    Column("author", Text, nullable=False),
+    Column("method", Text, nullable=False),
+    Index("ix_corrections_inference_id_number", "inference_id", "number"),
+)
+
+datasets = Table(
+    "datasets",
+    metadata,
+    # Derived from the hash of the sorted rows.
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("name", Text, nullable=False, index=True),
+    Column("purpose", Text, nullable=False),
+    Column("manifest_sha256", Text, nullable=False),
+    Column("counts", JSON, nullable=False),
+    Column("duration_s", Float, nullable=False),
+)
+
+versions = Table(
+    "versions",
+    metadata,
+    # Derived from the hash of its files.
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("files", JSON, nullable=False),
+    Column("source", Text, nullable=False),
+    Column("parent_id", Text, ForeignKey("versions.id")),
+    Column("dataset_id", Text, ForeignKey("datasets.id")),
+    Column("job_id", Text),
+    Column("figures", JSON, nullable=False),
+)
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("state", Text, nullable=False, index=True),
+    Column("backend", Text, nullable=False),
+    Column("base_version_id", Text, ForeignKey("versions.id"), nullable=False),
+    Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
+    Column("recipe", JSON, nullable=False),
+    Column("ended_at", UtcDateTime),
+    Column("error", Text),
+    Column("result", JSON),
+)
+
+hypotheses = Table(
+    "hypotheses",
+    metadata,
+    # What a version makes of a clip never changes, so it is computed once.
+    Column("version_id", Text, ForeignKey("versions.id"), nullable=False),
+    Column("audio_sha256", Text, nullable=False),
+    Column("decoding", Text, nullable=False),
+    Column("text", Text, nullable=False),
+    Column("compute_s", Float, nullable=False),
+    PrimaryKeyConstraint("version_id", "audio_sha256", "decoding"),
+)
+
+validations = Table(
+    "validations",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("candidate_id", Text, ForeignKey("versions.id"), nullable=False, index=True),
+    Column("baseline_id", Text, ForeignKey("versions.id"), nullable=False),
+    Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("figures", JSON, nullable=False),
+)
+
+suites = Table(
+    "suites",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("kind", Text, nullable=False),
+    Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
+    Column("description", Text, nullable=False),
+)
+
+suite_runs = Table(
+    "suite_runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("suite_id", Text, ForeignKey("suites.id"), nullable=False),
+    Column("candidate_id", Text, ForeignKey("versions.id"), nullable=False, index=True),
+    Column("baseline_id", Text, ForeignKey("versions.id"), nullable=False),
+    Column("passed", Boolean, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("figures", JSON, nullable=False),
+)
+
+deployments = Table(
+    "deployments",
+    metadata,
+    # A slot's highest number is what is live in it.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("slot", Text, nullable=False),
+    Column("version_id", Text, ForeignKey("versions.id"), nullable=False),
+    Column("action", Text, nullable=False),
+    # The row it came after; two deployers that saw the same one cannot both win.
+    Column("after_number", _Serial, nullable=False),
+    # The row that a rollback from here returns to; 0 where there is none.
+    Column("undo_number", _Serial, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    UniqueConstraint("slot", "after_number"),
+    Index("ix_deployments_slot_number", "slot", "number"),
+)
+
+cycles = Table(
+    "cycles",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("state", Text, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("baseline_id", Text, ForeignKey("versions.id"), nullable=False),
+    Column("held_out_id", Text, ForeignKey("datasets.id"), nullable=False),
+    Column("decision", JSON, nullable=False),
+    Column("dataset_id", Text, ForeignKey("datasets.id")),
+    Column("job_id", Text, ForeignKey("jobs.id")),
+    Column("version_id", Text, ForeignKey("versions.id")),
+    Column("validation_id", Text, ForeignKey("validations.id")),
+    Column("detail", Text, nullable=False),
+    # Who works on it, until when; the fence rises with each owner, so a late one writes nothing.
+    Column("lease_owner", Text),
+    Column("lease_until", UtcDateTime),
+    Column("fence", Integer, nullable=False),
+)
+
+cycle_steps = Table(
+    "cycle_steps",
+    metadata,
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("cycle_id", Text, ForeignKey("cycles.id"), nullable=False, index=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("from_state", Text, nullable=False),
+    Column("to_state", Text, nullable=False),
+    Column("detail", Text, nullable=False),
+)
+
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("from_value", Text, nullable=False),
+    Column("to_value", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("evidence", JSON, nullable=False),
+)

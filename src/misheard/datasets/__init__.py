@@ -1,0 +1,1 @@
+"""Datasets: which utterance may be learnt from, and immutable versions of them."""

@@ -1,0 +1,93 @@
+"""Build a dataset version from what people corrected and confirmed. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from misheard.cases.cases import Labelled
+from misheard.datasets.manifest import Row
+from misheard.datasets.split import Split, SplitShares, split_of
+from misheard.scoring.normalize import Normalizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOut:
+    """What no training row may be: the recordings and sentences of the evaluation sets."""
+
+    audio: frozenset[str]
+    sentences: frozenset[str]
+    """Normalised; the empty one is never in it, since silence may be learnt and tested."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """The rows of a new version and what was left out of it."""
+
+    rows: list[Row]
+    duplicates: int
+    held_out: int
+    """Left out because a test already uses the recording or the sentence."""
+    surplus_replay: int
+    """Confirmed utterances beyond the replay ratio."""
+
+
+def held_out_from(rows: Iterable[Row], normalize: Normalizer) -> HeldOut:
+    """What the rows of evaluation sets forbid."""
+    rows = list(rows)
+    return HeldOut(
+        audio=frozenset(row.audio_sha256 for row in rows),
+        sentences=frozenset(normalize(row.reference) for row in rows) - {""},
+    )
+
+
+def build(
+    labelled: Iterable[Labelled],
+    *,
+    shares: SplitShares,
+    replay_per_error: float,
+    held_out: HeldOut,
+    normalize: Normalizer,
+) -> Built:
+    """One row for each distinct recording; the newest label of a recording counts."""
+    newest: dict[str, Labelled] = {}
+    seen = 0
+    for utterance in labelled:
+        seen += 1
+        newest[utterance.audio_sha256] = utterance
+    allowed = [u for u in newest.values() if not _is_held_out(u, held_out, normalize)]
+    errors = [u for u in allowed if u.is_error]
+    replay = _chosen([u for u in allowed if not u.is_error], round(replay_per_error * len(errors)))
+    rows = [_row(u, shares, normalize) for u in [*errors, *replay]]
+    return Built(
+        rows=sorted(rows),
+        duplicates=seen - len(newest),
+        held_out=len(newest) - len(allowed),
+        surplus_replay=len(allowed) - len(rows),
+    )
+
+
+def _is_held_out(utterance: Labelled, held_out: HeldOut, normalize: Normalizer) -> bool:
+    return (
+        utterance.audio_sha256 in held_out.audio
+        or normalize(utterance.reference) in held_out.sentences
+    )
+
+
+def _chosen(replay: Sequence[Labelled], most: int) -> list[Labelled]:
+    """A sample that depends on the recordings alone, so that a rebuild gives the same rows."""
+    keyed = sorted(replay, key=lambda u: hashlib.sha256(u.audio_sha256.encode()).digest())
+    return keyed[:most]
+
+
+def _row(utterance: Labelled, shares: SplitShares, normalize: Normalizer) -> Row:
+    split: Split = split_of(normalize(utterance.reference), shares, fallback=utterance.audio_sha256)
+    return Row(
+        audio_sha256=utterance.audio_sha256,
+        reference=utterance.reference,
+        split=split,
+        kind="error" if utterance.is_error else "replay",
+        speaker_group=utterance.speaker_group,
+        duration_s=round(utterance.duration_s, 3),
+    )

@@ -1,0 +1,50 @@
+"""A dataset version: an immutable list of utterances whose id is its hash."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from misheard.datasets.split import Split
+from misheard.errors import InvalidManifestError
+
+
+@dataclass(frozen=True, kw_only=True, order=True)
+class Row:
+    """One utterance of a dataset."""
+
+    audio_sha256: str
+    reference: str
+    """What was spoken; empty when nobody speaks."""
+    split: Split
+    kind: str
+    """error, replay (confirmed, so that nothing is forgotten) or evaluation."""
+    speaker_group: str
+    duration_s: float
+
+    @property
+    def is_silent(self) -> bool:
+        """Whether nobody speaks."""
+        return not self.reference
+
+
+def to_jsonl(rows: Iterable[Row]) -> bytes:
+    """The canonical bytes of a manifest: sorted rows, sorted keys, one a line."""
+    lines = (json.dumps(asdict(row), sort_keys=True, ensure_ascii=False) for row in sorted(rows))
+    return "".join(line + "\n" for line in lines).encode()
+
+
+def from_jsonl(data: bytes) -> list[Row]:
+    """The rows of a manifest."""
+    try:
+        values = [json.loads(line) for line in data.decode().splitlines()]
+        return [Row(**value | {"split": Split(value["split"])}) for value in values]
+    except (ValueError, TypeError, KeyError) as error:
+        raise InvalidManifestError(f"{error}.") from error
+
+
+def dataset_id(manifest: bytes) -> str:
+    """The id of the dataset with this manifest: the same rows give the same id."""
+    return "ds-" + hashlib.sha256(manifest).hexdigest()[:16]

@@ -1,0 +1,172 @@
+"""What is live: an append-only log whose last row says it; deploy and roll back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy.exc import IntegrityError
+
+from misheard.database import audit
+from misheard.database.engine import now, writing
+from misheard.database.schema import deployments
+from misheard.errors import DeploymentConflictError, NoEarlierVersionError, NothingDeployedError
+
+PRODUCTION = "production"
+"""The slot that is meant where none is named."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deployment:
+    """One row of the log."""
+
+    number: int
+    created_at: datetime
+    slot: str
+    version_id: str
+    action: str
+    """deploy or rollback."""
+    after_number: int
+    undo_number: int
+    """The row that a rollback from here returns to; 0 where there is none."""
+    actor: str
+    reason: str
+
+
+class Deployments:
+    """Writes and reads the deployment log."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def live(self, slot: str = PRODUCTION) -> Deployment:
+        """What is live in `slot`; `NothingDeployedError` when nothing ever was."""
+        with self._engine.connect() as connection:
+            found = _last(connection, slot)
+        if found is None:
+            raise NothingDeployedError(f"Deploy one first: misheard deploy VERSION --slot {slot}")
+        return found
+
+    def history(self, slot: str = PRODUCTION, *, limit: int = 50) -> list[Deployment]:
+        """The log, newest first."""
+        query = select(deployments).where(deployments.c.slot == slot)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(deployments.c.number.desc()).limit(limit))
+            return [Deployment(**row) for row in rows.mappings()]
+
+    def deploy(
+        self,
+        version_id: str,
+        *,
+        actor: str,
+        reason: str,
+        slot: str = PRODUCTION,
+        evidence: dict[str, Any] | None = None,
+    ) -> Deployment:
+        """Make `version_id` live; nothing happens when it is live already.
+
+        Raises `DeploymentConflictError` when somebody else deployed at the same moment.
+        """
+        with writing(self._engine) as connection:
+            return deploy_in(
+                connection, version_id, actor=actor, reason=reason, slot=slot, evidence=evidence
+            )
+
+    def roll_back(self, *, actor: str, reason: str, slot: str = PRODUCTION) -> Deployment:
+        """Make live again what was live before; twice goes back twice."""
+        with writing(self._engine) as connection:
+            last = _last(connection, slot)
+            if last is None or not last.undo_number:
+                raise NoEarlierVersionError(f"'{slot}' had no other version before.")
+            query = select(deployments).where(deployments.c.number == last.undo_number)
+            target = Deployment(**connection.execute(query).mappings().one())
+            return _append(
+                connection,
+                last,
+                slot,
+                target.version_id,
+                action="rollback",
+                undo_number=target.undo_number,
+                actor=actor,
+                reason=reason,
+                evidence={},
+            )
+
+
+def deploy_in(
+    connection: Connection,
+    version_id: str,
+    *,
+    actor: str,
+    reason: str,
+    slot: str = PRODUCTION,
+    evidence: dict[str, Any] | None = None,
+) -> Deployment:
+    """`Deployments.deploy` inside the caller's transaction."""
+    last = _last(connection, slot)
+    if last is not None and last.version_id == version_id:
+        return last
+    return _append(
+        connection,
+        last,
+        slot,
+        version_id,
+        action="deploy",
+        undo_number=last.number if last else 0,
+        actor=actor,
+        reason=reason,
+        evidence=evidence or {},
+    )
+
+
+def _last(connection: Connection, slot: str) -> Deployment | None:
+    query = select(deployments).where(deployments.c.slot == slot)
+    row = (
+        connection.execute(query.order_by(deployments.c.number.desc()).limit(1)).mappings().first()
+    )
+    return Deployment(**row) if row is not None else None
+
+
+def _append(
+    connection: Connection,
+    last: Deployment | None,
+    slot: str,
+    version_id: str,
+    *,
+    action: str,
+    undo_number: int,
+    actor: str,
+    reason: str,
+    evidence: dict[str, Any],
+) -> Deployment:
+    values: dict[str, Any] = {
+        "created_at": now(),
+        "slot": slot,
+        "version_id": version_id,
+        "action": action,
+        "after_number": last.number if last else 0,
+        "undo_number": undo_number,
+        "actor": actor,
+        "reason": reason,
+    }
+    try:
+        number = connection.execute(
+            insert(deployments).values(**values).returning(deployments.c.number)
+        ).scalar_one()
+    except IntegrityError as error:
+        raise DeploymentConflictError(
+            f"Look at what is live in '{slot}' now, then deploy again if it is still right."
+        ) from error
+    entry = audit.AuditEntry(
+        actor=actor,
+        action=action,
+        subject=slot,
+        from_value=last.version_id if last else "",
+        to_value=version_id,
+        reason=reason,
+        evidence=evidence,
+    )
+    audit.record(connection, entry)
+    return Deployment(number=number, **values)

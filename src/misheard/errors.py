@@ -1,0 +1,121 @@
+"""Every error that a user can meet.
+
+One root, `MisheardError`. The docstring of a class is its message; what a call knows beyond it
+(which file, which value, what to do next) is passed as `detail`. The command line prints the
+message and leaves with `exit_code`.
+"""
+
+import inspect
+
+
+class MisheardWarning(UserWarning):
+    """Something is allowed, but probably not meant."""
+
+
+class MisheardError(Exception):
+    """misheard could not do what was asked."""
+
+    exit_code = 1
+
+    def __init__(self, detail: str = "") -> None:
+        headline = inspect.cleandoc(type(self).__doc__ or "").split("\n\n")[0].replace("\n", " ")
+        super().__init__(f"{headline} {detail}".strip())
+        self.detail = detail
+
+
+class BadInputError(MisheardError):
+    """The input cannot be used."""
+
+    exit_code = 2
+
+
+class NotAudioError(BadInputError):
+    """This is no audio that can be decoded."""
+
+
+class EmptyAudioError(BadInputError):
+    """This audio holds no samples."""
+
+
+class InvalidSamplesError(BadInputError):
+    """These audio samples are not finite numbers."""
+
+
+class InvalidTranscriptError(BadInputError):
+    """A transcript must be text."""
+
+
+class ModelNotFoundError(BadInputError):
+    """There is no such model."""
+
+
+class ModelCorruptError(BadInputError):
+    """The files of this model are damaged or not what they should be."""
+
+
+class UnsupportedModelError(BadInputError):
+    """This kind of model cannot be used for what was asked."""
+
+
+class WorkspaceNotFoundError(BadInputError):
+    """There is no workspace here."""
+
+
+class WorkspaceExistsError(BadInputError):
+    """There is a workspace here already."""
+
+
+class NewerSchemaError(BadInputError):
+    """This workspace was written by a newer misheard."""
+
+
+class InvalidSettingError(BadInputError):
+    """A setting is unknown or has a value it cannot take."""
+
+
+class UnknownIdError(BadInputError):
+    """Nothing is kept under this id."""
+
+
+class InvalidManifestError(BadInputError):
+    """This list of utterances cannot be read."""
+
+
+class BlobNotFoundError(MisheardError):
+    """A file that the database points at is missing from the blob store."""
+
+
+class BlobCorruptError(MisheardError):
+    """A stored file does not match its SHA-256."""
+
+
+class EmptyDatasetError(BadInputError):
+    """There is nothing to build this dataset from."""
+
+
+class JobFailedError(MisheardError):
+    """The training job failed."""
+
+
+class GateRefusedError(MisheardError):
+    """A gate has refused this model version."""
+
+
+class NothingDeployedError(BadInputError):
+    """No model version is live."""
+
+
+class NoEarlierVersionError(BadInputError):
+    """There is no earlier version to roll back to."""
+
+
+class IllegalTransitionError(BadInputError):
+    """A cycle cannot take this step from where it stands."""
+
+
+class LeaseLostError(MisheardError):
+    """Another process has taken over this cycle."""
+
+
+class DeploymentConflictError(MisheardError):
+    """Someone else has deployed in the meantime."""

@@ -1,0 +1,1 @@
+"""Fine-tuning: a recipe, a job in a process of its own, and the places it can run."""

@@ -1,0 +1,86 @@
+"""Training in a process of its own on this machine."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from misheard.finetune.backends.backend import RunState
+from misheard.finetune.paths import JobPaths
+
+_GRACE_S = 10.0
+
+
+class LocalBackend:
+    """A `TrainingBackend` that starts `python -m misheard.finetune.train`."""
+
+    name = "local"
+
+    def __init__(self) -> None:
+        # Our own children must be reaped, or they stay visible as zombies.
+        self._children: list[subprocess.Popen[bytes]] = []
+
+    def start(self, paths: JobPaths) -> None:
+        """See `TrainingBackend`."""
+        if self.state(paths) is not RunState.STOPPED:
+            return
+        with paths.log.open("ab") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "misheard.finetune.train", str(paths.root.resolve())],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                # A session of its own: closing the terminal, or Ctrl-C in it, does not end it.
+                start_new_session=True,
+                env=os.environ | {"TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"},
+            )
+        self._children.append(child)
+        partial = paths.process.with_suffix(".partial")
+        partial.write_text(f"{child.pid} {_started_at(child.pid)}", encoding="utf-8")
+        partial.rename(paths.process)
+
+    def state(self, paths: JobPaths) -> RunState:
+        """See `TrainingBackend`."""
+        if paths.result.exists():
+            return RunState.SUCCEEDED
+        if self._process(paths) is not None:
+            return RunState.RUNNING
+        # It may have finished between the two looks.
+        return RunState.SUCCEEDED if paths.result.exists() else RunState.STOPPED
+
+    def cancel(self, paths: JobPaths) -> None:
+        """See `TrainingBackend`."""
+        for number, wait_s in ((signal.SIGTERM, _GRACE_S), (signal.SIGKILL, _GRACE_S)):
+            process = self._process(paths)
+            if process is None:
+                return
+            os.killpg(process, number)
+            deadline = time.monotonic() + wait_s
+            while self._process(paths) is not None and time.monotonic() < deadline:
+                time.sleep(0.05)
+
+    def _process(self, paths: JobPaths) -> int | None:
+        """The id of the job's process while it runs."""
+        self._children = [child for child in self._children if child.poll() is None]
+        try:
+            pid, started_at = paths.process.read_text(encoding="utf-8").split()
+        except (FileNotFoundError, ValueError):
+            return None
+        # Numbers are given out again; the start time tells whether it is still ours.
+        return int(pid) if _started_at(int(pid)) == started_at else None
+
+
+def _started_at(pid: int) -> str:
+    """Clock ticks since boot at which a process began; "" when it is gone or a zombie.
+
+    Fields 3 and 22 of /proc/PID/stat; see proc_pid_stat(5).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()
+    except OSError:
+        return ""
+    return "" if fields[0] in "ZX" else fields[19]

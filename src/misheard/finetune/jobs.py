@@ -1,0 +1,203 @@
+"""Training jobs: submitted, watched, and finished or failed with the reason."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, insert, select, update
+
+from misheard.database.engine import now, writing
+from misheard.database.schema import jobs
+from misheard.datasets.datasets import Dataset, Datasets
+from misheard.errors import EmptyDatasetError, JobFailedError, UnknownIdError
+from misheard.finetune.backends.backend import RunState, TrainingBackend
+from misheard.finetune.events import TrainingEvent, read_events
+from misheard.finetune.order import Order
+from misheard.finetune.paths import JobPaths
+from misheard.finetune.recipe import Recipe
+from misheard.registry import Registry
+
+_POLL_S = 0.5
+
+
+class JobState(StrEnum):
+    """Where a job stands."""
+
+    RUNNING = "running"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_final(self) -> bool:
+        """Whether it has ended."""
+        return self is not JobState.RUNNING
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One fine-tune."""
+
+    id: str
+    created_at: datetime
+    state: JobState
+    backend: str
+    base_version_id: str
+    dataset_id: str
+    recipe: Recipe
+    ended_at: datetime | None
+    error: str | None
+    result: dict[str, Any] | None
+    """What the training program reported."""
+
+
+class Jobs:
+    """Submits jobs to a back end and keeps what became of them."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        datasets: Datasets,
+        registry: Registry,
+        backend: TrainingBackend,
+        root: Path,
+        *,
+        normalizer_name: str,
+    ) -> None:
+        self._engine = engine
+        self._datasets = datasets
+        self._registry = registry
+        self._backend = backend
+        self._root = root
+        self._normalizer_name = normalizer_name
+
+    def submit(self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe) -> Job:
+        """Start a job; one of this id that is there already is started again only if it stopped."""
+        if not dataset.counts.get("train"):
+            raise EmptyDatasetError(f"'{dataset.id}' has no training rows.")
+        job = Job(
+            id=job_id,
+            created_at=now(),
+            state=JobState.RUNNING,
+            backend=self._backend.name,
+            base_version_id=base_version_id,
+            dataset_id=dataset.id,
+            recipe=recipe,
+            ended_at=None,
+            error=None,
+            result=None,
+        )
+        with writing(self._engine) as connection:
+            known = connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first()
+            if known is None:
+                values = vars(job) | {"recipe": recipe.to_dict()}
+                connection.execute(insert(jobs).values(**values))
+        job = self.get(job_id)
+        if not job.state.is_final:
+            self._prepare(job)
+            self._backend.start(self.paths(job_id))
+        return job
+
+    def wait(
+        self, job_id: str, *, on_event: Callable[[TrainingEvent], None] = lambda _: None
+    ) -> Job:
+        """Wait until a job has ended; each event is reported once.
+
+        Raises `JobFailedError` with the reason when it failed.
+        """
+        paths, seen = self.paths(job_id), 0
+        while True:
+            # Asked before the events are read, so that the last ones are not missed.
+            state = self._backend.state(paths)
+            events = list(read_events(paths.events))
+            for event in events[seen:]:
+                on_event(event)
+            seen = len(events)
+            if state.is_final:
+                return self._finish(job_id, state)
+            # Even without news, a caller may want to know that the wait goes on.
+            time.sleep(_POLL_S)
+
+    def cancel(self, job_id: str) -> Job:
+        """Stop a job; one that has ended stays as it ended."""
+        self._backend.cancel(self.paths(job_id))
+        self._end(job_id, JobState.CANCELLED, error="cancelled")
+        return self.get(job_id)
+
+    def get(self, job_id: str) -> Job:
+        """A job by its id."""
+        with self._engine.connect() as connection:
+            query = select(jobs).where(jobs.c.id == job_id)
+            row = connection.execute(query).mappings().one_or_none()
+        if row is None:
+            raise UnknownIdError(f"There is no job '{job_id}'.")
+        return _job(dict(row))
+
+    def events(self, job_id: str) -> list[TrainingEvent]:
+        """All that a job has reported so far."""
+        return list(read_events(self.paths(job_id).events))
+
+    def paths(self, job_id: str) -> JobPaths:
+        """The files of a job."""
+        return JobPaths(self._root / job_id)
+
+    def _prepare(self, job: Job) -> None:
+        """Write the job's inputs, once; half-written ones are made anew."""
+        paths = self.paths(job.id)
+        if paths.order.exists():
+            return
+        shutil.rmtree(paths.root, ignore_errors=True)
+        paths.root.mkdir(parents=True)
+        self._datasets.export(self._datasets.get(job.dataset_id), paths.data)
+        paths.base.symlink_to(self._registry.directory(job.base_version_id).resolve())
+        order = Order(
+            base_name=job.base_version_id,
+            dataset_id=job.dataset_id,
+            normalizer=self._normalizer_name,
+            recipe=job.recipe,
+        )
+        order.write(paths.order)
+
+    def _finish(self, job_id: str, state: RunState) -> Job:
+        paths = self.paths(job_id)
+        if state is RunState.SUCCEEDED:
+            result = json.loads(paths.result.read_text(encoding="utf-8"))
+            self._end(job_id, JobState.COMPLETED, result=result)
+        else:
+            self._end(job_id, JobState.FAILED, error=_reason(paths))
+        job = self.get(job_id)
+        if job.state is not JobState.COMPLETED:
+            raise JobFailedError(f"{job_id}: {job.error} The whole log is '{paths.log}'.")
+        return job
+
+    def _end(
+        self,
+        job_id: str,
+        state: JobState,
+        *,
+        error: str | None = None,
+        result: dict[str, Any] | None = None,
+    ) -> None:
+        running = (jobs.c.id == job_id) & (jobs.c.state == JobState.RUNNING)
+        values = {"state": state, "ended_at": now(), "error": error, "result": result}
+        with writing(self._engine) as connection:
+            connection.execute(update(jobs).where(running).values(**values))
+
+
+def _reason(paths: JobPaths) -> str:
+    """The last line of the log, which is where Python says what went wrong."""
+    text = paths.log.read_text(encoding="utf-8", errors="replace") if paths.log.exists() else ""
+    lines = [line for line in text.splitlines() if line.strip()]
+    return lines[-1] if lines else "the process ended without a word; was it killed?"
+
+
+def _job(row: dict[str, Any]) -> Job:
+    return Job(**row | {"state": JobState(row["state"]), "recipe": Recipe.from_dict(row["recipe"])})

@@ -1,0 +1,32 @@
+"""What a training job is told to do: written by whoever submits it, read by the program."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from misheard.finetune.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """What a job is to do."""
+
+    base_name: str
+    dataset_id: str
+    normalizer: str
+    recipe: Recipe
+
+    def write(self, path: Path) -> None:
+        """Store it, complete or not at all."""
+        values = {**vars(self), "recipe": self.recipe.to_dict()}
+        partial = path.with_suffix(".partial")
+        partial.write_text(json.dumps(values, indent=2), encoding="utf-8")
+        partial.rename(path)
+
+    @classmethod
+    def read(cls, path: Path) -> Order:
+        """Read what `write` wrote."""
+        values = json.loads(path.read_text(encoding="utf-8"))
+        return cls(**values | {"recipe": Recipe.from_dict(values["recipe"])})

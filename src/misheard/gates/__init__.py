@@ -1,0 +1,1 @@
+"""Gates: a candidate must be better than what is live, and worse at nothing that worked."""

@@ -1,0 +1,1 @@
+"""Scoring: pure functions over text and arrays. No I/O, no database."""

