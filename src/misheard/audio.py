@@ -40,6 +40,17 @@ class Audio:
         return len(self.samples) / SAMPLE_RATE_HZ
 
 
+@dataclass(frozen=True, kw_only=True)
+class Recording:
+    """Encoded audio on its way in."""
+
+    data: bytes = field(repr=False)
+    speaker_group: str = ""
+    """Who speaks, or which call: what moves together in statistics. By default, itself alone."""
+    name: str = "audio"
+    """For error messages."""
+
+
 def sha256_of(data: bytes) -> str:
     """The SHA-256 of `data` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -6,6 +6,7 @@ import json
 import os
 import tempfile
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
@@ -13,12 +14,13 @@ from typing import Any, Self
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.inferences import Heard, Inference, InferenceLog
-from misheard.cases.cases import Cases
+from misheard.cases.cases import CaseCounts, Cases
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.stages import CycleRules, Stages
+from misheard.cycle.states import Cycle
 from misheard.database.audit import AuditLog
 from misheard.database.engine import migrate, open_engine
-from misheard.datasets.datasets import Datasets, Sample
+from misheard.datasets.datasets import Datasets
 from misheard.datasets.split import SplitShares
 from misheard.deployment import PRODUCTION, Deployment, Deployments
 from misheard.errors import WorkspaceExistsError, WorkspaceNotFoundError
@@ -30,11 +32,12 @@ from misheard.finetune.recipe import Recipe
 from misheard.gates.hypotheses import Hypotheses
 from misheard.gates.regression import RegressionRules, RegressionSuites
 from misheard.gates.validation import ValidationRules, Validations
+from misheard.monitoring.activity import Monitor, VersionActivity
 from misheard.registry import Registry
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
 from misheard.speech.transcriber import Progress, Transcriber, no_progress
-from misheard.triggers import TriggerRules
+from misheard.triggers import TriggerDecision, TriggerRules
 
 DEFAULT_DIRECTORY = "data"
 
@@ -190,6 +193,11 @@ class Workspace:
         )
 
     @cached_property
+    def monitor(self) -> Monitor:
+        """What production did."""
+        return Monitor(self._engine)
+
+    @cached_property
     def audit(self) -> AuditLog:
         """Who did what, and why."""
         return AuditLog(self._engine)
@@ -224,28 +232,42 @@ class Workspace:
 
     def transcribe(
         self,
-        samples: Sequence[Sample],
+        recordings: Sequence[audio.Recording],
         *,
         slot: str = PRODUCTION,
         progress: Progress = no_progress,
     ) -> list[Inference]:
-        """Transcribe with the live version and log every result; references are not looked at.
+        """Transcribe with the live version and log every result.
 
         All audio is decoded first: if one file is bad, nothing is transcribed or logged.
         """
-        clips = [audio.decode(sample.data, name=sample.name) for sample in samples]
+        clips = [audio.decode(one.data, name=one.name) for one in recordings]
         live = self.deployments.live(slot)
         transcripts = self.transcriber(live.version_id).transcribe(clips, progress=progress)
         heard = [
             Heard(
-                data=sample.data,
+                data=one.data,
                 audio=clip,
                 transcript=transcript,
-                speaker_group=sample.speaker_group,
+                speaker_group=one.speaker_group,
             )
-            for sample, clip, transcript in zip(samples, clips, transcripts, strict=True)
+            for one, clip, transcript in zip(recordings, clips, transcripts, strict=True)
         ]
         return self.inferences.record(live.version_id, heard)
+
+    def status(self) -> Status:
+        """What is live, what is waiting on whom, what happens next."""
+        newest = self.cycles.latest()
+        decision = self.cycles.check_trigger()
+        cases = self.cases.counts()
+        return Status(
+            live=self.deployments.live(),
+            activity=self.monitor.activity(),
+            cases=cases,
+            trigger=decision,
+            cycle=newest,
+            next_step=_next_step(newest, decision, cases),
+        )
 
     def deploy(
         self, version_id: str, *, actor: str, reason: str, slot: str = PRODUCTION
@@ -262,6 +284,32 @@ class Workspace:
         made = self.deployments.roll_back(actor=actor, reason=reason, slot=slot)
         self.cycles.note_left(left, actor=actor, reason=reason)
         return made
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where the loop stands."""
+
+    live: Deployment
+    activity: list[VersionActivity]
+    cases: CaseCounts
+    trigger: TriggerDecision
+    cycle: Cycle | None
+    """The newest one."""
+    next_step: str
+    """What happens next, and who has to do it."""
+
+
+def _next_step(newest: Cycle | None, decision: TriggerDecision, cases: CaseCounts) -> str:
+    if newest is not None and newest.state.waits_for_person:
+        return f"somebody decides: misheard cycle approve {newest.id}, or reject"
+    if newest is not None and not newest.state.is_final:
+        return f"the cycle goes on: misheard cycle run {newest.id}"
+    if decision.should_trigger:
+        return "it is worth training: misheard cycle begin"
+    if cases.uncorrected:
+        return f"{cases.uncorrected} error cases wait for a person: misheard cases --status open"
+    return "more transcripts and corrections: " + "; ".join(decision.objections)
 
 
 def workspace_directory(given: str | None = None) -> Path:

@@ -49,17 +49,6 @@ class Heard:
     client_id: str | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class VersionActivity:
-    """What one model version did in production."""
-
-    version_id: str
-    inferences: int
-    audio_s: float
-    mean_latency_s: float
-    mean_logprob: float | None
-
-
 class InferenceLog:
     """Records and finds inferences."""
 
@@ -118,24 +107,6 @@ class InferenceLog:
             query = query.where(inferences.c.created_at > since)
         with self._engine.connect() as connection:
             return connection.execute(query).scalar_one()
-
-    def activity(self) -> list[VersionActivity]:
-        """Sums and means of each model version, busiest first."""
-        column = inferences.c
-        count = func.count().label("inferences")
-        query = (
-            select(
-                column.version_id,
-                count,
-                func.sum(column.duration_s).label("audio_s"),
-                func.avg(column.latency_s).label("mean_latency_s"),
-                func.avg(column.avg_logprob).label("mean_logprob"),
-            )
-            .group_by(column.version_id)
-            .order_by(count.desc())
-        )
-        with self._engine.connect() as connection:
-            return [VersionActivity(**row) for row in connection.execute(query).mappings()]
 
 
 def _check(item: Heard) -> None:

@@ -46,15 +46,11 @@ class Dataset:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Sample:
-    """An utterance on its way into an evaluation set."""
+class Sample(audio.Recording):
+    """A recording and what is spoken in it."""
 
-    data: bytes
-    """The encoded audio."""
     reference: str
-    speaker_group: str = ""
-    name: str = "audio"
-    """For error messages."""
+    """Empty when nobody speaks."""
 
 
 class Datasets:

@@ -16,6 +16,9 @@ from misheard.speech.context import Context
 
 _LOWEST = {"epochs": 1, "batch_size": 1, "round_to": 1, "max_clip_s": 0.1}
 """Where 0 would make no sense."""
+_PRECISIONS = ("auto", "float32", "bfloat16")
+_MASK_SPAN = 8
+"""Frames of 10 ms, or mel bins: narrow enough for a word of 0.3 s to survive."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,10 +29,15 @@ class Recipe:
     """Passes over the training split. A few hundred corrections are learnt by the eighth."""
     batch_size: int = 8
     """Clips a step: what 3 GB hold with a tiny model at a full window."""
-    learning_rate: float = 2e-5
-    """Peak of Adam's rate. Radford et al. 2022 fine-tune within 1e-5 to 4e-5 for small models."""
+    learning_rate: float = 4e-5
+    """Peak of Adam's rate. 2e-5 learnt less and 8e-5 forgot more (docs/performance.md)."""
     warmup_share: float = 0.1
     """Share of all steps in which the rate rises from 0; it then falls linearly to 0."""
+    mask_time_share: float = 0.05
+    """SpecAugment (Park et al. 2019): share of frames that training hides, in spans of 80 ms."""
+    mask_frequency_share: float = 0.05
+    """SpecAugment: share of mel bins that training hides, in bands of 8. Without it a few hundred
+    clips are learnt by heart (docs/performance.md)."""
     max_gradient_norm: float = 1.0
     """Gradients are scaled down to this norm, as in Whisper's own training."""
     margin_s: float = 1.0
@@ -42,10 +50,19 @@ class Recipe:
     """Of the order of clips and of dropout."""
     threads: int = 0
     """Processor threads; 0 means one a core."""
+    precision: str = "auto"
+    """float32, bfloat16, or auto: bfloat16 where the processor computes in it, twice as fast."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
             value, default = getattr(self, field.name), field.default
+            if isinstance(default, str):
+                if value not in _PRECISIONS:
+                    raise InvalidSettingError(
+                        f"recipe.{field.name} must be one of {', '.join(_PRECISIONS)}, "
+                        f"got {value!r}."
+                    )
+                continue
             kind = int if isinstance(default, int) else float
             if isinstance(value, bool) or not isinstance(value, kind | int):
                 raise InvalidSettingError(
@@ -62,6 +79,17 @@ class Recipe:
     def context(self) -> Context:
         """The window that a model trained so has learnt."""
         return Context(margin_s=self.margin_s, round_to=self.round_to)
+
+    @property
+    def spec_augment(self) -> dict[str, Any]:
+        """The fields of Transformers' `WhisperConfig` that hide parts of the spectrogram."""
+        return {
+            "apply_spec_augment": self.mask_time_share > 0 or self.mask_frequency_share > 0,
+            "mask_time_prob": self.mask_time_share,
+            "mask_time_length": _MASK_SPAN,
+            "mask_feature_prob": self.mask_frequency_share,
+            "mask_feature_length": _MASK_SPAN,
+        }
 
     @property
     def id(self) -> str:

@@ -1,0 +1,138 @@
+"""`misheard cycle`."""
+
+from __future__ import annotations
+
+import click
+
+from misheard.cli.output import (
+    acting,
+    actor_option,
+    bars,
+    json_option,
+    open_workspace,
+    out,
+    print_json,
+    table,
+    when,
+)
+from misheard.cycle.states import Cycle
+
+
+@click.group()
+def command() -> None:
+    """Begin a cycle, run it, approve it, look at it."""
+
+
+@command.command(
+    epilog="""\b
+Examples:
+  misheard -w calls cycle begin
+  misheard -w calls cycle begin --force --held-out ds-…
+"""
+)
+@click.option("--held-out", help="The evaluation set that decides (default: newest 'held-out').")
+@click.option("--force", is_flag=True, help="Train even if the trigger says not yet.")
+@actor_option
+@json_option
+@click.pass_obj
+def begin(
+    directory: str | None, held_out: str | None, force: bool, actor: str | None, as_json: bool
+) -> None:
+    """Begin a cycle and run it until it ends or waits for a person."""
+    workspace = open_workspace(directory)
+    if held_out is None:
+        newest = workspace.datasets.latest("held-out")
+        if newest is None:
+            raise click.UsageError(
+                "There is no held-out set yet: misheard dataset hold-out test.jsonl"
+            )
+        held_out = newest.id
+    cycle = workspace.cycles.begin(actor=acting(actor), held_out_id=held_out, force=force)
+    if cycle is None:
+        raise click.ClickException(
+            "Not worth training yet. See: misheard trigger. To train all the same: --force"
+        )
+    with bars() as shown:
+        cycle = workspace.cycles.run(cycle.id, observer=shown)
+    _show(cycle, as_json)
+
+
+@command.command(epilog="\b\nExample:\n  misheard -w calls cycle run cycle-…")
+@click.argument("cycle_id")
+@json_option
+@click.pass_obj
+def run(directory: str | None, cycle_id: str, as_json: bool) -> None:
+    """Go on with a cycle that was interrupted."""
+    with bars() as shown:
+        cycle = open_workspace(directory).cycles.run(cycle_id, observer=shown)
+    _show(cycle, as_json)
+
+
+@command.command(epilog="\b\nExample:\n  misheard -w calls cycle approve cycle-…")
+@click.argument("cycle_id")
+@actor_option
+@json_option
+@click.pass_obj
+def approve(directory: str | None, cycle_id: str, actor: str | None, as_json: bool) -> None:
+    """Say yes: the candidate goes live."""
+    _show(open_workspace(directory).cycles.approve(cycle_id, actor=acting(actor)), as_json)
+
+
+@command.command(epilog='\b\nExample:\n  misheard -w calls cycle reject cycle-… --reason "names"')
+@click.argument("cycle_id")
+@click.option("--reason", required=True)
+@actor_option
+@json_option
+@click.pass_obj
+def reject(
+    directory: str | None, cycle_id: str, reason: str, actor: str | None, as_json: bool
+) -> None:
+    """Say no: the candidate does not go live."""
+    workspace = open_workspace(directory)
+    _show(workspace.cycles.reject(cycle_id, actor=acting(actor), reason=reason), as_json)
+
+
+@command.command(epilog="\b\nExample:\n  misheard -w calls cycle cancel cycle-…")
+@click.argument("cycle_id")
+@actor_option
+@json_option
+@click.pass_obj
+def cancel(directory: str | None, cycle_id: str, actor: str | None, as_json: bool) -> None:
+    """Stop a cycle and its training."""
+    _show(open_workspace(directory).cycles.cancel(cycle_id, actor=acting(actor)), as_json)
+
+
+@command.command("list")
+@click.option("--limit", default=20, show_default=True, type=click.IntRange(1))
+@json_option
+@click.pass_obj
+def list_(directory: str | None, limit: int, as_json: bool) -> None:
+    """List cycles, newest first."""
+    found = open_workspace(directory).cycles.listed(limit=limit)
+    if as_json:
+        print_json(found)
+        return
+    rows = [(one.id, when(one.created_at), one.state, one.version_id, one.detail) for one in found]
+    out.print(table("Cycles", ["cycle", "begun", "state", "candidate", "last step"], rows))
+
+
+@command.command(epilog="\b\nExample:\n  misheard -w calls cycle show cycle-…")
+@click.argument("cycle_id")
+@json_option
+@click.pass_obj
+def show(directory: str | None, cycle_id: str, as_json: bool) -> None:
+    """Show the steps that a cycle took."""
+    cycles = open_workspace(directory).cycles
+    cycle, steps = cycles.get(cycle_id), cycles.steps(cycle_id)
+    if as_json:
+        print_json({"cycle": cycle, "steps": steps})
+        return
+    rows = [(when(step.created_at), step.to_state, step.detail) for step in steps]
+    out.print(table(cycle.id, ["at", "reached", "detail"], rows))
+
+
+def _show(cycle: Cycle, as_json: bool) -> None:
+    if as_json:
+        print_json(cycle)
+        return
+    out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {cycle.detail}")

@@ -1,0 +1,76 @@
+"""`misheard dataset`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from misheard.cli.output import json_option, open_workspace, out, print_json, table, when
+
+
+@click.group()
+def command() -> None:
+    """Dataset versions and held-out sets."""
+
+
+@command.command(
+    epilog="""\b
+Example (each line: {"audio_path": "clips/7.wav", "reference": "press one"}):
+  misheard -w calls dataset hold-out test.jsonl --name held-out
+"""
+)
+@click.argument("manifest", type=click.Path(path_type=Path))
+@click.option("--name", default="held-out", show_default=True)
+@json_option
+@click.pass_obj
+def hold_out(directory: str | None, manifest: Path, name: str, as_json: bool) -> None:
+    """Keep recordings for testing; they are never trained on."""
+    from misheard.datasets.datasets import read_samples  # noqa: PLC0415 - SQLAlchemy
+
+    made = open_workspace(directory).datasets.add_evaluation(name, read_samples(manifest))
+    if as_json:
+        print_json(made)
+        return
+    out.print(f"{made.id}: {made.counts['test']} utterances, {made.duration_s / 60:.1f} minutes.")
+
+
+@command.command("list")
+@json_option
+@click.pass_obj
+def list_(directory: str | None, as_json: bool) -> None:
+    """List all versions, newest first."""
+    found = open_workspace(directory).datasets.listed()
+    if as_json:
+        print_json(found)
+        return
+    rows = [
+        (
+            one.id,
+            one.name,
+            one.purpose,
+            ", ".join(f"{count} {label}" for label, count in one.counts.items()),
+            f"{one.duration_s / 60:.1f}",
+            when(one.created_at),
+        )
+        for one in found
+    ]
+    columns = ["dataset", "name", "purpose", "utterances", "minutes ", "made"]
+    out.print(table("Dataset versions", columns, rows))
+
+
+@command.command(epilog="\b\nExample:\n  misheard -w calls dataset export ds-… out/")
+@click.argument("dataset")
+@click.argument("target", type=click.Path(path_type=Path))
+@json_option
+@click.pass_obj
+def export(directory: str | None, dataset: str, target: Path, as_json: bool) -> None:
+    """Write a version's audio and one .jsonl a split into a new directory."""
+    if target.exists() and any(target.iterdir() if target.is_dir() else [target]):
+        raise click.UsageError(f"'{target}' is there already and not empty.")
+    datasets = open_workspace(directory).datasets
+    datasets.export(datasets.get(dataset), target)
+    if as_json:
+        print_json({"dataset_id": dataset, "directory": str(target)})
+        return
+    out.print(f"{dataset} is in '{target}'.")

@@ -1,0 +1,86 @@
+"""The group of all commands, each imported only when it is called, and how errors end."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from misheard import __version__
+from misheard.errors import MisheardError
+
+VERBS: dict[str, str] = {
+    "demo": "Walk real telephone speech once round the whole loop.",
+    "init": "Make a workspace.",
+    "status": "What is live, what is waiting on whom, what happens next.",
+    "transcribe": "Transcribe files with the live version and log the results.",
+    "inferences": "List what was transcribed.",
+    "correct": "Say what was really spoken.",
+    "cases": "List error cases.",
+    "trigger": "Is it worth training now, and why?",
+    "dataset": "Dataset versions and held-out sets.",
+    "suite": "Regression suites.",
+    "cycle": "Begin a cycle, run it, approve it, look at it.",
+    "versions": "List model versions and where each came from.",
+    "deploy": "Make a version live.",
+    "rollback": "Make live again what was live before.",
+    "audit": "Who did what, when and why.",
+    "report": "Write the HTML report on a cycle.",
+    "settings": "Show every setting and its value.",
+}
+"""Command → summary, in the order of the walk; a test holds them equal to the commands' own."""
+
+EPILOG = """\b
+A first walk:
+  misheard demo                         everything at once, about 12 minutes
+  misheard init calls                   a workspace of your own
+  misheard -w calls transcribe *.wav    log what the model hears
+  misheard -w calls status              what happens next
+"""
+
+
+class _LazyGroup(click.Group):
+    """Knows the names of the commands without importing them, so that --help is quick."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in VERBS:
+            return None
+        command: click.Command = importlib.import_module(f"misheard.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl(list(VERBS.items()))
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except MisheardError as error:
+            click.secho("error: ", fg="red", bold=True, nl=False, err=True)
+            click.echo(str(error), err=True)
+            sys.exit(error.exit_code)
+
+
+@click.group(
+    cls=_LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]}
+)
+@click.version_option(__version__, prog_name="misheard")
+@click.option(
+    "-w",
+    "--workspace",
+    metavar="DIR",
+    envvar="MISHEARD_WORKSPACE",
+    help="The workspace; by default the current directory if it is one, else ./data.",
+)
+@click.pass_context
+def cli(ctx: click.Context, workspace: str | None) -> None:
+    """Turn what your speech recogniser misheard into a better recogniser, safely."""
+    ctx.obj = workspace

@@ -1,0 +1,164 @@
+"""What every command shares: opening the workspace, printing results, showing progress."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+from misheard.cycle.states import Cycle, Observer
+
+if TYPE_CHECKING:
+    from misheard.finetune.events import TrainingEvent
+    from misheard.workspace import Workspace
+
+_IDS = {"inference", "version", "cycle", "candidate", "dataset", "trained from"}
+
+out = Console(highlight=False)
+"""Results."""
+err = Console(stderr=True, highlight=False)
+"""Progress and logs."""
+
+
+def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--json`: the result for machines."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
+        function
+    )
+
+
+def actor_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """`--as NAME`: who is acting, for the audit log."""
+    return click.option(
+        "--as",
+        "actor",
+        metavar="NAME",
+        help="Who you are, for the audit log (default: MISHEARD_ACTOR or your login).",
+    )(function)
+
+
+def open_workspace(directory: str | None) -> Workspace:
+    """The workspace that the command line means."""
+    from misheard.workspace import Workspace, workspace_directory  # noqa: PLC0415 - SQLAlchemy
+
+    return Workspace.open(workspace_directory(directory))
+
+
+def acting(name: str | None) -> str:
+    """The name given, or whoever is logged in."""
+    from misheard.workspace import current_actor  # noqa: PLC0415 - as above
+
+    return name or current_actor()
+
+
+def print_json(value: Any) -> None:
+    """One JSON document on one line."""
+    click.echo(json.dumps(_plain(value), ensure_ascii=False))
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
+    """A table for people; a column whose name ends in a space is aligned to the right."""
+    made = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        header_style="dim",
+        box=SIMPLE_HEAD,
+    )
+    for column in columns:
+        made.add_column(
+            column.strip(),
+            justify="right" if column.endswith(" ") else "left",
+            # Ids are there to be copied, so they are never cut.
+            no_wrap=column in _IDS,
+            overflow="fold",
+        )
+    for row in rows:
+        made.add_row(*("" if cell is None else str(cell) for cell in row))
+    return made
+
+
+def when(moment: datetime) -> str:
+    """A time as people read it, in their own zone."""
+    return moment.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def percent(rate: float) -> str:
+    """A rate as a percentage; a dash where there is none."""
+    return "–" if math.isnan(rate) else f"{rate:.2%}"
+
+
+class Bars(Observer):
+    """Progress bars on standard error, with time left."""
+
+    def __init__(self, progress: Progress) -> None:
+        self._progress = progress
+        self._training: TaskID | None = None
+
+    def progress(self, what: str, total: int) -> Callable[[int], None]:
+        """See `Observer`."""
+        task = self._progress.add_task(what, total=total)
+        return lambda done: self._progress.update(task, advance=done)
+
+    def training(self, event: TrainingEvent) -> None:
+        """See `Observer`."""
+        if not event.steps:
+            self._progress.console.print(f"  training: {event.phase}", style="dim")
+            return
+        if self._training is None:
+            self._training = self._progress.add_task("training", total=event.steps)
+        label = f"training, loss {event.loss:.3f}" if event.loss is not None else "training"
+        self._progress.update(self._training, completed=event.step, description=label)
+        if event.validation_wer is not None:
+            self._progress.console.print(
+                f"  epoch {event.epoch:.0f}: validation WER {event.validation_wer:.2%}", style="dim"
+            )
+
+    def step(self, cycle: Cycle) -> None:
+        """See `Observer`."""
+        self._progress.console.print(f"[bold]{cycle.state}[/]  {cycle.detail}")
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Show progress bars while the block runs."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+        yield Bars(progress)
+
+
+def _plain(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return str(value) if isinstance(value, Path) else value

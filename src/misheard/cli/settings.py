@@ -1,0 +1,30 @@
+"""`misheard settings`."""
+
+from __future__ import annotations
+
+import click
+
+from misheard.cli.output import json_option, open_workspace, out, print_json, table
+
+
+@click.command(epilog="\b\nExample:\n  misheard -w calls settings")
+@json_option
+@click.pass_obj
+def command(directory: str | None, as_json: bool) -> None:
+    """Show every setting and its value."""
+    from misheard.finetune.recipe import Recipe  # noqa: PLC0415 - only here
+
+    workspace = open_workspace(directory)
+    values = workspace.settings.model_dump()
+    values["recipe"] = Recipe.from_dict(values["recipe"]).to_dict()
+    if as_json:
+        print_json(values)
+        return
+    rows = [
+        (f"{section}.{key}", value)
+        for section, inner in values.items()
+        if isinstance(inner, dict)
+        for key, value in inner.items()
+    ]
+    rows += [(key, value) for key, value in values.items() if not isinstance(value, dict)]
+    out.print(table(str(workspace.root / "misheard.toml"), ["setting", "value"], rows))

@@ -1,0 +1,1 @@
+"""The phone prompts, and the demo that walks them once round the loop."""

@@ -1,0 +1,1 @@
+"""Watching the loop: where it stands and what happens next."""

@@ -1,0 +1,97 @@
+"""What happened to a cycle, in one sentence. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from misheard.cycle.states import CycleState
+from misheard.gates.comparison import Comparison
+from misheard.reports.facts import Facts
+from misheard.reports.figures import percent
+
+_S = CycleState
+
+
+@dataclass(frozen=True, kw_only=True)
+class Headline:
+    """The sentence, what stands below it, and how it should look."""
+
+    sentence: str
+    reason: str
+    """Why, or what comes next; may be empty."""
+    command: str
+    """What a person types to go on; empty where nothing is asked."""
+    tone: str
+    """good, bad, wait or calm."""
+    mark: str
+    """A sign for the tone, so that it does not depend on colour."""
+
+
+_STATES: dict[CycleState, tuple[str, str]] = {
+    _S.TRIGGERED: ("Begun; no dataset has been built yet", "calm"),
+    _S.DATASET: ("The dataset is built; training has not started", "calm"),
+    _S.TRAINING: ("The candidate is in training", "calm"),
+    _S.CONVERTED: ("The candidate is trained; it has not been validated yet", "calm"),
+    _S.VALIDATED: ("The candidate passed validation; the regression suites are next", "calm"),
+    _S.REGRESSION: ("The candidate passed validation and every regression suite", "calm"),
+    _S.AWAITING_APPROVAL: ("Awaiting approval", "wait"),
+    _S.DEPLOYED: ("Deployed", "good"),
+    _S.REFUSED: ("Refused", "bad"),
+    _S.REJECTED: ("Rejected", "bad"),
+    _S.FAILED: ("Failed", "bad"),
+    _S.CANCELLED: ("Cancelled", "calm"),
+    _S.ROLLED_BACK: ("Deployed, and rolled back since", "bad"),
+}
+_MARKS = {"good": "✓", "bad": "✗", "wait": "●", "calm": "○"}
+
+
+def headline(facts: Facts) -> Headline:
+    """The headline of a cycle in whatever state it is."""
+    state = facts.cycle.state
+    sentence, tone = _STATES[state]
+    reason, command = facts.cycle.detail, ""
+    if state in {_S.DEPLOYED, _S.AWAITING_APPROVAL} and facts.comparison:
+        sentence += f": {effect(facts.comparison)} on held-out speech"
+    if state is _S.DEPLOYED:
+        reason = f"{_capital(reason)}. {_now(facts)}"
+    elif state is _S.AWAITING_APPROVAL:
+        reason = "Every gate is passed. A person decides whether the candidate goes live:"
+        command = f"misheard cycle approve {facts.cycle.id}"
+    elif state is _S.REFUSED:
+        gate = "a regression suite" if _validated(facts) else "validation"
+        sentence += f" by {gate}; the live version stays"
+        reason = f"Because: {reason}"
+    elif state is _S.FAILED:
+        sentence += f" {_failed_at(facts)}; the live version stays"
+    elif state is _S.TRIGGERED:
+        reason = f"Why it began: {reason}"
+    return Headline(sentence=sentence, reason=reason, command=command, tone=tone, mark=_MARKS[tone])
+
+
+def effect(comparison: Comparison) -> str:
+    """What the candidate does to word errors, in words."""
+    before, after = comparison.baseline.errors, comparison.candidate.errors
+    if before == after:
+        return "as many word errors as before"
+    if not before:
+        return f"{after} word errors where there were none"
+    share = percent(abs(comparison.relative_reduction))
+    return f"{share} {'fewer' if after < before else 'more'} word errors"
+
+
+def _now(facts: Facts) -> str:
+    if facts.is_live:
+        return "It is what production uses now."
+    return f"Production uses {facts.live_id or 'nothing'} by now."
+
+
+def _validated(facts: Facts) -> bool:
+    return facts.validation is not None and facts.validation.verdict.passed
+
+
+def _failed_at(facts: Facts) -> str:
+    return "in training" if facts.job else "before training"
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
