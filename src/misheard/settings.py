@@ -39,6 +39,8 @@ class SpeechSettings(_Section):
 
     model: str = "bundled:whisper-tiny.en"
     """The first model: a directory, a Hugging Face id, or `bundled:…`."""
+    language: str = "en"
+    """Code of the spoken language, for models that know several."""
     beam_size: int = Field(default=1, ge=1, le=64)
     batch_size: int = Field(default=16, ge=1)
     compute_type: str = "int8"

@@ -132,6 +132,7 @@ class Workspace:
             backends[self.settings.backend](),
             self.root / "jobs",
             normalizer_name=self.settings.scoring.normalizer,
+            language=self.settings.speech.language,
         )
 
     @cached_property
@@ -145,7 +146,7 @@ class Workspace:
                 self._engine,
                 self._blobs,
                 self.transcriber,
-                decoding=f"beam={speech.beam_size} compute={speech.compute_type}",
+                decoding=f"{speech.language} beam={speech.beam_size} {speech.compute_type}",
             ),
             rules=ValidationRules(**gate.model_dump()),
             normalizer_name=self.settings.scoring.normalizer,
@@ -221,7 +222,11 @@ class Workspace:
             return WhisperTranscriber(
                 self.registry.directory(version_id),
                 name=version_id,
-                options=DecodingOptions(beam_size=speech.beam_size, batch_size=speech.batch_size),
+                options=DecodingOptions(
+                    beam_size=speech.beam_size,
+                    batch_size=speech.batch_size,
+                    language=speech.language,
+                ),
                 compute_type=speech.compute_type,
                 threads=speech.threads,
             )

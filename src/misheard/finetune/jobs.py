@@ -71,6 +71,7 @@ class Jobs:
         root: Path,
         *,
         normalizer_name: str,
+        language: str,
     ) -> None:
         self._engine = engine
         self._datasets = datasets
@@ -78,6 +79,7 @@ class Jobs:
         self._backend = backend
         self._root = root
         self._normalizer_name = normalizer_name
+        self._language = language
 
     def submit(self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe) -> Job:
         """Start a job; one of this id that is there already is started again only if it stopped."""
@@ -162,6 +164,7 @@ class Jobs:
             base_name=job.base_version_id,
             dataset_id=job.dataset_id,
             normalizer=self._normalizer_name,
+            language=self._language,
             recipe=job.recipe,
         )
         order.write(paths.order)

@@ -16,6 +16,8 @@ class Order:
     base_name: str
     dataset_id: str
     normalizer: str
+    language: str
+    """Code of the spoken language, for models that know several."""
     recipe: Recipe
 
     def write(self, path: Path) -> None:

@@ -33,7 +33,7 @@ from misheard.scoring.score import score
 from misheard.speech.context import ModelCard
 from misheard.speech.convert import to_ctranslate2, to_transformers
 from misheard.speech.features import log_mel
-from misheard.speech.whisper import WhisperTranscriber
+from misheard.speech.whisper import DecodingOptions, WhisperTranscriber
 
 _MOST_TOKENS = 224
 """Of a clip's text: half of Whisper's decoder context, as in OpenAI's `transcribe`."""
@@ -71,6 +71,10 @@ class TrainingRun:
         to_transformers(paths.base, paths.weights)
         tokenizer = AutoTokenizer.from_pretrained(paths.weights)
         model = WhisperForConditionalGeneration.from_pretrained(paths.weights, dtype=torch.float32)
+        if model.generation_config.is_multilingual:
+            tokenizer.set_prefix_tokens(
+                language=self._order.language, task="transcribe", predict_timestamps=False
+            )
         training = self._examples("train", tokenizer, model.config.num_mel_bins)
         validation = self._rows("validation")
         precision = _precision(recipe.precision)
@@ -160,8 +164,12 @@ class TrainingRun:
         """Convert the model as it is now and decode `rows` as it would be served: the WER."""
         self._convert(model)
         clips = [audio.read(self._paths.data / row["audio_path"]) for row in rows]
-        threads = self._recipe.threads
-        transcripts = WhisperTranscriber(self._paths.model, threads=threads).transcribe(clips)
+        engine = WhisperTranscriber(
+            self._paths.model,
+            options=DecodingOptions(language=self._order.language),
+            threads=self._recipe.threads,
+        )
+        transcripts = engine.transcribe(clips)
         rate = score(
             [row["reference"] for row in rows],
             [transcript.text for transcript in transcripts],

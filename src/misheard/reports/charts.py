@@ -60,6 +60,7 @@ def interval_plot(
     *,
     label: str,
     as_text: Callable[[float], str],
+    tick_text: Callable[[float], str],
     zero: bool = False,
     sides: tuple[str, str] | None = None,
 ) -> str:
@@ -77,9 +78,11 @@ def interval_plot(
     axis = ticks(low, high)
     place = _scale(axis[0], axis[-1], _LEFT, _RIGHT)
     bottom = _ROW_PX * len(estimates)
-    parts = [_vertical(place(tick), bottom, as_text(tick)) for tick in axis]
+    parts = [_vertical(place(tick), bottom, tick_text(tick)) for tick in axis]
     if zero:
-        parts.append(f'<line class="zero" x1="{place(0)}%" x2="{place(0)}%" y1="0" y2="{bottom}"/>')
+        parts.append(
+            f'<line class="zero" x1="{place(0)}%" x2="{place(0)}%" y1="28" y2="{bottom}"/>'
+        )
     for index, estimate in enumerate(estimates):
         parts.append(_estimate(estimate, place, _ROW_PX * index, as_text))
     height = bottom + _AXIS_PX
@@ -122,6 +125,7 @@ def line_chart(
     *,
     label: str,
     as_text: Callable[[float], str],
+    tick_text: Callable[[float], str],
     x_name: str,
     dots: bool = False,
 ) -> str:
@@ -135,13 +139,13 @@ def line_chart(
     top_px, bottom_px = 18.0, 178.0
     x_axis = [tick for tick in ticks(0, max(x for x, _ in known)) if tick == int(tick)]
     y_axis = ticks(0, max(y for _, y in known), about=3)
-    across = _scale(0, max(x_axis[-1], max(x for x, _ in known)), 13.0, 97.0)
+    across = _scale(0, max(x_axis[-1], *(x for x, _ in known)), 13.0, 97.0)
     down = _scale(y_axis[0], y_axis[-1], bottom_px, top_px)
     parts = []
     for tick in y_axis:
         y = down(tick)
         parts.append(f'<line class="grid" x1="13%" x2="100%" y1="{y}" y2="{y}"/>')
-        parts.append(_text(0, y + 4, as_text(tick), role="tick"))
+        parts.append(_text(0, y + 4, tick_text(tick), role="tick"))
     for tick in x_axis:
         words = f"{x_name} {tick:g}" if tick == x_axis[-1] else f"{tick:g}"
         anchor = "end" if tick == x_axis[-1] else "middle"
@@ -182,9 +186,8 @@ def _estimate(
 
 
 def _vertical(x: float, bottom: int, text: str) -> str:
-    anchor = "start" if x < 8 else "end" if x > 92 else "middle"
     line = f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="{bottom}"/>'
-    return line + _text(x, bottom + 18, text, anchor=anchor, role="tick")
+    return line + _text(x, bottom + 18, text, anchor="middle", role="tick")
 
 
 def _text(x: float, y: float, text: str, *, anchor: str = "start", role: str) -> str:

@@ -26,11 +26,11 @@ from misheard.workspace import Workspace
 class Drawings:
     """Every chart of the page as SVG; empty where there is nothing to draw."""
 
-    wer: Markup = Markup()
-    reduction: Markup = Markup()
-    kinds: Markup = Markup()
-    loss: Markup = Markup()
-    validation_wer: Markup = Markup()
+    wer: str = ""
+    reduction: str = ""
+    kinds: str = ""
+    loss: str = ""
+    validation_wer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,17 +78,17 @@ def _environment() -> Environment:
     made.filters |= {
         name: getattr(figures, name)
         for name in (
-            "percent", "points", "times", "p_value", "count", "number", "minutes", "duration",
+            "percent", "times", "p_value", "count", "number", "minutes", "duration",
             "when", "plural",
         )
     }  # fmt: skip
-    made.globals |= {"effect": effect, "is_number": _is_number}
+    made.globals |= {"effect": effect, "chance": chance}
     return made
 
 
 def _style() -> Markup:
     # The style sheet is our own file; nothing in it comes from a workspace.
-    return Markup((files("misheard.reports") / "report.css").read_text(encoding="utf-8"))  # noqa: S704
+    return Markup((files("misheard.reports") / "report.css").read_text(encoding="utf-8"))
 
 
 def _drawings(facts: Facts) -> Drawings:
@@ -133,14 +133,16 @@ def _compared(comparison: Comparison) -> dict[str, Markup]:
                 label="Word error rate with 95% intervals: "
                 f"live {figures.percent(before.wer)}, candidate {figures.percent(after.wer)}",
                 as_text=figures.percent,
+                tick_text=figures.tick_percent,
             )
         ),
         "reduction": _drawn(
             charts.interval_plot(
                 [gain],
                 label="Live word error rate minus the candidate's, with its 95% interval: "
-                f"{figures.points(gain.value)}",
+                f"{figures.signed_percent(gain.value)}",
                 as_text=figures.signed_percent,
+                tick_text=figures.signed_tick_percent,
                 zero=True,
                 sides=("candidate is worse", "candidate is better"),
             )
@@ -162,6 +164,7 @@ def _training(events: tuple[TrainingEvent, ...]) -> dict[str, Markup]:
                 losses,
                 label=_course("Training loss", losses, figures.number),
                 as_text=figures.number,
+                tick_text=figures.number,
                 x_name="epoch",
             )
         ),
@@ -170,6 +173,7 @@ def _training(events: tuple[TrainingEvent, ...]) -> dict[str, Markup]:
                 rates,
                 label=_course("Validation word error rate", rates, figures.percent),
                 as_text=figures.percent,
+                tick_text=figures.tick_percent,
                 x_name="epoch",
                 dots=True,
             )
@@ -185,17 +189,24 @@ def _course(name: str, points: list[tuple[float, float]], as_text: Any) -> str:
 
 def _drawn(svg: str) -> Markup:
     # `charts` escapes every text that it is given.
-    return Markup(svg)  # noqa: S704
+    return Markup(svg)
 
 
 def _settings(recipe: Recipe) -> list[Setting]:
     shipped = Recipe().to_dict()
     return [
-        Setting(name=name, value=f"{value:g}", default=f"{shipped[name]:g}")
+        Setting(name=name, value=str(value), default=str(shipped[name]))
         for name, value in recipe.to_dict().items()
     ]
 
 
-def _is_number(value: float) -> bool:
-    """False for NaN, which alone does not equal itself."""
-    return value == value  # noqa: PLR0124
+def chance(comparison: Comparison) -> str:
+    """What the interval of the difference says, in a sentence; empty where there is none."""
+    low, high = comparison.reduction_interval
+    if low > 0:
+        return "The whole interval of the difference is above zero: the candidate is better."
+    if high < 0:
+        return "The whole interval of the difference is below zero: the candidate is worse."
+    if low <= high:
+        return "The interval of the difference includes zero: it may be chance."
+    return ""

@@ -18,23 +18,30 @@ def percent(value: float, digits: int = 1) -> str:
 
 
 def signed_percent(value: float) -> str:
-    """A difference of two shares on an axis.
+    """A difference of two shares.
 
-    >>> signed_percent(0.02), signed_percent(0.0)
-    ('+2.0%', '0%')
+    >>> signed_percent(0.02), signed_percent(-0.013)
+    ('+2.0%', '−1.3%')
     """
-    if not value:
-        return "0%"
     return _signed(f"{100 * value:+.1f}%") if math.isfinite(value) else NOTHING
 
 
-def points(value: float) -> str:
-    """A difference of two shares in percentage points, always with its sign.
+def tick_percent(value: float) -> str:
+    """A round share on an axis.
 
-    >>> points(0.064), points(-0.0712)
-    ('+6.4 points', '−7.1 points')
+    >>> tick_percent(0.05), tick_percent(0.025)
+    ('5%', '2.5%')
     """
-    return _signed(f"{100 * value:+.1f} points") if math.isfinite(value) else NOTHING
+    return _signed(f"{100 * value:g}%")
+
+
+def signed_tick_percent(value: float) -> str:
+    """A round difference of two shares on an axis.
+
+    >>> signed_tick_percent(0.0), signed_tick_percent(-0.02)
+    ('0%', '−2%')
+    """
+    return _signed(f"{100 * value:+g}%") if value else "0%"
 
 
 def times(value: float) -> str:
@@ -92,10 +99,12 @@ def duration(seconds: float) -> str:
     """How long something took.
 
     >>> duration(0.04), duration(7.25), duration(125), duration(3840), duration(200000)
-    ('0.0 s', '7.2 s', '2 min 05 s', '1 h 04 min', '2 d 7 h')
+    ('< 0.1 s', '7.2 s', '2 min 05 s', '1 h 04 min', '2 d 7 h')
     """
     if not math.isfinite(seconds):
         return NOTHING
+    if 0 < seconds < 0.05:
+        return "< 0.1 s"
     if seconds < 60:
         return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:.0f} s"
     whole = round(seconds)

@@ -60,7 +60,7 @@ def headline(facts: Facts) -> Headline:
     elif state is _S.REFUSED:
         gate = "a regression suite" if _validated(facts) else "validation"
         sentence += f" by {gate}; the live version stays"
-        reason = f"Because: {reason}"
+        reason = f"Because of {reason}"
     elif state is _S.FAILED:
         sentence += f" {_failed_at(facts)}; the live version stays"
     elif state is _S.TRIGGERED:

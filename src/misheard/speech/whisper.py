@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 import zlib
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from misheard.audio import SAMPLE_RATE_HZ, Audio
-from misheard.errors import ModelCorruptError
+from misheard.errors import ModelCorruptError, UnsupportedModelError
 from misheard.speech.context import FULL_CONTEXT, FULL_POSITIONS, POSITIONS_PER_S, read_card
 from misheard.speech.features import log_mel
 from misheard.speech.transcriber import Progress, Transcript, no_progress
@@ -36,6 +37,8 @@ class DecodingOptions:
     no_speech_threshold: float = 0.6
     logprob_threshold: float = -1.0
     """A window is silent when no speech is likelier than the one and the text below the other."""
+    language: str = "en"
+    """Code of the spoken language, for models that know several."""
 
 
 @dataclass(frozen=True)
@@ -80,9 +83,9 @@ class WhisperTranscriber:
         except (RuntimeError, ValueError) as error:
             raise ModelCorruptError(f"'{directory}': {error}") from error
         self._tokenizer = _load_tokenizer(directory)
-        self._prompt = self._prompt_tokens()
         self._name = name or directory.name
         self._options = options or DecodingOptions()
+        self._prompt = self._prompt_tokens()
         card = read_card(directory)
         self._context = card.context if card else FULL_CONTEXT
 
@@ -96,20 +99,18 @@ class WhisperTranscriber:
     ) -> list[Transcript]:
         """Transcribe `clips`; see `Transcriber`."""
         pieces = [piece for index, clip in enumerate(clips) for piece in self._pieces(index, clip)]
-        waiting = [0] * len(clips)
-        for piece in pieces:
-            waiting[piece.clip] += 1
-        progress(waiting.count(0))
-        heard: dict[int, list[Transcript]] = {index: [] for index in range(len(clips))}
+        waiting = Counter(piece.clip for piece in pieces)
+        progress(len(clips) - len(waiting))
         decoded: dict[int, Transcript] = {}
         for batch in self._batches(pieces):
-            for position, transcript in zip(batch, self._decode(batch, pieces), strict=True):
-                decoded[position] = transcript
-                waiting[pieces[position].clip] -= 1
-            progress(sum(1 for p in batch if waiting[pieces[p].clip] == 0 and _last(p, pieces)))
-        for position, piece in enumerate(pieces):
-            heard[piece.clip].append(decoded[position])
-        return [_join(parts) for parts in heard.values()]
+            decoded |= zip(batch, self._decode(batch, pieces), strict=True)
+            waiting_before = len(waiting)
+            waiting -= Counter(pieces[i].clip for i in batch)  # drops what has come to zero
+            progress(waiting_before - len(waiting))
+        heard: list[list[Transcript]] = [[] for _ in clips]
+        for i, piece in enumerate(pieces):
+            heard[piece.clip].append(decoded[i])
+        return [_join(parts) for parts in heard]
 
     def _pieces(self, index: int, clip: Audio) -> Iterator[_Piece]:
         """The clip itself, or its stretches of speech when it is longer than the window."""
@@ -169,8 +170,13 @@ class WhisperTranscriber:
     def _prompt_tokens(self) -> list[int]:
         words = ["<|startoftranscript|>"]
         if self._model.is_multilingual:
-            words += ["<|en|>", "<|transcribe|>"]
-        return [self._tokenizer.token_to_id(word) for word in [*words, "<|notimestamps|>"]]
+            words += [f"<|{self._options.language}|>", "<|transcribe|>"]
+        ids = [self._tokenizer.token_to_id(word) for word in [*words, "<|notimestamps|>"]]
+        if None in ids:
+            raise UnsupportedModelError(
+                f"'{self._name}' has no token '{words[ids.index(None)]}'; see speech.language."
+            )
+        return ids
 
 
 def compression_ratio(text: str) -> float:
@@ -202,11 +208,6 @@ def _speech(samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
         samples, get_speech_timestamps(samples, options), max_duration=WINDOW_S
     )
     return [chunk for chunk in chunks if len(chunk)]
-
-
-def _last(position: int, pieces: list[_Piece]) -> bool:
-    """Whether this piece ends its clip, so that a clip counts once."""
-    return position + 1 == len(pieces) or pieces[position + 1].clip != pieces[position].clip
 
 
 def _join(parts: list[Transcript]) -> Transcript:
