@@ -69,8 +69,8 @@ def changes(comparison: Comparison) -> tuple[ChangeList, ChangeList]:
 def marked(reference: str, hypothesis: str) -> tuple[Words, ...]:
     """The words of `hypothesis` against `reference`, both normalised.
 
-    >>> [(words.kind, words.text) for words in marked("press pound", "press pond now")]
-    [('right', 'press'), ('wrong', 'pond'), ('extra', 'now')]
+    >>> [(part.kind, part.text) for part in marked("please hang up", "please hold up now")]
+    [('right', 'please'), ('wrong', 'hold'), ('right', 'up'), ('extra', 'now')]
     """
     return tuple(
         Words(_KINDS[part.kind], part.hypothesis or part.reference, part.reference)

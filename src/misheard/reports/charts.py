@@ -137,7 +137,7 @@ def line_chart(
     if not known:
         return ""
     top_px, bottom_px = 18.0, 178.0
-    x_axis = [tick for tick in ticks(0, max(x for x, _ in known)) if tick == int(tick)]
+    x_axis = [tick for tick in ticks(0, max(1.0, *(x for x, _ in known))) if tick == int(tick)]
     y_axis = ticks(0, max(y for _, y in known), about=3)
     across = _scale(0, max(x_axis[-1], *(x for x, _ in known)), 13.0, 97.0)
     down = _scale(y_axis[0], y_axis[-1], bottom_px, top_px)

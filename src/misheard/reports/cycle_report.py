@@ -18,7 +18,7 @@ from misheard.gates.comparison import Comparison
 from misheard.reports import charts, figures
 from misheard.reports.changes import changes
 from misheard.reports.facts import Facts, gather
-from misheard.reports.headline import effect, headline
+from misheard.reports.headline import chance, headline
 from misheard.workspace import Workspace
 
 
@@ -82,7 +82,7 @@ def _environment() -> Environment:
             "when", "plural",
         )
     }  # fmt: skip
-    made.globals |= {"effect": effect, "chance": chance}
+    made.globals["chance"] = chance
     return made
 
 
@@ -198,15 +198,3 @@ def _settings(recipe: Recipe) -> list[Setting]:
         Setting(name=name, value=str(value), default=str(shipped[name]))
         for name, value in recipe.to_dict().items()
     ]
-
-
-def chance(comparison: Comparison) -> str:
-    """What the interval of the difference says, in a sentence; empty where there is none."""
-    low, high = comparison.reduction_interval
-    if low > 0:
-        return "The whole interval of the difference is above zero: the candidate is better."
-    if high < 0:
-        return "The whole interval of the difference is below zero: the candidate is worse."
-    if low <= high:
-        return "The interval of the difference includes zero: it may be chance."
-    return ""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from misheard.cycle.states import CycleState
 from misheard.gates.comparison import Comparison
 from misheard.reports.facts import Facts
-from misheard.reports.figures import percent
+from misheard.reports.figures import p_value, percent
 
 _S = CycleState
 
@@ -53,9 +53,9 @@ def headline(facts: Facts) -> Headline:
     if state in {_S.DEPLOYED, _S.AWAITING_APPROVAL} and facts.comparison:
         sentence += f": {effect(facts.comparison)} on held-out speech"
     if state is _S.DEPLOYED:
-        reason = f"{_capital(reason)}. {_now(facts)}"
+        reason = f"{_capital(reason)}. {_now(facts)}{_caution(facts)}"
     elif state is _S.AWAITING_APPROVAL:
-        reason = "Every gate is passed. A person decides whether the candidate goes live:"
+        reason = f"Every gate is passed.{_caution(facts)} A person decides whether it goes live:"
         command = f"misheard cycle approve {facts.cycle.id}"
     elif state is _S.REFUSED:
         gate = "a regression suite" if _validated(facts) else "validation"
@@ -77,6 +77,28 @@ def effect(comparison: Comparison) -> str:
         return f"{after} word errors where there were none"
     share = percent(abs(comparison.relative_reduction))
     return f"{share} {'fewer' if after < before else 'more'} word errors"
+
+
+def chance(comparison: Comparison) -> str:
+    """What the interval of the difference says, in a sentence; empty where there is none."""
+    low, high = comparison.reduction_interval
+    if low > 0:
+        return "The whole interval of the difference is above zero: the candidate is better."
+    if high < 0:
+        return "The whole interval of the difference is below zero: the candidate is worse."
+    if low <= high:
+        return "The interval of the difference includes zero: it may be chance."
+    return ""
+
+
+def _caution(facts: Facts) -> str:
+    """A figure in the headline must not promise more than the test behind it."""
+    comparison = facts.comparison
+    if comparison is None or not comparison.reduction_interval[0] <= 0:
+        return ""
+    # No-break spaces keep the figure on one line.
+    figure = f"p = {p_value(comparison.p_value)}".replace(" ", "\N{NO-BREAK SPACE}")
+    return f" The difference may be chance ({figure})."
 
 
 def _now(facts: Facts) -> str:

@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import hashlib
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from misheard.blobs.directory import DirectoryBlobs
+from misheard.errors import BlobCorruptError
+
+PUT_FOR_EVER = """
+import sys
+from pathlib import Path
+from misheard.blobs.directory import DirectoryBlobs
+store = DirectoryBlobs(Path(sys.argv[1]))
+number = 0
+print("ready", flush=True)
+while True:
+    number += 1
+    store.put_bytes(b"%d" % number * 400_000)
+"""
+
+
+def blob_path(root: Path, key: str) -> Path:
+    return root / key[:2] / key
+
+
+def test_a_process_killed_while_putting_leaves_no_wrong_blob(tmp_path: Path) -> None:
+    for wait_s in (0.02, 0.05, 0.11):
+        child = subprocess.Popen(
+            [sys.executable, "-c", PUT_FOR_EVER, str(tmp_path)], stdout=subprocess.PIPE
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(wait_s)
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+    store = DirectoryBlobs(tmp_path)
+    keys = list(store)
+    assert keys, "the child was killed before it had put anything"
+    for key in keys:
+        assert hashlib.sha256(store.get_bytes(key)).hexdigest() == key
+
+
+def test_what_a_killed_process_left_is_no_blob(tmp_path: Path) -> None:
+    store = DirectoryBlobs(tmp_path)
+    (tmp_path / ".put-half").write_bytes(b"half of it")
+    assert list(store) == []
+
+
+def test_a_changed_blob_is_noticed(tmp_path: Path) -> None:
+    store = DirectoryBlobs(tmp_path / "blobs")
+    key = store.put_bytes(b"content")
+    path = blob_path(tmp_path / "blobs", key)
+    path.chmod(0o644)
+    path.write_bytes(b"c0ntent")
+    with pytest.raises(BlobCorruptError):
+        store.get_bytes(key)
+    with pytest.raises(BlobCorruptError):
+        store.fetch(key, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
+def test_a_truncated_blob_is_noticed(tmp_path: Path) -> None:
+    store = DirectoryBlobs(tmp_path)
+    key = store.put_bytes(b"content")
+    path = blob_path(tmp_path, key)
+    path.chmod(0o644)
+    path.write_bytes(b"")
+    with pytest.raises(BlobCorruptError):
+        store.get_bytes(key)
+
+
+def test_blobs_are_read_only_files(tmp_path: Path) -> None:
+    key = DirectoryBlobs(tmp_path).put_bytes(b"content")
+    assert blob_path(tmp_path, key).stat().st_mode & 0o222 == 0
+
+
+def test_a_file_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> None:
+    store = DirectoryBlobs(tmp_path / "blobs")
+    with pytest.raises(FileNotFoundError):
+        store.put_file(tmp_path / "missing")
+    assert list((tmp_path / "blobs").iterdir()) == []
+
+
+def test_a_second_store_on_the_directory_sees_the_same_blobs(tmp_path: Path) -> None:
+    key = DirectoryBlobs(tmp_path).put_bytes(b"content")
+    assert DirectoryBlobs(tmp_path).get_bytes(key) == b"content"

@@ -1,0 +1,223 @@
+"""A whole loop without a speech model: the states are under test here, not the learning."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from misheard import audio
+from misheard.blobs.directory import DirectoryBlobs
+from misheard.capture.inferences import Heard, InferenceLog
+from misheard.cases.cases import Cases, Correction
+from misheard.cycle.cycles import Cycles
+from misheard.cycle.stages import CycleRules, Stages
+from misheard.database.engine import migrate, open_engine
+from misheard.datasets.datasets import Datasets, Sample
+from misheard.datasets.split import SplitShares
+from misheard.deployment import Deployments
+from misheard.finetune.backends.backend import RunState
+from misheard.finetune.jobs import Jobs
+from misheard.finetune.paths import JobPaths
+from misheard.finetune.recipe import Recipe
+from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.regression import RegressionRules, RegressionSuites
+from misheard.gates.validation import ValidationRules, Validations
+from misheard.registry import Registry
+from misheard.speech.transcriber import FunctionTranscriber
+from misheard.triggers import TriggerRules
+
+NORMALIZER = "whisper-english"
+
+
+@dataclass
+class CopyingBackend:
+    """A place to "train" that copies the base model and signs it, or fails when told to."""
+
+    name: str = "copying"
+    fails: bool = False
+    starts: list[Path] = field(default_factory=list)
+
+    def start(self, paths: JobPaths) -> None:
+        if self.state(paths) is RunState.SUCCEEDED:
+            return
+        self.starts.append(paths.root)
+        if self.fails:
+            paths.log.write_text("Traceback …\nValueError: out of luck\n", encoding="utf-8")
+            return
+        shutil.copytree(paths.base, paths.model, dirs_exist_ok=True)
+        paths.model.chmod(0o755)
+        (paths.model / "tuned.txt").write_text("tuned", encoding="utf-8")
+        paths.result.write_text(json.dumps({"training_loss": 0.5}), encoding="utf-8")
+
+    def state(self, paths: JobPaths) -> RunState:
+        return RunState.SUCCEEDED if paths.result.exists() else RunState.STOPPED
+
+    def cancel(self, paths: JobPaths) -> None:
+        pass
+
+
+@dataclass
+class Loop:
+    """Every room that a cycle needs, over one database."""
+
+    engine: Engine
+    blobs: DirectoryBlobs
+    inferences: InferenceLog
+    cases: Cases
+    datasets: Datasets
+    registry: Registry
+    backend: CopyingBackend
+    jobs: Jobs
+    validations: Validations
+    suites: RegressionSuites
+    deployments: Deployments
+    cycles: Cycles
+    held_out_id: str
+    base_id: str
+
+
+def _tone_of(number: int, make: Callable[..., bytes]) -> bytes:
+    """A tone whose length tells its number."""
+    return make(seconds=0.1 + number / 100, hertz=300)
+
+
+def make_loop(
+    root: Path,
+    tone: Callable[..., bytes],
+    *,
+    require_approval: bool = True,
+    min_error_cases: int = 3,
+    corrected: int = 6,
+    tuned_hears_all: bool = True,
+) -> Loop:
+    engine = open_engine(f"sqlite:///{root / 'misheard.db'}")
+    migrate(engine)
+    blobs = DirectoryBlobs(root / "blobs")
+    datasets, registry = Datasets(engine, blobs), Registry(engine, blobs, root / "models")
+    cases, log = Cases(engine, normalizer_name=NORMALIZER), InferenceLog(engine, blobs)
+    deployments, backend = Deployments(engine), CopyingBackend()
+    source = root / "base"
+    source.mkdir()
+    (source / "model.bin").write_text("base", encoding="utf-8")
+    base = registry.register(source, name="tiny", source="x", actor="ann")
+    deployments.deploy(base.id, actor="ann", reason="the first model")
+
+    def listener(version_id: str) -> FunctionTranscriber:
+        tuned = (registry.directory(version_id) / "tuned.txt").exists()
+
+        def listen(samples: object) -> str:
+            number = round(len(samples) / 160) - 10  # type: ignore[arg-type]
+            right = (tuned and tuned_hears_all) or number % 3
+            return f"press {number} now" if right else "press pound"
+
+        return FunctionTranscriber(listen, name=version_id)
+
+    hypotheses = Hypotheses(engine, blobs, listener, decoding="test")
+    validations = Validations(
+        engine,
+        datasets,
+        hypotheses,
+        rules=ValidationRules(min_wer_improvement=0.0, require_significance=True, alpha=0.05),
+        normalizer_name=NORMALIZER,
+        replicates=100,
+    )
+    suites = RegressionSuites(
+        engine,
+        datasets,
+        validations,
+        rules=RegressionRules(
+            max_wer_degradation=0.0,
+            max_critical_wer_degradation=0.0,
+            max_edge_case_wer_degradation=0.0,
+        ),
+    )
+    jobs = Jobs(
+        engine,
+        datasets,
+        registry,
+        backend,
+        root / "jobs",
+        normalizer_name=NORMALIZER,
+        language="en",
+    )
+    held_out = datasets.add_evaluation(
+        "held-out",
+        [
+            Sample(data=_tone_of(number, tone), reference=f"press {number} now")
+            for number in range(20)
+        ],
+    )
+    stages = Stages(
+        cases=cases,
+        datasets=datasets,
+        jobs=jobs,
+        registry=registry,
+        validations=validations,
+        suites=suites,
+        rules=CycleRules(
+            triggers=TriggerRules(
+                min_error_cases=min_error_cases,
+                min_corrected_cases=1,
+                trigger_on_error_rate=False,
+                error_rate_threshold=1.0,
+            ),
+            shares=SplitShares(train_percent=100, validation_percent=0, test_percent=0),
+            replay_per_error=1.0,
+            recipe=Recipe(epochs=1),
+            require_approval=require_approval,
+            normalizer_name=NORMALIZER,
+        ),
+    )
+    loop = Loop(
+        engine=engine,
+        blobs=blobs,
+        inferences=log,
+        cases=cases,
+        datasets=datasets,
+        registry=registry,
+        backend=backend,
+        jobs=jobs,
+        validations=validations,
+        suites=suites,
+        deployments=deployments,
+        cycles=Cycles(engine, inferences=log, deployments=deployments, stages=stages),
+        held_out_id=held_out.id,
+        base_id=base.id,
+    )
+    for number in range(30, 30 + corrected):
+        data = _tone_of(number, tone)
+        clip = audio.decode(data)
+        (transcript,) = listener(base.id).transcribe([clip])
+        (made,) = log.record(base.id, [Heard(data=data, audio=clip, transcript=transcript)])
+        word = Correction(
+            inference_id=made.id, reference=f"please press {number} again", author="ann"
+        )
+        cases.correct([word])
+    return loop
+
+
+@pytest.fixture
+def loop_of(tmp_path: Path, tone: Callable[..., bytes]) -> Callable[..., Loop]:
+    return lambda **options: make_loop(tmp_path, tone, **options)
+
+
+@pytest.fixture
+def loop(loop_of: Callable[..., Loop]) -> Loop:
+    return loop_of()
+
+
+@pytest.fixture
+def rival(loop: Loop) -> Cycles:
+    """The cycles as another process has them."""
+    return Cycles(
+        loop.engine,
+        inferences=loop.inferences,
+        deployments=loop.deployments,
+        stages=loop.cycles._stages,
+    )

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+from misheard.cycle.states import TRANSITIONS, CycleState
+
+
+def test_every_state_is_in_the_table_and_can_be_reached() -> None:
+    assert set(TRANSITIONS) == set(CycleState)
+    reached = {target for targets in TRANSITIONS.values() for target in targets}
+    assert reached == set(CycleState) - {CycleState.TRIGGERED}
+
+
+def test_a_final_state_leads_nowhere_but_to_rollback_and_back() -> None:
+    for state in CycleState:
+        if state.is_final:
+            assert set(TRANSITIONS[state]) <= {CycleState.ROLLED_BACK, CycleState.DEPLOYED}
+        else:
+            assert CycleState.CANCELLED in TRANSITIONS[state]
+
+
+def test_nothing_is_deployed_without_both_gates() -> None:
+    before = {state for state, targets in TRANSITIONS.items() if CycleState.DEPLOYED in targets}
+    assert before == {
+        CycleState.REGRESSION,
+        CycleState.AWAITING_APPROVAL,
+        CycleState.ROLLED_BACK,
+    }
+    (validated,) = (s for s, targets in TRANSITIONS.items() if CycleState.REGRESSION in targets)
+    (converted,) = (s for s, targets in TRANSITIONS.items() if validated in targets)
+    assert (validated, converted) == (CycleState.VALIDATED, CycleState.CONVERTED)
+
+
+def test_only_approval_waits_for_a_person() -> None:
+    waiting = [state for state in CycleState if state.waits_for_person]
+    assert waiting == [CycleState.AWAITING_APPROVAL]

@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import random
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from misheard.cases.cases import Labelled
+from misheard.datasets.build import HeldOut, build, held_out_from
+from misheard.datasets.manifest import Row, to_jsonl
+from misheard.datasets.split import Split, SplitShares
+from misheard.scoring.normalize import normalizer
+
+SHARES = SplitShares(train_percent=60, validation_percent=20, test_percent=20)
+NOTHING = HeldOut(audio=frozenset(), sentences=frozenset())
+basic = normalizer("basic")
+
+# Few words and few recordings, so that they meet often.
+sentences = st.sampled_from(["", "yes", "Yes.", "no", "No!", "press one", "Press  ONE", "goodbye"])
+recordings = st.sampled_from([f"{number:064x}" for number in range(12)])
+utterances = st.builds(
+    Labelled,
+    inference_id=st.uuids().map(str),
+    audio_sha256=recordings,
+    duration_s=st.floats(0.1, 30),
+    speaker_group=st.sampled_from("abc"),
+    hypothesis=sentences,
+    reference=sentences,
+    is_error=st.booleans(),
+)
+evaluation_rows = st.builds(
+    Row,
+    audio_sha256=recordings,
+    reference=sentences,
+    split=st.just(Split.TEST),
+    kind=st.just("evaluation"),
+    speaker_group=st.just("g"),
+    duration_s=st.just(1.0),
+)
+
+
+def utterance(number: int, *, is_error: bool, reference: str | None = None) -> Labelled:
+    return Labelled(
+        inference_id=f"inf-{number}",
+        audio_sha256=f"{number:064x}",
+        duration_s=1.0,
+        speaker_group="g",
+        hypothesis="x",
+        reference=f"sentence {number}" if reference is None else reference,
+        is_error=is_error,
+    )
+
+
+def built(labelled: list[Labelled], ratio: float = 10.0, held_out: HeldOut = NOTHING):  # noqa: ANN201
+    return build(
+        labelled, shares=SHARES, replay_per_error=ratio, held_out=held_out, normalize=basic
+    )
+
+
+@given(st.lists(utterances, max_size=25), st.lists(evaluation_rows, max_size=5))
+def test_nothing_of_an_evaluation_set_is_ever_in_a_training_set(
+    labelled: list[Labelled], evaluation: list[Row]
+) -> None:
+    found = built(labelled, held_out=held_out_from(evaluation, basic)).rows
+    recordings_held_out = {row.audio_sha256 for row in evaluation}
+    sentences_held_out = {basic(row.reference) for row in evaluation} - {""}
+    assert not {row.audio_sha256 for row in found} & recordings_held_out
+    assert not {basic(row.reference) for row in found} & sentences_held_out
+
+
+@given(st.lists(utterances, max_size=25))
+def test_one_sentence_never_stands_in_two_splits(labelled: list[Labelled]) -> None:
+    splits: dict[str, set[Split]] = {}
+    for row in built(labelled).rows:
+        if sentence := basic(row.reference):
+            splits.setdefault(sentence, set()).add(row.split)
+    assert all(len(found) == 1 for found in splits.values())
+
+
+@given(st.lists(utterances, max_size=25))
+def test_each_recording_stands_once_with_its_newest_label(labelled: list[Labelled]) -> None:
+    found = {row.audio_sha256: row for row in built(labelled, ratio=1e6).rows}
+    newest = {one.audio_sha256: one for one in labelled}
+    for key, row in found.items():
+        assert row.reference == newest[key].reference
+        assert row.kind == ("error" if newest[key].is_error else "replay")
+    errors = {key for key, one in newest.items() if one.is_error}
+    assert errors <= found.keys()
+
+
+@given(st.lists(utterances, max_size=25), st.floats(0, 3))
+def test_replay_keeps_to_its_ratio_and_what_is_left_out_is_counted(
+    labelled: list[Labelled], ratio: float
+) -> None:
+    made = built(labelled, ratio=ratio)
+    errors = sum(row.kind == "error" for row in made.rows)
+    replay = len(made.rows) - errors
+    assert replay <= round(ratio * errors)
+    assert len(labelled) == len(made.rows) + made.duplicates + made.held_out + made.surplus_replay
+
+
+def test_the_rows_do_not_depend_on_the_order_of_the_labels() -> None:
+    labelled = [utterance(number, is_error=number % 5 == 0) for number in range(60)]
+    expected = to_jsonl(built(labelled, ratio=2.0).rows)
+    for seed in range(5):
+        random.Random(seed).shuffle(labelled)
+        assert to_jsonl(built(labelled, ratio=2.0).rows) == expected
+
+
+def test_replay_without_errors_is_nothing() -> None:
+    made = built([utterance(number, is_error=False) for number in range(5)])
+    assert made.rows == []
+    assert made.surplus_replay == 5
+
+
+def test_silence_may_be_learnt_although_silence_is_tested() -> None:
+    tested = Row(
+        audio_sha256="f" * 64,
+        reference="",
+        split=Split.TEST,
+        kind="evaluation",
+        speaker_group="g",
+        duration_s=1.0,
+    )
+    quiet = utterance(1, is_error=True, reference="")
+    made = built([quiet], held_out=held_out_from([tested], basic))
+    assert [row.audio_sha256 for row in made.rows] == [quiet.audio_sha256]
+
+
+def test_a_held_out_sentence_is_recognised_however_it_is_written() -> None:
+    tested = Row(
+        audio_sha256="f" * 64,
+        reference="Press ONE!",
+        split=Split.TEST,
+        kind="evaluation",
+        speaker_group="g",
+        duration_s=1.0,
+    )
+    made = built(
+        [utterance(1, is_error=True, reference="press one")],
+        held_out=held_out_from([tested], basic),
+    )
+    assert made.rows == []
+    assert made.held_out == 1

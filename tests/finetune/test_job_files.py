@@ -1,0 +1,52 @@
+"""Orders, events and paths: what a job writes and reads."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from pathlib import Path
+
+from misheard.finetune.events import TrainingEvent, append_event, read_events
+from misheard.finetune.order import Order
+from misheard.finetune.paths import JobPaths
+from misheard.finetune.recipe import Recipe
+
+
+def test_events_come_back_in_order(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    given = [
+        TrainingEvent(at_s=0.0, phase="prepare"),
+        TrainingEvent(at_s=1.5, phase="train", step=5, steps=20, epoch=0.5, loss=1.25, left_s=9.0),
+        TrainingEvent(at_s=9.0, phase="train", step=20, steps=20, epoch=1.0, validation_wer=0.05),
+    ]
+    for event in given:
+        append_event(path, event)
+    assert list(read_events(path)) == given
+
+
+def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    append_event(path, TrainingEvent(at_s=0.0, phase="prepare"))
+    with path.open("a", encoding="utf-8") as file:
+        file.write('{"at_s": 1.0, "ph')
+    assert [event.phase for event in read_events(path)] == ["prepare"]
+
+
+def test_before_the_first_event_there_is_none(tmp_path: Path) -> None:
+    assert list(read_events(tmp_path / "events.jsonl")) == []
+
+
+def test_an_order_comes_back_and_leaves_no_partial_file(tmp_path: Path) -> None:
+    values = {"base_name": "v-1", "dataset_id": "ds-1", "normalizer": "basic"}
+    # Whatever else an order has is text.
+    values |= {f.name: "en" for f in fields(Order) if f.name not in {*values, "recipe"}}
+    order = Order(**values, recipe=Recipe(epochs=2, margin_s=0.5))  # type: ignore[arg-type]
+    order.write(tmp_path / "order.json")
+    assert Order.read(tmp_path / "order.json") == order
+    assert [path.name for path in tmp_path.iterdir()] == ["order.json"]
+
+
+def test_every_path_of_a_job_lies_inside_it_under_a_name_of_its_own() -> None:
+    names = [name for name, value in vars(JobPaths).items() if isinstance(value, property)]
+    paths = [getattr(JobPaths(Path("/jobs/job-1")), name) for name in names]
+    assert len(set(paths)) == len(paths) >= 9
+    assert all(path.parent == Path("/jobs/job-1") for path in paths)

@@ -1,0 +1,40 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+
+HEAVY = ("torch", "ctranslate2", "transformers", "sqlalchemy", "numpy", "fastapi")
+
+
+def fastest(program: str, runs: int = 5) -> float:
+    """Seconds of the fastest of several runs: what the work takes when nothing is in the way."""
+    spent = []
+    for _ in range(runs):
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", program], check=True)
+        spent.append(time.perf_counter() - started)
+    return min(spent)
+
+
+def test_importing_misheard_costs_next_to_nothing() -> None:
+    assert fastest("import misheard") - fastest("pass") <= 0.15
+
+
+def test_importing_misheard_brings_no_heavy_library() -> None:
+    program = f"import sys, json, misheard; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+    assert json.loads(out.stdout) == []
+
+
+def test_help_loads_no_model_library() -> None:
+    program = (
+        "import sys, misheard.cli\n"
+        "sys.argv = ['misheard', '--help']\n"
+        "try: misheard.cli.main()\n"
+        "except SystemExit: pass\n"
+        "heavy = [m for m in ('torch', 'ctranslate2', 'transformers') if m in sys.modules]\n"
+        "sys.exit(repr(heavy) if heavy else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

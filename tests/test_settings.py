@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from misheard.errors import InvalidSettingError
+from misheard.settings import Settings, load_settings, parse_settings
+
+
+def written(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "misheard.toml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_missing_file_gives_the_defaults(tmp_path: Path) -> None:
+    assert load_settings(tmp_path / "misheard.toml") == Settings()
+
+
+def test_the_file_overrides_defaults(tmp_path: Path) -> None:
+    path = written(tmp_path, "backend = 'inprocess'\n[triggers]\nmin_error_cases = 7\n")
+    settings = load_settings(path)
+    assert settings.triggers.min_error_cases == 7
+    assert settings.backend == "inprocess"
+    assert settings.triggers.min_corrected_cases == Settings().triggers.min_corrected_cases
+
+
+def test_the_environment_wins_over_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, "[triggers]\nmin_error_cases = 7\n")
+    monkeypatch.setenv("MISHEARD_TRIGGERS__MIN_ERROR_CASES", "20")
+    monkeypatch.setenv("MISHEARD_TRIGGERS__TRIGGER_ON_ERROR_RATE", "false")
+    monkeypatch.setenv("MISHEARD_SPEECH__MODEL", "/models/tiny")
+    settings = load_settings(path)
+    assert settings.triggers.min_error_cases == 20
+    assert settings.triggers.trigger_on_error_rate is False
+    assert settings.speech.model == "/models/tiny"
+
+
+def test_variables_that_are_no_settings_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISHEARD_WORKSPACE", "/somewhere")
+    monkeypatch.setenv("MISHEARD_ACTOR", "ann")
+    assert load_settings(tmp_path / "misheard.toml") == Settings()
+
+
+@pytest.mark.parametrize(
+    ("text", "named"),
+    [
+        ("min_error_case = 5\n", "min_error_case"),
+        ("[triggers]\nmin_error_case = 5\n", r"triggers\.min_error_case"),
+        ("[trigger]\nmin_error_cases = 5\n", "trigger"),
+    ],
+)
+def test_an_unknown_key_in_the_file_is_an_error_that_names_the_known_ones(
+    tmp_path: Path, text: str, named: str
+) -> None:
+    with pytest.raises(InvalidSettingError, match=f"'{named}'.*Known here: .*min_error|'{named}'"):
+        load_settings(written(tmp_path, text))
+
+
+def test_the_known_keys_of_the_section_are_listed(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettingError, match="Known here: min_error_cases, "):
+        load_settings(written(tmp_path, "[triggers]\nmin_error_case = 5\n"))
+
+
+def test_an_unknown_key_in_the_environment_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISHEARD_TRIGGERS__MIN_ERROR_CASE", "5")
+    with pytest.raises(InvalidSettingError, match=r"triggers\.min_error_case"):
+        load_settings(tmp_path / "misheard.toml")
+
+
+def test_a_key_below_a_plain_value_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISHEARD_TRIGGERS__MIN_ERROR_CASES", "5")
+    with pytest.raises(InvalidSettingError, match="'triggers' is no section"):
+        load_settings(written(tmp_path, "triggers = 3\n"))
+
+
+@pytest.mark.parametrize("value", ["nan", "inf", "-inf", "1.5", "-0.1", '"often"'])
+def test_values_that_a_share_cannot_take_are_errors(tmp_path: Path, value: str) -> None:
+    path = written(tmp_path, f"[triggers]\nerror_rate_threshold = {value}\n")
+    with pytest.raises(InvalidSettingError, match=r"triggers\.error_rate_threshold"):
+        load_settings(path)
+
+
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_nan_is_refused_where_there_is_no_bound_and_from_the_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    monkeypatch.setenv("MISHEARD_VALIDATION__MIN_WER_IMPROVEMENT", value)
+    with pytest.raises(InvalidSettingError, match="min_wer_improvement"):
+        load_settings(tmp_path / "misheard.toml")
+
+
+def test_a_wrong_type_is_an_error_with_the_value(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettingError, match=r"speech\.beam_size = 'wide'"):
+        load_settings(written(tmp_path, "[speech]\nbeam_size = 'wide'\n"))
+
+
+@pytest.mark.parametrize(
+    "shares", [{"train_percent": 90}, {"train_percent": 110, "validation_percent": -20}]
+)
+def test_split_shares_that_make_no_hundred_are_errors(shares: dict[str, int]) -> None:
+    with pytest.raises(InvalidSettingError):
+        parse_settings({"datasets": shares}, source="test")
+
+
+def test_broken_toml_is_an_error_that_names_the_file(tmp_path: Path) -> None:
+    with pytest.raises(InvalidSettingError, match=r"misheard\.toml.*not valid TOML"):
+        load_settings(written(tmp_path, "[triggers\n"))
+
+
+def test_bytes_that_are_no_utf_8_are_an_error(tmp_path: Path) -> None:
+    path = tmp_path / "misheard.toml"
+    path.write_bytes(b'backend = "\xff"\n')
+    with pytest.raises(InvalidSettingError, match="not valid TOML"):
+        load_settings(path)
+
+
+def test_settings_cannot_be_changed_afterwards() -> None:
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().triggers.min_error_cases = 1  # type: ignore[misc]
