@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import gzip
-import hashlib
 import io
 import json
 import re
@@ -84,16 +83,16 @@ def group_of(name: str) -> str:
 def manifest_row(name: str, transcript: str, data: bytes) -> dict[str, Any]:
     """One line of the manifest."""
     reference = reference_of(transcript)
-    normalized = normalizer(NORMALIZER)(reference)
+    normalized, sha256 = normalizer(NORMALIZER)(reference), audio.sha256_of(data)
     return {
         "id": name,
         "file": f"audio/{name}.gsm",
         "reference": reference,
         "kind": "speech" if reference else "non_speech",
         "group": group_of(name),
-        "split": split_of(normalized, SHARES, fallback=transcript).value,
+        "split": split_of(normalized, SHARES, fallback=sha256).value,
         "duration_s": round(audio.decode(data, name=name).duration_s, 3),
-        "sha256": hashlib.sha256(data).hexdigest(),
+        "sha256": sha256,
     }
 
 

@@ -2,7 +2,7 @@
 
 The split is a hash of the normalised reference. So one sentence never stands in two splits, the
 answer needs no table, and adding data never moves a row. Audio without speech has no words; there
-the caller's `fallback` (a description or the audio's hash) is hashed instead.
+the caller's `fallback`, the audio's own hash, is hashed instead.
 """
 
 from __future__ import annotations

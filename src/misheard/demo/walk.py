@@ -100,8 +100,8 @@ def run_demo(
     version_id = str(cycle.version_id)
     say("7. Using the new version, rolling back, deploying again")
     workspace.transcribe(read_samples(heard[:8]), progress=observer.progress("new version", 8))
-    back = workspace.roll_back(actor=ACTOR, reason="a drill: can we go back?")
-    again = workspace.deploy(version_id, actor=ACTOR, reason="the drill is over")
+    back = workspace.roll_back(actor=ACTOR, reason="a rollback drill")
+    again = workspace.deploy(version_id, actor=ACTOR, reason="deployed again after a drill")
     report = directory / REPORT
     report.write_text(cycle_report(workspace, cycle.id), encoding="utf-8")
     return DemoResult(

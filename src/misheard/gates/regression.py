@@ -14,7 +14,8 @@ from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import suite_runs, suites
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.gates.comparison import Comparison
-from misheard.gates.validation import Validations, Verdict
+from misheard.gates.validation import Validations
+from misheard.gates.verdict import Verdict, from_columns, to_columns
 from misheard.speech.transcriber import Progress, no_progress
 
 
@@ -162,7 +163,7 @@ class RegressionSuites:
             )
         with writing(self._engine) as connection:
             for run in made:
-                connection.execute(insert(suite_runs).values(**_values(run)))
+                connection.execute(insert(suite_runs).values(**to_columns(run)))
         return made
 
     def runs_of(self, candidate_id: str) -> list[SuiteRun]:
@@ -170,26 +171,9 @@ class RegressionSuites:
         query = select(suite_runs).where(suite_runs.c.candidate_id == candidate_id)
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(suite_runs.c.created_at)).mappings()
-            newest = {row["suite_id"]: _run(dict(row)) for row in rows}
+            newest = {row["suite_id"]: SuiteRun(**from_columns(dict(row))) for row in rows}
         return [newest[suite.id] for suite in self.listed() if suite.id in newest]
 
 
 def _suite(row: dict[str, Any]) -> Suite:
     return Suite(**row | {"kind": SuiteKind(row["kind"])})
-
-
-def _values(made: SuiteRun) -> dict[str, Any]:
-    values = dict(vars(made))
-    verdict, comparison = values.pop("verdict"), values.pop("comparison")
-    return {
-        **values,
-        "passed": verdict.passed,
-        "reasons": list(verdict.reasons),
-        "figures": comparison.to_dict(),
-    }
-
-
-def _run(row: dict[str, Any]) -> SuiteRun:
-    verdict = Verdict(passed=row.pop("passed"), reasons=tuple(row.pop("reasons")))
-    comparison = Comparison.from_dict(row.pop("figures"))
-    return SuiteRun(**row, verdict=verdict, comparison=comparison)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
 from sqlalchemy import Engine, insert, select
 
 from misheard.database.engine import new_id, now, writing
@@ -14,6 +12,7 @@ from misheard.datasets.datasets import Dataset, Datasets
 from misheard.errors import UnknownIdError
 from misheard.gates.comparison import Comparison, compare
 from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.verdict import Verdict, from_columns, to_columns
 from misheard.speech.transcriber import Progress, no_progress
 
 
@@ -24,14 +23,6 @@ class ValidationRules:
     min_wer_improvement: float
     require_significance: bool
     alpha: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """What a gate decided, and why."""
-
-    passed: bool
-    reasons: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +121,7 @@ class Validations:
             comparison=comparison,
         )
         with writing(self._engine) as connection:
-            connection.execute(insert(validations).values(**_values(made)))
+            connection.execute(insert(validations).values(**to_columns(made)))
         return made
 
     def get(self, validation_id: str) -> Validation:
@@ -146,27 +137,10 @@ class Validations:
         with self._engine.connect() as connection:
             query = query.order_by(validations.c.created_at.desc()).limit(1)
             row = connection.execute(query).mappings().one_or_none()
-        return _validation(dict(row)) if row is not None else None
+        return Validation(**from_columns(dict(row))) if row is not None else None
 
     def _find(self, validation_id: str) -> Validation | None:
         with self._engine.connect() as connection:
             query = select(validations).where(validations.c.id == validation_id)
             row = connection.execute(query).mappings().one_or_none()
-        return _validation(dict(row)) if row is not None else None
-
-
-def _values(made: Validation) -> dict[str, Any]:
-    values = dict(vars(made))
-    verdict, comparison = values.pop("verdict"), values.pop("comparison")
-    return {
-        **values,
-        "passed": verdict.passed,
-        "reasons": list(verdict.reasons),
-        "figures": comparison.to_dict(),
-    }
-
-
-def _validation(row: dict[str, Any]) -> Validation:
-    verdict = Verdict(passed=row.pop("passed"), reasons=tuple(row.pop("reasons")))
-    comparison = Comparison.from_dict(row.pop("figures"))
-    return Validation(**row, verdict=verdict, comparison=comparison)
+        return Validation(**from_columns(dict(row))) if row is not None else None
