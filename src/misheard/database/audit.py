@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 
 from misheard.database.engine import now
 from misheard.database.schema import audit
@@ -43,9 +44,19 @@ class AuditLog:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def entries(self, *, limit: int = 50, subject: str | None = None) -> list[AuditEntry]:
-        """The newest entries, newest first."""
+    def counts(self) -> dict[str, int]:
+        """How often each action was taken."""
+        query = select(audit.c.action, func.count()).group_by(audit.c.action)
+        with self._engine.connect() as connection:
+            return dict(row.tuple() for row in connection.execute(query))
+
+    def entries(
+        self, *, limit: int = 50, subject: str | None = None, without: Sequence[str] = ()
+    ) -> list[AuditEntry]:
+        """The newest entries, newest first, less the actions in `without`."""
         query = select(audit).order_by(audit.c.number.desc()).limit(limit)
+        if without:
+            query = query.where(audit.c.action.not_in(without))
         if subject is not None:
             query = query.where(audit.c.subject == subject)
         with self._engine.connect() as connection:

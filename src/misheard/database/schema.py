@@ -262,7 +262,7 @@ audit = Table(
     Column("number", _Serial, primary_key=True, autoincrement=True),
     Column("created_at", UtcDateTime, nullable=False, index=True),
     Column("actor", Text, nullable=False),
-    Column("action", Text, nullable=False),
+    Column("action", Text, nullable=False, index=True),
     Column("subject", Text, nullable=False),
     Column("from_value", Text, nullable=False),
     Column("to_value", Text, nullable=False),

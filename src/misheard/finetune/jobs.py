@@ -196,10 +196,13 @@ class Jobs:
 
 
 def _reason(paths: JobPaths) -> str:
-    """The last line of the log, which is where Python says what went wrong."""
+    """The last line of a traceback in the log; without one, something killed the process."""
     text = paths.log.read_text(encoding="utf-8", errors="replace") if paths.log.exists() else ""
-    lines = [line for line in text.splitlines() if line.strip()]
-    return lines[-1] if lines else "the process ended without a word; was it killed?"
+    _, traceback, rest = text.rpartition("Traceback (most recent call last):")
+    lines = [line for line in rest.splitlines() if line.strip()]
+    if traceback and lines:
+        return lines[-1]
+    return "the process was killed, perhaps for want of memory."
 
 
 def _job(row: dict[str, Any]) -> Job:

@@ -65,6 +65,7 @@ class TrainingRun:
         torch.set_num_threads(recipe.threads or os.cpu_count() or 1)
         transformers.set_seed(recipe.seed)
         transformers.logging.set_verbosity_error()
+        transformers.logging.disable_progress_bar()
         self.report(phase="prepare")
         for leftover in (paths.weights, paths.scratch, paths.model):
             shutil.rmtree(leftover, ignore_errors=True)

@@ -66,7 +66,9 @@ class Comparison:
 
     @property
     def speedup(self) -> float:
-        """How many times faster the candidate transcribed."""
+        """How many times faster the candidate transcribed; NaN where no time was measured."""
+        if not self.candidate.compute_s:
+            return math.nan
         return self.baseline.compute_s / self.candidate.compute_s
 
     def to_dict(self) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+
 from sqlalchemy import Engine, insert, select
 
 from misheard.database.engine import new_id, now, writing

@@ -24,9 +24,7 @@ from misheard.workspace import Workspace
 
 NEWEST = 20
 """Rows of a log that stand on the page."""
-AUDIT_WINDOW = 5_000
-"""Audit rows that are looked through for these; an import of corrections writes thousands."""
-LABELLING = frozenset({"correct", "confirm"})
+LABELLING = ("correct", "confirm")
 """Audit actions that come in bulk and are counted instead of listed."""
 
 
@@ -59,10 +57,7 @@ class AuditTrail:
 
     entries: tuple[AuditEntry, ...]
     labelling: dict[str, int]
-    """Rows by action, among those that were looked through."""
-    looked_through: int
-    is_all: bool
-    """Whether these are all rows that there are."""
+    """Rows by action."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,11 +173,8 @@ def _live(workspace: Workspace) -> str | None:
 
 
 def _audit(workspace: Workspace) -> AuditTrail:
-    entries = workspace.audit.entries(limit=AUDIT_WINDOW)
-    listed = [entry for entry in entries if entry.action not in LABELLING]
+    counts = workspace.audit.counts()
     return AuditTrail(
-        entries=tuple(listed[:NEWEST]),
-        labelling=dict(Counter(e.action for e in entries if e.action in LABELLING)),
-        looked_through=len(entries),
-        is_all=len(entries) < AUDIT_WINDOW,
+        entries=tuple(workspace.audit.entries(limit=NEWEST, without=LABELLING)),
+        labelling={action: counts[action] for action in LABELLING if action in counts},
     )
