@@ -150,9 +150,7 @@ def hear(log: InferenceLog) -> Callable[..., list[Inference]]:
 def phone_prompts() -> list[Prompt]:
     with zipfile.ZipFile(PHONE_PROMPTS) as archive:
         lines = archive.read("manifest.jsonl").decode().splitlines()
-        return [
-            Prompt(data=archive.read(row.pop("file")), **row) for row in map(json.loads, lines)
-        ]
+        return [Prompt(data=archive.read(row.pop("file")), **row) for row in map(json.loads, lines)]
 
 
 @pytest.fixture(scope="session")

@@ -23,7 +23,9 @@ def test_importing_misheard_costs_next_to_nothing() -> None:
 
 
 def test_importing_misheard_brings_no_heavy_library() -> None:
-    program = f"import sys, json, misheard; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    program = (
+        f"import sys, json, misheard; print(json.dumps([m for m in {HEAVY} if m in sys.modules]))"
+    )
     out = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
     assert json.loads(out.stdout) == []
 

@@ -42,9 +42,7 @@ def test_the_lineage_is_kept(register: Register, registry: Registry) -> None:
     assert found == child
 
 
-def test_the_directory_holds_the_files_folders_included(
-    registry: Registry, tmp_path: Path
-) -> None:
+def test_the_directory_holds_the_files_folders_included(registry: Registry, tmp_path: Path) -> None:
     source = tmp_path / "source"
     (source / "deep").mkdir(parents=True)
     (source / "model.bin").write_bytes(b"weights")

@@ -46,9 +46,7 @@ def wait_for_event(paths: JobPaths, timeout_s: float = 120.0) -> None:
 
 
 @pytest.fixture(scope="module", params=sorted(BACKENDS))
-def finished(
-    request: pytest.FixtureRequest, studio: Any
-) -> tuple[TrainingBackend, JobPaths]:
+def finished(request: pytest.FixtureRequest, studio: Any) -> tuple[TrainingBackend, JobPaths]:
     """A dozen clips, one epoch; the in-process one is shared with the rest of the suite."""
     backend = BACKENDS[request.param]()
     if request.param == "inprocess":

@@ -48,7 +48,9 @@ class CopyingBackend:
             return
         self.starts.append(paths.root)
         if self.fails:
-            paths.log.write_text("Traceback …\nValueError: out of luck\n", encoding="utf-8")
+            paths.log.write_text(
+                "Traceback (most recent call last):\nValueError: out of luck\n", encoding="utf-8"
+            )
             return
         shutil.copytree(paths.base, paths.model, dirs_exist_ok=True)
         paths.model.chmod(0o755)

@@ -187,9 +187,7 @@ def test_only_a_cycle_that_awaits_approval_can_be_approved_or_rejected(
 
 
 @pytest.mark.parametrize("steps", range(7))
-def test_a_cycle_can_be_cancelled_from_every_state_that_is_not_final(
-    loop: Any, steps: int
-) -> None:
+def test_a_cycle_can_be_cancelled_from_every_state_that_is_not_final(loop: Any, steps: int) -> None:
     cycle = begin(loop)
     for _ in range(steps):
         cycle = loop.cycles.advance(cycle.id)

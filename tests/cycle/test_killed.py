@@ -31,9 +31,10 @@ SETTINGS = {
     "triggers": {"min_error_cases": 1, "min_corrected_cases": 1},
     "datasets": {"train_percent": 100, "validation_percent": 0, "test_percent": 0},
     "recipe": {"epochs": 1},
-    # What is tested is that the loop goes on, not that so little data teaches anything.
-    "validation": {"require_significance": False, "min_wer_improvement": -9.0},
-    "regression": {"max_wer_degradation": 9.0},
+    # A dozen clips are too few to learn the short window, and the gates would rightly refuse what
+    # hallucinates so. Here they let everything pass: what is tested is that the loop goes on.
+    "validation": {"require_significance": False, "min_wer_improvement": -1000.0},
+    "regression": {"max_wer_degradation": 1000.0},
     "deployment": {"require_approval": False},
 }
 

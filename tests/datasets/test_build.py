@@ -51,7 +51,7 @@ def utterance(number: int, *, is_error: bool, reference: str | None = None) -> L
     )
 
 
-def built(labelled: list[Labelled], ratio: float = 10.0, held_out: HeldOut = NOTHING):  # noqa: ANN201
+def built(labelled: list[Labelled], ratio: float = 10.0, held_out: HeldOut = NOTHING):
     return build(
         labelled, shares=SHARES, replay_per_error=ratio, held_out=held_out, normalize=basic
     )

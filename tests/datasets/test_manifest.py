@@ -38,7 +38,11 @@ def test_a_reference_may_hold_any_line_separator(separator: str) -> None:
     assert from_jsonl(to_jsonl([row])) == [row]
 
 
-@given(st.lists(rows, min_size=1, max_size=8).flatmap(lambda r: st.tuples(st.just(r), st.permutations(r))))
+@given(
+    st.lists(rows, min_size=1, max_size=8).flatmap(
+        lambda r: st.tuples(st.just(r), st.permutations(r))
+    )
+)
 def test_the_id_does_not_depend_on_the_order(pair: tuple[list[Row], list[Row]]) -> None:
     one, other = pair
     assert dataset_id(to_jsonl(one)) == dataset_id(to_jsonl(other))

@@ -121,7 +121,10 @@ def test_the_test_split_is_large(manifest: list[dict[str, Any]]) -> None:
 @pytest.mark.parametrize(
     ("clip", "reference"),
     [
-        ("dictate/both_help", "press star to toggle pause, press pound to enter a new dictation filename"),
+        (
+            "dictate/both_help",
+            "press star to toggle pause, press pound to enter a new dictation filename",
+        ),
         ("letters/at", "at"),
         ("letters/dot", "dot"),
         ("letters/space", "space"),

@@ -41,7 +41,12 @@ def test_the_figures_by_hand() -> None:
     )
     assert (made.utterances, made.words, made.silent, made.audio_s) == (3, 4, 1, 6.0)
     before, after = made.baseline, made.candidate
-    assert (before.errors, before.substitutions, before.deletions, before.insertions) == (5, 2, 1, 2)
+    assert (before.errors, before.substitutions, before.deletions, before.insertions) == (
+        5,
+        2,
+        1,
+        2,
+    )
     assert after.errors == 2
     assert before.wer == pytest.approx(5 / 4)
     assert (before.silent_with_text, after.silent_with_text) == (1, 0)

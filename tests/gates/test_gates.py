@@ -85,7 +85,11 @@ def held_out(datasets: Datasets, tone: Callable[..., bytes]) -> Dataset:
 
 
 def test_each_version_hears_each_clip_once(
-    hypotheses: Hypotheses, datasets: Datasets, held_out: Dataset, versions: tuple[str, str], ear: Ear
+    hypotheses: Hypotheses,
+    datasets: Datasets,
+    held_out: Dataset,
+    versions: tuple[str, str],
+    ear: Ear,
 ) -> None:
     rows = datasets.rows(held_out)
     done: list[int] = []
@@ -146,7 +150,10 @@ def test_a_transcriber_that_fails_leaves_nothing_half_kept(
     ear: Ear,
 ) -> None:
     broken = Hypotheses(
-        engine, blobs, lambda _: FunctionTranscriber(lambda samples: 5), decoding="test"  # type: ignore[arg-type, return-value]
+        engine,
+        blobs,
+        lambda _: FunctionTranscriber(lambda samples: 5),
+        decoding="test",  # type: ignore[arg-type, return-value]
     )
     with pytest.raises(InvalidTranscriptError):
         broken.of(versions[0], datasets.rows(held_out))

@@ -27,7 +27,9 @@ def distance(reference: list[str], hypothesis: list[str]) -> int:
 
 
 @given(pairs)
-def test_errors_are_what_the_definition_says(given_pairs: list[tuple[list[str], list[str]]]) -> None:
+def test_errors_are_what_the_definition_says(
+    given_pairs: list[tuple[list[str], list[str]]],
+) -> None:
     references, hypotheses = (list(side) for side in zip(*given_pairs, strict=True))
     counts = count_errors(references, hypotheses)
     assert counts.errors.tolist() == [distance(*pair) for pair in given_pairs]

@@ -70,7 +70,9 @@ def test_a_damaged_card_is_an_error_and_not_a_full_window(tmp_path: Path, text: 
         read_card(tmp_path)
 
 
-@pytest.mark.parametrize(("margin_s", "round_to"), [(1.0, 0), ("wide", 64), (-50.0, 64), (1.0, "x")])
+@pytest.mark.parametrize(
+    ("margin_s", "round_to"), [(1.0, 0), ("wide", 64), (-50.0, 64), (1.0, "x")]
+)
 def test_a_card_with_a_window_that_cannot_be_is_an_error(
     tmp_path: Path, margin_s: object, round_to: object
 ) -> None:

@@ -110,9 +110,7 @@ def test_all_167_tensors_load_strictly(bundled: Path, converted: Path) -> None:
 
 
 @pytest.mark.model
-def test_there_and_back_gives_the_same_bits(
-    bundled: Path, converted: Path, tmp_path: Path
-) -> None:
+def test_there_and_back_gives_the_same_bits(bundled: Path, converted: Path, tmp_path: Path) -> None:
     to_ctranslate2(converted, tmp_path / "back")
     before = read_variables(bundled / "model.bin")
     after = read_variables(tmp_path / "back" / "model.bin")
@@ -134,28 +132,28 @@ def test_quantised_weights_are_refused(converted: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.model
-def test_both_engines_hear_the_same(
-    bundled: Path, converted: Path, short_prompts: list
-) -> None:
-    """Raw text, no normalising, greedy, in the full window, on 60 clips: 98 % or more agree."""
+def test_both_engines_hear_the_same(bundled: Path, converted: Path, short_prompts: list) -> None:
+    """Raw text, no normalising, greedy, in the full window, on 50 clips: 98 % or more agree."""
     import torch  # noqa: PLC0415
     from transformers import AutoTokenizer, WhisperForConditionalGeneration  # noqa: PLC0415
 
-    clips = [audio.decode(prompt.data) for prompt in short_prompts[:60]]
+    clips = [audio.decode(prompt.data) for prompt in short_prompts[:50]]
     served = WhisperTranscriber(
-        bundled, options=DecodingOptions(beam_size=1, batch_size=15), compute_type="float32"
+        bundled,
+        options=DecodingOptions(beam_size=1, batch_size=10, max_tokens=40),
+        compute_type="float32",
     )
     theirs = [transcript.text for transcript in served.transcribe(clips)]
     tokenizer = AutoTokenizer.from_pretrained(converted)
     model = WhisperForConditionalGeneration.from_pretrained(converted).eval()
     ours: list[str] = []
-    for start in range(0, 60, 15):
-        features = np.stack([log_mel(clip.samples, 1_500) for clip in clips[start : start + 15]])
+    for start in range(0, 50, 10):
+        features = np.stack([log_mel(clip.samples, 1_500) for clip in clips[start : start + 10]])
         with torch.inference_mode():
             tokens = model.generate(
-                torch.from_numpy(features), max_new_tokens=64, num_beams=1, do_sample=False
+                torch.from_numpy(features), max_new_tokens=40, num_beams=1, do_sample=False
             )
         ours += [text.strip() for text in tokenizer.batch_decode(tokens, skip_special_tokens=True)]
     different = [pair for pair in zip(theirs, ours, strict=True) if pair[0] != pair[1]]
-    assert len(different) <= 0.02 * 60, different
-    assert sum(bool(text) for text in ours) > 50
+    assert len(different) <= 0.02 * 50, different
+    assert sum(map(bool, ours)) > 40

@@ -72,13 +72,21 @@ def test_real_speech_is_heard_with_its_signals(
     assert made.latency_s >= made.compute_s > 0
 
 
-def test_silence_gives_no_words(base: WhisperTranscriber) -> None:
-    assert texts(base, [audio.from_samples(np.zeros(32_000, np.float32), 16_000)]) == [""]
-
-
-def test_an_untrained_model_is_always_given_30_s(
+def test_a_window_is_silent_when_both_thresholds_say_so(
     bundled: Path, clips: list[audio.Audio]
 ) -> None:
+    """Any speech is likelier than 0 to be none, and any text less likely than certain."""
+
+    def heard(no_speech: float, logprob: float) -> str:
+        options = DecodingOptions(no_speech_threshold=no_speech, logprob_threshold=logprob)
+        return texts(WhisperTranscriber(bundled, options=options), clips[:1])[0]
+
+    assert heard(0.0, 1.0) == ""
+    assert heard(1.0, 1.0) != ""
+    assert heard(0.0, -99.0) != ""
+
+
+def test_an_untrained_model_is_always_given_30_s(bundled: Path, clips: list[audio.Audio]) -> None:
     transcriber = WhisperTranscriber(bundled, options=DecodingOptions(max_tokens=2))
     watched = watch(transcriber)
     transcriber.transcribe(clips[:3])
