@@ -104,12 +104,21 @@ def encode_wav(samples: Any, rate_hz: int, *, name: str = "samples") -> bytes:
         )
     if array.size == 0:
         raise EmptyAudioError(f"{name}: shape {array.shape}.")
+    if not rate_hz > 0:
+        raise NotAudioError(f"{name}: a rate of {rate_hz} Hz.")
     if array.dtype.kind == "f":
+        array = array.astype(np.float32)
         _require_finite(array, name)
     elif array.dtype != np.int16:
         raise NotAudioError(f"{name}: integer samples must be int16, got {array.dtype}.")
     buffer = io.BytesIO()
-    soundfile.write(buffer, array, rate_hz, format="WAV", subtype="PCM_16")
+    try:
+        soundfile.write(buffer, array, rate_hz, format="WAV", subtype="PCM_16")
+    except (soundfile.LibsndfileError, TypeError, ValueError) as error:
+        raise NotAudioError(
+            f"{name}: shape {array.shape} at {rate_hz} Hz; the shape must be (samples,) or "
+            f"(samples, channels). {error}"
+        ) from error
     return buffer.getvalue()
 
 
@@ -165,6 +174,8 @@ def _prepare(samples: NDArray[np.float32], rate_hz: int, name: str) -> NDArray[n
         import soxr  # noqa: PLC0415 - only where there is something to resample
 
         mono = np.asarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ), np.float32)
+    if mono.size == 0:
+        raise EmptyAudioError(f"'{name}' is shorter than one sample at {SAMPLE_RATE_HZ} Hz.")
     mono.flags.writeable = False
     return mono
 

@@ -69,9 +69,9 @@ class TriggerSettings(_Section):
 class DatasetSettings(_Section):
     """How corrections become a dataset version."""
 
-    train_percent: int = 80
-    validation_percent: int = 10
-    test_percent: int = 10
+    train_percent: int = Field(default=80, ge=0)
+    validation_percent: int = Field(default=10, ge=0)
+    test_percent: int = Field(default=10, ge=0)
     replay_per_error: float = Field(default=10.0, ge=0.0)
     """Confirmed utterances for each error case, so that the model does not forget what it knew."""
 

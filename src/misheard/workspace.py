@@ -11,6 +11,8 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any, Self
 
+from sqlalchemy import URL
+
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.inferences import Heard, Inference, InferenceLog
@@ -34,6 +36,7 @@ from misheard.gates.regression import RegressionRules, RegressionSuites
 from misheard.gates.validation import ValidationRules, Validations
 from misheard.monitoring.activity import Monitor, VersionActivity
 from misheard.registry import Registry
+from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
 from misheard.speech.transcriber import Progress, Transcriber, no_progress
@@ -49,7 +52,8 @@ class Workspace:
         """Use `open` or `create`."""
         self.root = root
         self.settings = settings
-        self._engine = open_engine(settings.database.url or f"sqlite:///{root / 'misheard.db'}")
+        in_workspace = URL.create("sqlite", database=str(root / "misheard.db"))
+        self._engine = open_engine(settings.database.url or in_workspace)
         migrate(self._engine)
         self._blobs = DirectoryBlobs(root / "blobs")
 
@@ -61,7 +65,9 @@ class Workspace:
             raise WorkspaceNotFoundError(
                 f"'{directory}' has no {FILE_NAME}. Make one: misheard init {directory}"
             )
-        return cls(root, load_settings(root / FILE_NAME))
+        settings = load_settings(root / FILE_NAME)
+        _check(settings)
+        return cls(root, settings)
 
     @classmethod
     def create(
@@ -85,6 +91,7 @@ class Workspace:
         wanted = {**(settings or {})}
         wanted["speech"] = {**wanted.get("speech", {}), "model": model}
         checked = parse_settings(wanted, source=FILE_NAME)
+        _check(checked)
         with served_directory(model) as files:
             root.mkdir(parents=True, exist_ok=True)
             made = cls(root, checked)
@@ -280,14 +287,16 @@ class Workspace:
         """Make a version live by hand."""
         known = self.registry.get(version_id)
         made = self.deployments.deploy(known.id, actor=actor, reason=reason, slot=slot)
-        self.cycles.note_live(known.id, actor=actor, reason=reason)
+        if slot == PRODUCTION:
+            self.cycles.note_live(known.id, actor=actor, reason=reason)
         return made
 
     def roll_back(self, *, actor: str, reason: str, slot: str = PRODUCTION) -> Deployment:
         """Make live again what was live before."""
         left = self.deployments.live(slot).version_id
         made = self.deployments.roll_back(actor=actor, reason=reason, slot=slot)
-        self.cycles.note_left(left, actor=actor, reason=reason)
+        if slot == PRODUCTION:
+            self.cycles.note_left(left, actor=actor, reason=reason)
         return made
 
 
@@ -331,6 +340,12 @@ def current_actor() -> str:
     return os.environ.get("MISHEARD_ACTOR") or os.environ.get("USER") or f"uid {os.getuid()}"
 
 
+def _check(settings: Settings) -> None:
+    """What only the rooms know of their settings; an error now rather than in the night."""
+    Recipe.from_dict(dict(settings.recipe))
+    normalizer(settings.scoring.normalizer)
+
+
 _HEADER = """\
 # Settings of this misheard workspace. What is not set here has its default;
 # `misheard settings` shows all of them. An environment variable wins over this file:
@@ -355,5 +370,5 @@ def _write_settings(path: Path, sections: dict[str, Any]) -> None:
 
 
 def _toml(value: bool | int | float | str) -> str:
-    """A scalar as TOML writes it: JSON's way of writing these four is valid there too."""
-    return json.dumps(value)
+    """A scalar as TOML writes it: JSON's way is valid there too, but for the character DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

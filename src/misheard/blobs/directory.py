@@ -76,26 +76,25 @@ class DirectoryBlobs:
             shutil.copyfile(source, target)
 
     def __contains__(self, key: str) -> bool:
-        return self._path(key).exists()
+        return _is_key(key) and self._path(key).exists()
 
     def __iter__(self) -> Iterator[str]:
         return (path.name for path in self._root.glob("??/*"))
 
     def delete(self, key: str) -> None:
         """See `BlobStore`."""
-        self._path(key).unlink(missing_ok=True)
+        if _is_key(key):
+            self._path(key).unlink(missing_ok=True)
 
     def _keep(self, descriptor: int, partial: Path, key: str) -> None:
         os.fchmod(descriptor, 0o444)
         os.fsync(descriptor)
         path = self._path(key)
-        path.parent.mkdir(exist_ok=True)
+        if not path.parent.exists():
+            path.parent.mkdir(exist_ok=True)
+            _sync_directory(self._root)
         partial.rename(path)
-        directory = os.open(path.parent, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
+        _sync_directory(path.parent)
 
     def _existing(self, key: str) -> Path:
         path = self._path(key)
@@ -104,6 +103,19 @@ class DirectoryBlobs:
         return path
 
     def _path(self, key: str) -> Path:
-        if len(key) != 64 or not set(key) <= set("0123456789abcdef"):
+        if not _is_key(key):
             raise BlobNotFoundError(f"'{key}' is no SHA-256.")
         return self._root / key[:2] / key
+
+
+def _is_key(key: str) -> bool:
+    return len(key) == 64 and set(key) <= set("0123456789abcdef")
+
+
+def _sync_directory(path: Path) -> None:
+    """A rename is only durable once the directory is."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

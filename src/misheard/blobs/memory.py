@@ -33,8 +33,9 @@ class MemoryBlobs:
 
     def fetch(self, key: str, target: Path) -> None:
         """See `BlobStore`."""
+        data = self.get_bytes(key)
         with target.open("xb") as file:
-            file.write(self.get_bytes(key))
+            file.write(data)
 
     def __contains__(self, key: str) -> bool:
         return key in self._blobs

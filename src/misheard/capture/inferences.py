@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sqlalchemy import Engine, func, insert, select
 
-from misheard.audio import Audio
+from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
 from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import inferences
@@ -111,6 +111,11 @@ class InferenceLog:
 
 def _check(item: Heard) -> None:
     require_text(item.transcript.text, what="the transcript")
+    require_text(item.speaker_group, what="the speaker group")
+    if item.client_id is not None:
+        require_text(item.client_id, what="the client id")
+    if sha256_of(item.data) != item.audio.sha256:
+        raise BadInputError("The audio was decoded from other data than is to be kept.")
     for name in ("avg_logprob", "no_speech_prob", "compression_ratio", "latency_s"):
         value = getattr(item.transcript, name)
         if value is not None and not math.isfinite(value):

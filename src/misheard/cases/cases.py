@@ -105,6 +105,8 @@ class Cases:
         """
         for correction in given:
             require_text(correction.reference, what=f"the correction of {correction.inference_id}")
+            require_text(correction.author, what="the author of a correction")
+            require_text(correction.method, what="the method of a correction")
         with writing(self._engine) as connection:
             heard = _texts(connection, {c.inference_id for c in given})
             outcomes = [self._compare(heard[c.inference_id], c.reference) for c in given]

@@ -111,12 +111,17 @@ class Cycles:
         cycle = self.get(cycle_id)
         stage = self._stages.of(cycle.state)
         if stage is None:
+            self._release(cycle_id, fence)
             raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; nothing follows by itself.")
         keeper = _LeaseKeeper(observer or Observer(), lambda: self._renew(cycle_id, fence))
         try:
             step = stage(cycle, keeper)
         except (EmptyDatasetError, JobFailedError) as error:
             step = Step(_S.FAILED, str(error), {})
+        except BaseException:
+            # Whoever mends what is wrong need not wait for the lease to run out.
+            self._release(cycle_id, fence)
+            raise
         return self._commit(cycle, step, fence)
 
     def approve(self, cycle_id: str, *, actor: str) -> Cycle:
@@ -232,6 +237,14 @@ class Cycles:
         if not changed:
             raise LeaseLostError(cycle_id)
 
+    def _release(self, cycle_id: str, fence: int) -> None:
+        with writing(self._engine) as connection:
+            connection.execute(
+                update(cycles)
+                .where(cycles.c.id == cycle_id, cycles.c.fence == fence)
+                .values(lease_owner=None, lease_until=None)
+            )
+
     def _commit(self, cycle: Cycle, step: Step, fence: int | None = None) -> Cycle:
         """The stage's rows and the step to the next state, in one transaction."""
         if step.to not in TRANSITIONS[cycle.state]:
@@ -273,6 +286,10 @@ class _LeaseKeeper(Observer):
     def training(self, event: TrainingEvent) -> None:
         self._tick()
         self._inner.training(event)
+
+    def waiting(self) -> None:
+        self._tick()
+        self._inner.waiting()
 
     def _tick(self) -> None:
         if now() - self._renewed_at > _LEASE / 4:

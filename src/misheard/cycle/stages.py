@@ -105,10 +105,7 @@ class Stages:
 
     def _finish_training(self, cycle: Cycle, observer: Observer) -> Step:
         known = self.jobs.get(str(cycle.job_id))
-        dataset = self.datasets.get(known.dataset_id)
-        # Starts it again when the machine went down in between.
-        self.jobs.submit(known.id, known.base_version_id, dataset, known.recipe)
-        job = self.jobs.wait(known.id, on_event=observer.training)
+        job = self.jobs.wait(known.id, on_event=observer.training, while_waiting=observer.waiting)
         version = self.registry.register(
             self.jobs.paths(job.id).model,
             name=self.registry.get(cycle.baseline_id).name,

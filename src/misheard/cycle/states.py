@@ -104,5 +104,8 @@ class Observer:
     def training(self, event: TrainingEvent) -> None:
         """The training program has reported."""
 
+    def waiting(self) -> None:
+        """A job is still running, without news."""
+
     def step(self, cycle: Cycle) -> None:
         """A cycle has reached a state."""

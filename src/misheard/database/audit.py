@@ -46,9 +46,9 @@ class AuditLog:
 
     def counts(self) -> dict[str, int]:
         """How often each action was taken."""
-        query = select(audit.c.action, func.count()).group_by(audit.c.action)
+        query = select(audit.c.action, func.count().label("times")).group_by(audit.c.action)
         with self._engine.connect() as connection:
-            return dict(row.tuple() for row in connection.execute(query))
+            return {row.action: row.times for row in connection.execute(query)}
 
     def entries(
         self, *, limit: int = 50, subject: str | None = None, without: Sequence[str] = ()

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, inspect, text
+from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from misheard.database.schema import REVISION
@@ -19,7 +19,7 @@ from misheard.errors import NewerSchemaError, WorkspaceNotFoundError
 _IMMEDIATE = "misheard_immediate"
 
 
-def open_engine(url: str) -> Engine:
+def open_engine(url: str | URL) -> Engine:
     """An engine for `url`; SQLite gets full durability, WAL, foreign keys and a patient lock."""
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":

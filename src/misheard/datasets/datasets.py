@@ -144,7 +144,8 @@ class Datasets:
         lines: dict[Split, list[str]] = {split: [] for split in Split}
         for row in self.rows(dataset):
             path = Path("audio") / row.audio_sha256
-            self._blobs.fetch(row.audio_sha256, target / path)
+            if not (target / path).exists():
+                self._blobs.fetch(row.audio_sha256, target / path)
             line = {
                 "audio_path": str(path),
                 "reference": row.reference,
@@ -165,7 +166,7 @@ def read_samples(path: Path) -> list[Sample]:
     try:
         text = path.read_text(encoding="utf-8")
         listed = (
-            [json.loads(line) for line in text.splitlines() if line.strip()]
+            [json.loads(line) for line in text.split("\n") if line.strip()]
             if path.suffix == ".jsonl"
             else json.loads(text)
         )

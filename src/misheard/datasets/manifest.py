@@ -39,7 +39,8 @@ def to_jsonl(rows: Iterable[Row]) -> bytes:
 def from_jsonl(data: bytes) -> list[Row]:
     """The rows of a manifest."""
     try:
-        values = [json.loads(line) for line in data.decode().splitlines()]
+        # Not splitlines: a transcript may hold U+2028, which is no end of a line in JSON.
+        values = [json.loads(line) for line in data.decode().split("\n") if line]
         return [Row(**value | {"split": Split(value["split"])}) for value in values]
     except (ValueError, TypeError, KeyError) as error:
         raise InvalidManifestError(f"{error}.") from error

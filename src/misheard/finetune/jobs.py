@@ -109,13 +109,22 @@ class Jobs:
         return job
 
     def wait(
-        self, job_id: str, *, on_event: Callable[[TrainingEvent], None] = lambda _: None
+        self,
+        job_id: str,
+        *,
+        on_event: Callable[[TrainingEvent], None] = lambda _: None,
+        while_waiting: Callable[[], None] = lambda: None,
     ) -> Job:
-        """Wait until a job has ended; each event is reported once.
+        """Wait until a job has ended; each event is reported once, `while_waiting` twice a second.
+
+        A job that was killed, or whose machine went down, is started again first.
 
         Raises `JobFailedError` with the reason when it failed.
         """
         paths, seen = self.paths(job_id), 0
+        if not self.get(job_id).state.is_final and not _traceback(paths):
+            self._prepare(self.get(job_id))
+            self._backend.start(paths)
         while True:
             # Asked before the events are read, so that the last ones are not missed.
             state = self._backend.state(paths)
@@ -125,13 +134,14 @@ class Jobs:
             seen = len(events)
             if state.is_final:
                 return self._finish(job_id, state)
-            # Even without news, a caller may want to know that the wait goes on.
+            while_waiting()
             time.sleep(_POLL_S)
 
     def cancel(self, job_id: str) -> Job:
         """Stop a job; one that has ended stays as it ended."""
-        self._backend.cancel(self.paths(job_id))
+        # Said first, so that nobody who waits for it takes it for a failure.
         self._end(job_id, JobState.CANCELLED, error="cancelled")
+        self._backend.cancel(self.paths(job_id))
         return self.get(job_id)
 
     def get(self, job_id: str) -> Job:
@@ -197,12 +207,15 @@ class Jobs:
 
 def _reason(paths: JobPaths) -> str:
     """The last line of a traceback in the log; without one, something killed the process."""
+    lines = _traceback(paths)
+    return lines[-1] if lines else "the process was killed, perhaps for want of memory."
+
+
+def _traceback(paths: JobPaths) -> list[str]:
+    """The lines of the traceback that the last run ended with; none when it wrote none."""
     text = paths.log.read_text(encoding="utf-8", errors="replace") if paths.log.exists() else ""
-    _, traceback, rest = text.rpartition("Traceback (most recent call last):")
-    lines = [line for line in rest.splitlines() if line.strip()]
-    if traceback and lines:
-        return lines[-1]
-    return "the process was killed, perhaps for want of memory."
+    _, _, rest = text.rpartition("Traceback (most recent call last):")
+    return [line for line in rest.splitlines() if line.strip()] if rest != text else []
 
 
 def _job(row: dict[str, Any]) -> Job:

@@ -53,6 +53,11 @@ class JobPaths:
         return self.root / "process"
 
     @property
+    def lock(self) -> Path:
+        """Held by the training program while it runs."""
+        return self.root / "lock"
+
+    @property
     def model(self) -> Path:
         """The finished artefact, ready to serve."""
         return self.root / "model"

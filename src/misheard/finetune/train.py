@@ -7,6 +7,7 @@ would be served, so that the curve shows what a user would hear.
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -44,7 +45,11 @@ def main(arguments: list[str]) -> int:
     if len(arguments) != 1:
         sys.stderr.write((__doc__ or "") + "\n")
         return 2
-    TrainingRun(JobPaths(Path(arguments[0]))).run()
+    paths = JobPaths(Path(arguments[0]))
+    with paths.lock.open("w") as lock:
+        # Whoever started this may have been killed before it could write down that it did.
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        TrainingRun(paths).run()
     return 0
 
 
@@ -106,7 +111,7 @@ class TrainingRun:
 
     def _rows(self, split: str) -> list[dict[str, Any]]:
         text = (self._paths.data / f"{split}.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.splitlines()]
+        return [json.loads(line) for line in text.split("\n") if line]
 
     def _examples(self, split: str, tokenizer: Any, bins: int) -> list[Example]:
         made = []

@@ -32,13 +32,17 @@ def matched_pairs(baseline_errors: NDArray[Any], candidate_errors: NDArray[Any])
     Arrays of shape (utterances,). With differences d of errors a segment, z = mean(d) / (s / √n)
     is taken as standard normal (Gillick and Cox, "Some statistical issues in the comparison of
     speech recognition algorithms", ICASSP 1989, equations 5 to 7). Two models with the same errors
-    on every utterance have p = 1.
+    on every utterance have p = 1. Where every difference is the same the formula has no value; then
+    the sign test says how unlikely it is that all of them point one way, p = 2^(1-n).
     """
     difference = np.asarray(baseline_errors, float) - np.asarray(candidate_errors, float)
     count = len(difference)
     deviation = float(difference.std(ddof=1)) if count > 1 else 0.0
-    if deviation == 0.0:
+    if not count or not difference.any():
         return MatchedPairs(z=0.0, p_value=1.0, segments=count)
+    if deviation == 0.0:
+        z = math.copysign(math.inf, float(difference[0]))
+        return MatchedPairs(z=z, p_value=2.0 ** (1 - count), segments=count)
     z = float(difference.mean()) / (deviation / math.sqrt(count))
     return MatchedPairs(z=z, p_value=math.erfc(abs(z) / math.sqrt(2)), segments=count)
 
@@ -72,6 +76,8 @@ def paired_bootstrap(
     ICASSP 2004; blocks after Liu and Peng, "Estimating WER with block bootstrap", 2019.
     Replicates in which no word is spoken are left out.
     """
+    if not len(groups):
+        return _no_intervals(confidence)
     names, index = np.unique(np.asarray(groups, dtype=object).astype(str), return_inverse=True)
     columns = (baseline_errors, candidate_errors, reference_length)
     sums = np.stack([np.bincount(index, weights=column) for column in columns], axis=1)
@@ -81,14 +87,7 @@ def paired_bootstrap(
     drawn = weights @ sums
     drawn = drawn[drawn[:, 2] > 0]
     if not len(drawn):
-        nothing = (float("nan"), float("nan"))
-        return BootstrapIntervals(
-            baseline=nothing,
-            candidate=nothing,
-            reduction=nothing,
-            confidence=confidence,
-            blocks=len(names),
-        )
+        return _no_intervals(confidence, blocks=len(names))
     baseline, candidate = drawn[:, 0] / drawn[:, 2], drawn[:, 1] / drawn[:, 2]
     return BootstrapIntervals(
         baseline=_interval(baseline, confidence),
@@ -96,6 +95,18 @@ def paired_bootstrap(
         reduction=_interval(baseline - candidate, confidence),
         confidence=confidence,
         blocks=len(names),
+    )
+
+
+def _no_intervals(confidence: float, blocks: int = 0) -> BootstrapIntervals:
+    """Where no word was spoken there is no rate."""
+    nothing = (math.nan, math.nan)
+    return BootstrapIntervals(
+        baseline=nothing,
+        candidate=nothing,
+        reduction=nothing,
+        confidence=confidence,
+        blocks=blocks,
     )
 
 

@@ -32,6 +32,10 @@ class Context:
     round_to: int
     """Windows are a multiple of so many positions; clips of like length share a batch."""
 
+    def __post_init__(self) -> None:
+        if not (self.margin_s >= 0 and self.round_to >= 1):
+            raise ValueError(f"no window can have {self}")
+
     def positions(self, duration_s: float) -> int:
         """Encoder positions for a clip of `duration_s` seconds, at most 1500.
 

@@ -43,7 +43,9 @@ def read_variables(model_bin: Path) -> Variables:
     try:
         with model_bin.open("rb") as file:
             return dict(_read_whisper(file, model_bin))
-    except (struct.error, UnicodeDecodeError, IndexError, ValueError) as error:
+    except OSError as error:
+        raise ModelCorruptError(f"'{model_bin}': {error.strerror}.") from error
+    except (EOFError, UnicodeDecodeError, IndexError, ValueError) as error:
         raise ModelCorruptError(f"'{model_bin}' is truncated or damaged ({error}).") from error
 
 
@@ -63,7 +65,7 @@ def _read_whisper(file: BinaryIO, path: Path) -> Iterator[tuple[str, NDArray[Any
         name = _read_string(file)
         shape = [_unpack(file, "<I") for _ in range(_unpack(file, "<B"))]
         dtype = np.dtype(_DTYPES[_unpack(file, "<B")])
-        data = file.read(_unpack(file, "<I"))
+        data = _take(file, _unpack(file, "<I"))
         yield name, np.frombuffer(data, dtype).reshape(shape)
     for _ in range(_unpack(file, "<I")):
         _read_string(file), _read_string(file)
@@ -72,12 +74,19 @@ def _read_whisper(file: BinaryIO, path: Path) -> Iterator[tuple[str, NDArray[Any
 
 
 def _unpack(file: BinaryIO, layout: str) -> int:
-    value: int = struct.unpack(layout, file.read(struct.calcsize(layout)))[0]
+    value: int = struct.unpack(layout, _take(file, struct.calcsize(layout)))[0]
     return value
 
 
+def _take(file: BinaryIO, count: int) -> bytes:
+    data = file.read(count)
+    if len(data) < count:
+        raise EOFError(f"{count - len(data)} bytes are missing")
+    return data
+
+
 def _read_string(file: BinaryIO) -> str:
-    return file.read(_unpack(file, "<H"))[:-1].decode()
+    return _take(file, _unpack(file, "<H"))[:-1].decode()
 
 
 def transformers_state(variables: Variables) -> Variables:

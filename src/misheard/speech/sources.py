@@ -77,6 +77,7 @@ def _verify(path: Path, expected: str) -> None:
 
 def _converted(name: str, folder: Path) -> Path:
     """Fetch a Transformers Whisper by id or from a directory, and convert it."""
+    from safetensors import SafetensorError  # noqa: PLC0415 - as below
     from transformers import (  # noqa: PLC0415 - heavy; only a first import of a model pays
         AutoTokenizer,
         WhisperForConditionalGeneration,
@@ -88,6 +89,8 @@ def _converted(name: str, folder: Path) -> Path:
     try:
         WhisperForConditionalGeneration.from_pretrained(name).save_pretrained(fetched)
         AutoTokenizer.from_pretrained(name).save_pretrained(fetched)
+    except SafetensorError as error:
+        raise ModelCorruptError(f"The weights of '{name}' cannot be read: {error}.") from error
     except (OSError, ValueError) as error:
         raise ModelNotFoundError(
             f"'{name}' cannot be loaded by from_pretrained: {error}"

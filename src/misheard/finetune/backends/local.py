@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from misheard.finetune.backends.backend import RunState
@@ -28,7 +29,7 @@ class LocalBackend:
         """See `TrainingBackend`."""
         if self.state(paths) is not RunState.STOPPED:
             return
-        with paths.log.open("ab") as log:
+        with paths.log.open("wb") as log:
             child = subprocess.Popen(
                 [sys.executable, "-m", "misheard.finetune.train", str(paths.root.resolve())],
                 stdin=subprocess.DEVNULL,
@@ -58,7 +59,8 @@ class LocalBackend:
             process = self._process(paths)
             if process is None:
                 return
-            os.killpg(process, number)
+            with suppress(ProcessLookupError):
+                os.killpg(process, number)
             deadline = time.monotonic() + wait_s
             while self._process(paths) is not None and time.monotonic() < deadline:
                 time.sleep(0.05)
