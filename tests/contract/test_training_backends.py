@@ -175,21 +175,34 @@ def test_what_an_earlier_attempt_left_behind_does_no_harm(
     assert all((first[name] == second[name]).all() for name in first)
 
 
-def test_a_killed_job_has_failed_with_a_reason_and_its_state_is_kept(studio: Any) -> None:
+def test_a_job_killed_while_waited_for_has_failed_with_a_reason(studio: Any) -> None:
     backend = LocalBackend()
     jobs = studio.jobs(backend)
     jobs.submit("job-killed", studio.base.id, studio.dataset, Recipe(epochs=50))
     paths = jobs.paths("job-killed")
     assert backend.state(paths) is RunState.RUNNING
-    wait_for_event(paths)
-    os.kill(int(paths.process.read_text(encoding="utf-8").split()[0]), signal.SIGKILL)
+
+    def kill() -> None:
+        if paths.events.exists():
+            os.kill(int(paths.process.read_text(encoding="utf-8").split()[0]), signal.SIGKILL)
+
     with pytest.raises(JobFailedError, match="job-killed"):
-        jobs.wait("job-killed")
+        jobs.wait("job-killed", while_waiting=kill)
     job = jobs.get("job-killed")
     assert job.state is JobState.FAILED
     assert job.error
     assert job.ended_at is not None
     assert "Killed" in job.error or "killed" in job.error
+
+
+def test_a_job_killed_while_nobody_waited_is_started_again(studio: Any) -> None:
+    jobs = studio.jobs(LocalBackend())
+    jobs.submit("job-again", studio.base.id, studio.dataset, Recipe(epochs=1))
+    paths = jobs.paths("job-again")
+    wait_for_event(paths)
+    os.kill(int(paths.process.read_text(encoding="utf-8").split()[0]), signal.SIGKILL)
+    # As after a restart: a back end that has not seen the job before.
+    assert studio.jobs(LocalBackend()).wait("job-again").state is JobState.COMPLETED
 
 
 def test_a_cancelled_job_stops_at_once_and_stays_cancelled(studio: Any) -> None:

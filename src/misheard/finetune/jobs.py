@@ -117,7 +117,8 @@ class Jobs:
     ) -> Job:
         """Wait until a job has ended; each event is reported once, `while_waiting` twice a second.
 
-        A job that was killed, or whose machine went down, is started again first.
+        A job that was killed while nobody waited, or whose machine went down, is started again
+        first; one that is killed while somebody waits has failed.
 
         Raises `JobFailedError` with the reason when it failed.
         """
