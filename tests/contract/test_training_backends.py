@@ -201,6 +201,8 @@ def test_a_job_killed_while_nobody_waited_is_started_again(studio: Any) -> None:
     paths = jobs.paths("job-again")
     wait_for_event(paths)
     os.kill(int(paths.process.read_text(encoding="utf-8").split()[0]), signal.SIGKILL)
+    while LocalBackend().state(paths) is RunState.RUNNING:
+        time.sleep(0.01)
     # As after a restart: a back end that has not seen the job before.
     assert studio.jobs(LocalBackend()).wait("job-again").state is JobState.COMPLETED
 
