@@ -1,5 +1,7 @@
 """The report on a cycle says what the workspace says, and nothing else."""
 
+import shutil
+import subprocess
 from collections.abc import Sequence
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -440,3 +442,26 @@ def test_the_page_is_small_and_whole(bench: Bench) -> None:
     html = cycle_report(bench.workspace, cycle.id)
     assert html.startswith("<!doctype html>") and html.rstrip().endswith("</html>")
     assert len(html) < 100_000
+
+
+@pytest.mark.skipif(
+    shutil.which("chromium") is None,
+    reason="no chromium here; CI installs it (apt-get install chromium)",
+)
+@pytest.mark.parametrize("width", [390, 1200])
+def test_a_real_browser_draws_it(bench: Bench, tmp_path: Path, width: int) -> None:
+    cycle, _ = validated(bench)
+    page, picture = tmp_path / "report.html", tmp_path / "report.png"
+    page.write_text(cycle_report(bench.workspace, cycle.id), encoding="utf-8")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-sync"]
+    command += ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
+    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000"]
+    done = subprocess.run(
+        [*command, f"--screenshot={picture}", page.as_uri()],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    # A page that is blank, or an error, is a few kilobytes.
+    assert picture.stat().st_size > 30_000, done.stderr
