@@ -103,11 +103,20 @@ def deploy_in(
     reason: str,
     slot: str = PRODUCTION,
     evidence: dict[str, Any] | None = None,
+    replacing: str | None = None,
 ) -> Deployment:
-    """`Deployments.deploy` inside the caller's transaction."""
+    """`Deployments.deploy` inside the caller's transaction.
+
+    With `replacing` it raises `DeploymentConflictError` when another version than that is live.
+    """
     last = _last(connection, slot)
     if last is not None and last.version_id == version_id:
         return last
+    if replacing is not None and last is not None and last.version_id != replacing:
+        raise DeploymentConflictError(
+            f"{version_id} was compared with {replacing}, but {last.version_id} is live in "
+            f"'{slot}' now. Begin a new cycle, or deploy it by hand if you know better."
+        )
     return _append(
         connection,
         last,

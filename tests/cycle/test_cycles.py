@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import cycles as cycle_table
 from misheard.database.schema import jobs as job_table
 from misheard.errors import (
+    DeploymentConflictError,
     IllegalTransitionError,
     LeaseLostError,
     NothingDeployedError,
@@ -170,6 +172,21 @@ def test_steps_are_taken_one_at_a_time(loop: Any) -> None:
         assert cycle.state == expected
     with pytest.raises(IllegalTransitionError, match="nothing follows by itself"):
         loop.cycles.advance(cycle.id)
+
+
+def test_a_candidate_is_not_deployed_over_what_it_was_never_compared_with(
+    loop: Any, tmp_path: Path
+) -> None:
+    cycle = loop.cycles.run(begin(loop).id)
+    assert cycle.state is S.AWAITING_APPROVAL
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "model.bin").write_bytes(b"other")
+    other = loop.registry.register(tmp_path / "other", name="tiny", source="x", actor="ann")
+    loop.deployments.deploy(other.id, actor="ann", reason="in a hurry")
+    with pytest.raises(DeploymentConflictError, match=other.id):
+        loop.cycles.approve(cycle.id, actor="boss")
+    assert loop.cycles.get(cycle.id) == cycle
+    assert loop.deployments.live().version_id == other.id
 
 
 @pytest.mark.parametrize("steps", range(6))

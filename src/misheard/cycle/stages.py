@@ -162,7 +162,12 @@ class Stages:
                 )
                 audit.record(connection, entry)
             deploy_in(
-                connection, str(cycle.version_id), actor=actor, reason=reason, evidence=evidence
+                connection,
+                str(cycle.version_id),
+                actor=actor,
+                reason=reason,
+                evidence=evidence,
+                replacing=cycle.baseline_id,
             )
 
         return Step(_S.DEPLOYED, reason, {}, write)
