@@ -8,7 +8,7 @@ export HF_HUB_OFFLINE ?= 1
 
 .PHONY: demo test lint format clean install
 
-demo: $(STAMP)  ## Walk real telephone speech once round the loop (about 12 minutes on 2 cores)
+demo: $(STAMP)  ## Walk real telephone speech once round the loop (about 10 minutes on 2 cores)
 	$(BIN)/misheard demo
 
 test: $(STAMP)  ## The whole suite, with the real model (under 15 minutes on 2 cores)

@@ -18,7 +18,7 @@ DEFAULT_DIRECTORY = Path("misheard-demo")
 @click.command(
     epilog="""\b
 Examples:
-  misheard demo                    about 12 minutes on 2 cores
+  misheard demo                    about 10 minutes on 2 cores
   misheard demo /tmp/tour --json
 """
 )

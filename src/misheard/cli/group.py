@@ -34,7 +34,7 @@ VERBS: dict[str, str] = {
 
 EPILOG = """\b
 A first walk:
-  misheard demo                         everything at once, about 12 minutes
+  misheard demo                         everything at once, about 10 minutes
   misheard init calls                   a workspace of your own
   misheard -w calls transcribe *.wav    log what the model hears
   misheard -w calls status              what happens next
