@@ -104,8 +104,7 @@ class Jobs:
                 connection.execute(insert(jobs).values(**values))
         job = self.get(job_id)
         if not job.state.is_final:
-            self._prepare(job)
-            self._backend.start(self.paths(job_id))
+            self._start(job)
         return job
 
     def wait(
@@ -117,15 +116,11 @@ class Jobs:
     ) -> Job:
         """Wait until a job has ended; each event is reported once, `while_waiting` twice a second.
 
-        A job that was killed while nobody waited, or whose machine went down, is started again
-        first; one that is killed while somebody waits has failed.
+        A job that was killed, or whose machine went down, is started again, once.
 
         Raises `JobFailedError` with the reason when it failed.
         """
-        paths, seen = self.paths(job_id), 0
-        if not self.get(job_id).state.is_final and not _traceback(paths):
-            self._prepare(self.get(job_id))
-            self._backend.start(paths)
+        paths, seen, started_again = self.paths(job_id), 0, False
         while True:
             # Asked before the events are read, so that the last ones are not missed.
             state = self._backend.state(paths)
@@ -133,7 +128,10 @@ class Jobs:
             for event in events[seen:]:
                 on_event(event)
             seen = len(events)
-            if state.is_final:
+            if state is RunState.STOPPED and not started_again and self._was_killed(job_id):
+                started_again = True
+                self._start(self.get(job_id))
+            elif state.is_final:
                 return self._finish(job_id, state)
             while_waiting()
             time.sleep(_POLL_S)
@@ -161,6 +159,14 @@ class Jobs:
     def paths(self, job_id: str) -> JobPaths:
         """The files of a job."""
         return JobPaths(self._root / job_id)
+
+    def _start(self, job: Job) -> None:
+        self._prepare(job)
+        self._backend.start(self.paths(job.id))
+
+    def _was_killed(self, job_id: str) -> bool:
+        """Whether it stopped without an error of its own, and nobody cancelled it."""
+        return not self.get(job_id).state.is_final and not _traceback(self.paths(job_id))
 
     def _prepare(self, job: Job) -> None:
         """Write the job's inputs, once; half-written ones are made anew."""
