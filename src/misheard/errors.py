@@ -8,10 +8,6 @@ message and leaves with `exit_code`.
 import inspect
 
 
-class MisheardWarning(UserWarning):
-    """Something is allowed, but probably not meant."""
-
-
 class MisheardError(Exception):
     """misheard could not do what was asked."""
 
