@@ -87,7 +87,7 @@ def test_migrating_twice_changes_nothing(engine: Engine) -> None:
 
 def test_two_processes_may_migrate_at_the_same_moment(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path / 'misheard.db'}"
-    together(MIGRATE, [url], [url], [url])
+    together(MIGRATE, *[[url]] * 6)
     with open_engine(url).connect() as connection:
         assert set(inspect(connection).get_table_names()) == {*metadata.tables, "alembic_version"}
 

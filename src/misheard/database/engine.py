@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +18,8 @@ from misheard.database.schema import REVISION
 from misheard.errors import NewerSchemaError, WorkspaceNotFoundError
 
 _IMMEDIATE = "misheard_immediate"
+# How long a process waits for the lock of another before it gives up.
+_PATIENCE_S = 30
 
 
 def open_engine(url: str | URL) -> Engine:
@@ -89,8 +92,27 @@ def new_id(prefix: str) -> str:
 def _configure_sqlite(connection: Any, _: Any) -> None:
     # The driver's own transaction handling is switched off; `_begin_sqlite` begins.
     connection.isolation_level = None
-    for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=30000"):
-        connection.execute(f"PRAGMA {pragma}")
+    connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
+    _use_wal(connection)
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _use_wal(connection: Any) -> None:
+    """Switch the file to WAL, which it then stays in.
+
+    The switch upgrades a lock, for which SQLite calls no busy handler: of several processes that
+    open a new file at once all but one are refused at once, whatever the busy timeout is.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode=WAL")
+            return
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorname != "SQLITE_BUSY" or time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)
 
 
 def _begin_sqlite(connection: Connection) -> None:
