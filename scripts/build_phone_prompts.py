@@ -1,5 +1,7 @@
 """Build `src/misheard/demo/phone_prompts.zip`: real telephone speech with its transcripts.
 
+Its test split is written to `data/evaluation/` besides, as files that any program can read.
+
 The recordings and `core-sounds-en.txt` come from Debian's packages
 `asterisk-core-sounds-en-gsm` and `asterisk-core-sounds-en`, version 1.6.1-1
 (CC-BY-SA-3.0; voice Allison Smith, sponsored by Digium, Inc.).
@@ -23,6 +25,7 @@ from typing import Any
 
 from misheard import audio
 from misheard.datasets.split import SplitShares, split_of
+from misheard.demo.phone_prompts import write_evaluation_set
 from misheard.scoring.normalize import normalizer
 
 PACKAGES = ("asterisk-core-sounds-en-gsm", "asterisk-core-sounds-en")
@@ -30,7 +33,8 @@ VERSION = "1.6.1-1"
 SOUNDS = "usr/share/asterisk/sounds/en_US_f_Allison"
 TRANSCRIPTS = "usr/share/doc/asterisk-core-sounds-en/core-sounds-en.txt.gz"
 COPYRIGHT = "usr/share/doc/asterisk-core-sounds-en/copyright"
-TARGET = Path(__file__).parents[1] / "src/misheard/demo/phone_prompts.zip"
+ROOT = Path(__file__).parents[1]
+TARGET = ROOT / "src/misheard/demo/phone_prompts.zip"
 LICENSE_COPY = TARGET.with_name("PHONE_PROMPTS_LICENSE.txt")
 
 # The test split is large on purpose: it has to carry a significance test.
@@ -161,6 +165,8 @@ def main() -> None:
         text, copyright_text, clips = read_tree(arguments.root or Path(folder))
     rows = write_zip(arguments.target, text, copyright_text, clips)
     LICENSE_COPY.write_text(ATTRIBUTION + "\n" + copyright_text, encoding="utf-8")
+    if arguments.target == TARGET:
+        write_evaluation_set(ROOT / "data/evaluation")
     print(f"{arguments.target}: {rows} clips, {arguments.target.stat().st_size / 1e6:.2f} MB")
 
 

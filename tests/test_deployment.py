@@ -4,13 +4,19 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, event, insert
+from sqlalchemy import Engine, event, insert, update
 
 from misheard.database.audit import AuditLog
 from misheard.database.engine import now, writing
-from misheard.database.schema import deployments
+from misheard.database.schema import deployments, versions
 from misheard.deployment import Deployments
-from misheard.errors import DeploymentConflictError, NoEarlierVersionError, NothingDeployedError
+from misheard.errors import (
+    DeploymentConflictError,
+    NoEarlierVersionError,
+    NothingDeployedError,
+    UnknownIdError,
+    VersionPrunedError,
+)
 from misheard.registry import ModelVersion
 
 
@@ -29,8 +35,14 @@ def deploy(live: Deployments, *versions: str) -> None:
         live.deploy(version, actor="ann", reason="test")
 
 
-def back(live: Deployments) -> str:
-    return live.roll_back(actor="bob", reason="worse").version_id
+def back(live: Deployments, to: str | None = None) -> str:
+    return live.roll_back(actor="bob", reason="worse", to=to).version_id
+
+
+def prune_row(engine: Engine, version_id: str) -> None:
+    with writing(engine) as connection:
+        row = versions.c.id == version_id
+        connection.execute(update(versions).where(row).values(pruned_at=now()))
 
 
 def test_nothing_is_live_at_first(live: Deployments) -> None:
@@ -77,6 +89,95 @@ def test_what_was_rolled_back_can_be_deployed_again_and_rolled_back_again(
     assert back(live) == ids[0]
     deploy(live, ids[1])
     assert back(live) == ids[0]
+
+
+def test_a_second_rollback_does_not_return_to_what_the_first_one_left(
+    live: Deployments, ids: list[str]
+) -> None:
+    a, b, c, _ = ids
+    deploy(live, a, b, c, b)
+    assert back(live) == c
+    assert back(live) == a
+    with pytest.raises(NoEarlierVersionError):
+        back(live)
+
+
+def test_what_the_first_rollback_left_is_passed_over_even_where_nothing_else_is(
+    live: Deployments, ids: list[str]
+) -> None:
+    deploy(live, ids[0], ids[1], ids[0])
+    assert back(live) == ids[1]
+    with pytest.raises(NoEarlierVersionError):
+        back(live)
+
+
+def test_rolling_back_to_a_named_version(live: Deployments, ids: list[str]) -> None:
+    a, b, c, d = ids
+    deploy(live, a, b, c, d)
+    assert back(live, to=b) == b
+    # From there the way back is the one that it had.
+    assert back(live) == a
+    # What was left can be named, too.
+    assert back(live, to=d) == d
+    assert live.live().action == "rollback"
+    assert back(live) == c
+
+
+def test_the_way_back_from_a_named_version_is_the_one_of_its_latest_time(
+    live: Deployments, ids: list[str]
+) -> None:
+    a, b, c, d = ids
+    deploy(live, a, b, c, b, d)
+    assert back(live, to=b) == b
+    assert back(live) == c
+
+
+def test_rolling_back_to_what_was_never_live_here_or_is_live_now(
+    live: Deployments, ids: list[str]
+) -> None:
+    a, b, c, _ = ids
+    with pytest.raises(NoEarlierVersionError):
+        back(live, to=a)
+    deploy(live, a, b)
+    live.deploy(c, actor="ann", reason="try it", slot="canary")
+    with pytest.raises(NoEarlierVersionError, match="never live in 'production'"):
+        back(live, to=c)
+    with pytest.raises(NoEarlierVersionError, match="live in 'production' now"):
+        back(live, to=b)
+    assert len(live.history()) == 2
+
+
+def test_a_pruned_version_is_neither_deployed_nor_rolled_back_to(
+    live: Deployments, ids: list[str], engine: Engine
+) -> None:
+    deploy(live, ids[0], ids[1])
+    prune_row(engine, ids[0])
+    for attempt in (
+        lambda: deploy(live, ids[0]),
+        lambda: back(live),
+        lambda: back(live, to=ids[0]),
+    ):
+        with pytest.raises(VersionPrunedError, match="misheard versions"):
+            attempt()
+    assert live.live().version_id == ids[1]
+
+
+def test_an_unknown_version_is_not_deployed(live: Deployments) -> None:
+    with pytest.raises(UnknownIdError, match="no version 'v-x'"):
+        deploy(live, "v-x")
+
+
+def test_what_was_ever_live_the_most_recent_first(live: Deployments, ids: list[str]) -> None:
+    a, b, c, d = ids
+    assert live.ever_live() == []
+    assert live.live_by_slot() == {}
+    deploy(live, a, b, c)
+    back(live)
+    live.deploy(d, actor="ann", reason="try it", slot="canary")
+    assert live.ever_live() == [b, c, a]
+    assert live.ever_live("canary") == [d]
+    assert live.ever_live(slot=None) == [d, b, c, a]
+    assert live.live_by_slot() == {"canary": d, "production": b}
 
 
 def test_slots_do_not_disturb_each_other(live: Deployments, ids: list[str]) -> None:

@@ -12,16 +12,17 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "misheard"
 FLOORS = (
     {"errors"},
-    {"settings"},
+    {"settings", "optional"},
     {"database", "blobs", "audio"},
     {"scoring"},
     {"speech"},
     {"capture", "cases", "registry"},
     {"datasets"},
-    {"finetune", "gates", "deployment", "triggers", "monitoring"},
+    {"finetune", "gates", "deployment", "backups", "retention", "triggers", "monitoring"},
     {"cycle"},
+    {"rooms"},
     {"workspace"},
-    {"reports"},
+    {"reports", "watch"},
     {"demo"},
     {"cli"},
 )

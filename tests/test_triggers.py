@@ -3,6 +3,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from misheard.triggers import TriggerMetrics, TriggerRules, decide
 
 RULES = TriggerRules(
@@ -14,7 +17,12 @@ RULES = TriggerRules(
 
 
 def metrics(errors: int, corrected: int, inferences: int) -> TriggerMetrics:
-    return TriggerMetrics(error_cases=errors, corrected_cases=corrected, inferences=inferences)
+    return TriggerMetrics(
+        error_cases=errors,
+        corrected_cases=corrected,
+        inferences=inferences,
+        inference_errors=errors,
+    )
 
 
 def test_many_corrected_errors_trigger_and_the_reasons_say_so() -> None:
@@ -57,3 +65,44 @@ def test_an_empty_log_has_no_rate_and_does_not_trigger() -> None:
     decision = decide(nothing, eager)
     assert not decision.should_trigger
     assert "no inferences recorded, so there is no error rate" in decision.objections
+
+
+def test_cases_that_came_without_a_log_count_as_cases_and_not_in_the_rate() -> None:
+    """Of what they are a share, nobody knows."""
+    reported = TriggerMetrics(
+        error_cases=50, corrected_cases=5, inferences=100, inference_errors=10
+    )
+    assert reported.error_rate == 0.1
+    decision = decide(reported, replace(RULES, min_error_cases=51))
+    assert not decision.should_trigger
+    assert "error rate 10.0% of 15.0% wanted (100 inferences)" in decision.objections
+    only_reported = replace(reported, inferences=0, inference_errors=0)
+    assert math.isnan(only_reported.error_rate)
+    assert decide(only_reported, RULES).should_trigger
+    assert not decide(only_reported, replace(RULES, min_error_cases=51)).should_trigger
+
+
+@given(*[st.integers(0, 20)] * 5, st.booleans())
+def test_a_decision_follows_from_its_rules_and_names_each_of_them_once(
+    errors: int, corrected: int, inferences: int, wanted: int, share: int, by_rate: bool
+) -> None:
+    found = TriggerMetrics(
+        error_cases=errors,
+        corrected_cases=corrected,
+        inferences=inferences,
+        inference_errors=min(errors, inferences),
+    )
+    rules = TriggerRules(
+        min_error_cases=wanted,
+        min_corrected_cases=5,
+        trigger_on_error_rate=by_rate,
+        error_rate_threshold=share / 20,
+    )
+    decision = decide(found, rules)
+    frequent = by_rate and inferences > 0 and found.error_rate >= share / 20
+    assert decision.should_trigger == (corrected >= 5 and (errors >= wanted or frequent))
+    assert len(decision.reasons) + len(decision.objections) == 2 + by_rate
+    if decision.should_trigger:
+        assert decision.reasons
+    else:
+        assert decision.objections

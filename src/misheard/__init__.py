@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from misheard.audio import Recording
-    from misheard.cases.cases import Correction
-    from misheard.datasets.datasets import Sample
+    from misheard.cases.records import Correction
+    from misheard.datasets.samples import Sample
     from misheard.errors import MisheardError
     from misheard.finetune.recipe import Recipe
     from misheard.speech.transcriber import FunctionTranscriber, Transcriber, Transcript
@@ -33,12 +33,12 @@ __all__ = [
 ]
 
 _HOMES = {
-    "Correction": "misheard.cases.cases",
+    "Correction": "misheard.cases.records",
     "FunctionTranscriber": "misheard.speech.transcriber",
     "MisheardError": "misheard.errors",
     "Recipe": "misheard.finetune.recipe",
     "Recording": "misheard.audio",
-    "Sample": "misheard.datasets.datasets",
+    "Sample": "misheard.datasets.samples",
     "Transcriber": "misheard.speech.transcriber",
     "Transcript": "misheard.speech.transcriber",
     "Workspace": "misheard.workspace",

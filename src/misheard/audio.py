@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass, field
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -104,7 +105,7 @@ def encode_wav(samples: Any, rate_hz: int, *, name: str = "samples") -> bytes:
         )
     if array.size == 0:
         raise EmptyAudioError(f"{name}: shape {array.shape}.")
-    if not rate_hz > 0:
+    if not isinstance(rate_hz, Real) or not rate_hz > 0:
         raise NotAudioError(f"{name}: a rate of {rate_hz} Hz.")
     if array.dtype.kind == "f":
         array = array.astype(np.float32)

@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from misheard.database import audit
 from misheard.database.engine import now, writing
-from misheard.database.schema import deployments
-from misheard.errors import DeploymentConflictError, NoEarlierVersionError, NothingDeployedError
+from misheard.database.schema import deployments, versions
+from misheard.errors import (
+    DeploymentConflictError,
+    NoEarlierVersionError,
+    NothingDeployedError,
+    UnknownIdError,
+)
+from misheard.registry import require_files, take_turns
 
 PRODUCTION = "production"
 """The slot that is meant where none is named."""
@@ -56,6 +62,23 @@ class Deployments:
             rows = connection.execute(query.order_by(deployments.c.number.desc()).limit(limit))
             return [Deployment(**row) for row in rows.mappings()]
 
+    def live_by_slot(self) -> dict[str, str]:
+        """Slot → the version that is live in it."""
+        newest = select(func.max(deployments.c.number)).group_by(deployments.c.slot)
+        query = select(deployments.c.slot, deployments.c.version_id)
+        query = query.where(deployments.c.number.in_(newest)).order_by(deployments.c.slot)
+        with self._engine.connect() as connection:
+            return {row.slot: row.version_id for row in connection.execute(query)}
+
+    def ever_live(self, slot: str | None = PRODUCTION) -> list[str]:
+        """The versions that are or were live in `slot`, the most recent first; None: in any."""
+        query = select(deployments.c.version_id).group_by(deployments.c.version_id)
+        if slot is not None:
+            query = query.where(deployments.c.slot == slot)
+        query = query.order_by(func.max(deployments.c.number).desc())
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query))
+
     def deploy(
         self,
         version_id: str,
@@ -67,28 +90,41 @@ class Deployments:
     ) -> Deployment:
         """Make `version_id` live; nothing happens when it is live already.
 
-        Raises `DeploymentConflictError` when somebody else deployed at the same moment.
+        Raises `VersionPrunedError` when retention has let go of its files, and
+        `DeploymentConflictError` when somebody else deployed at the same moment.
         """
         with writing(self._engine) as connection:
             return deploy_in(
                 connection, version_id, actor=actor, reason=reason, slot=slot, evidence=evidence
             )
 
-    def roll_back(self, *, actor: str, reason: str, slot: str = PRODUCTION) -> Deployment:
-        """Make live again what was live before; twice goes back twice."""
+    def roll_back(
+        self, *, actor: str, reason: str, to: str | None = None, slot: str = PRODUCTION
+    ) -> Deployment:
+        """Make live again what was live before, or the earlier version `to`.
+
+        Twice goes back twice, and never to the version that was just left. Raises
+        `NoEarlierVersionError` where there is nothing to go back to, `VersionPrunedError` when
+        retention has let go of its files.
+        """
         with writing(self._engine) as connection:
+            take_turns(connection)
             last = _last(connection, slot)
-            if last is None or not last.undo_number:
+            target = _target(connection, last, slot, to)
+            if last is None or target is None:
                 raise NoEarlierVersionError(f"'{slot}' had no other version before.")
-            query = select(deployments).where(deployments.c.number == last.undo_number)
-            target = Deployment(**connection.execute(query).mappings().one())
+            _check_version(connection, target.version_id)
+            passed_over = {last.version_id, target.version_id}
+            then = _row(connection, target.undo_number)
+            while then is not None and then.version_id in passed_over:
+                then = _row(connection, then.undo_number)
             return _append(
                 connection,
                 last,
                 slot,
                 target.version_id,
                 action="rollback",
-                undo_number=target.undo_number,
+                undo_number=then.number if then else 0,
                 actor=actor,
                 reason=reason,
                 evidence={},
@@ -109,9 +145,11 @@ def deploy_in(
 
     With `replacing` it raises `DeploymentConflictError` when another version than that is live.
     """
+    take_turns(connection)
     last = _last(connection, slot)
     if last is not None and last.version_id == version_id:
         return last
+    _check_version(connection, version_id)
     if replacing is not None and last is not None and last.version_id != replacing:
         raise DeploymentConflictError(
             f"{version_id} was compared with {replacing}, but {last.version_id} is live in "
@@ -128,6 +166,38 @@ def deploy_in(
         reason=reason,
         evidence=evidence or {},
     )
+
+
+def _check_version(connection: Connection, version_id: str) -> None:
+    query = select(versions.c.pruned_at).where(versions.c.id == version_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise UnknownIdError(f"There is no version '{version_id}'. See: misheard versions")
+    require_files(version_id, row.pruned_at)
+
+
+def _target(
+    connection: Connection, last: Deployment | None, slot: str, to: str | None
+) -> Deployment | None:
+    """The row that a rollback goes back to; None where there is none."""
+    if to is None:
+        return _row(connection, last.undo_number) if last else None
+    if last is not None and last.version_id == to:
+        raise NoEarlierVersionError(f"'{to}' is what is live in '{slot}' now.")
+    query = select(deployments).where(deployments.c.slot == slot, deployments.c.version_id == to)
+    query = query.order_by(deployments.c.number.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    if row is None:
+        raise NoEarlierVersionError(
+            f"'{to}' was never live in '{slot}'. What was: misheard versions"
+        )
+    return Deployment(**row)
+
+
+def _row(connection: Connection, number: int) -> Deployment | None:
+    query = select(deployments).where(deployments.c.number == number)
+    row = connection.execute(query).mappings().one_or_none()
+    return Deployment(**row) if row is not None else None
 
 
 def _last(connection: Connection, slot: str) -> Deployment | None:

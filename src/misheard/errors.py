@@ -77,6 +77,10 @@ class InvalidManifestError(BadInputError):
     """This list of utterances cannot be read."""
 
 
+class InvalidSuiteError(BadInputError):
+    """No regression suite can be held to these figures."""
+
+
 class BlobNotFoundError(MisheardError):
     """A file that the database points at is missing from the blob store."""
 
@@ -85,12 +89,28 @@ class BlobCorruptError(MisheardError):
     """A stored file does not match its SHA-256."""
 
 
+class BucketUnavailableError(BadInputError):
+    """Nothing can be kept in a Google Cloud bucket here."""
+
+
+class MissingExtraError(MisheardError):
+    """This needs a library that is not installed."""
+
+
 class EmptyDatasetError(BadInputError):
     """There is nothing to build this dataset from."""
 
 
+class DatasetQualityError(BadInputError):
+    """Too many utterances of this dataset have a flaw to train on it."""
+
+
 class JobFailedError(MisheardError):
     """The training job failed."""
+
+
+class TrainingCallbackError(MisheardError):
+    """The function that was to start a training raised an error."""
 
 
 class GateRefusedError(MisheardError):
@@ -115,3 +135,19 @@ class LeaseLostError(MisheardError):
 
 class DeploymentConflictError(MisheardError):
     """Someone else has deployed in the meantime."""
+
+
+class VersionExistsError(BadInputError):
+    """Another model version is kept under this id."""
+
+
+class VersionPrunedError(BadInputError):
+    """The files of this model version are gone: retention let go of them."""
+
+
+class BackupFailedError(MisheardError):
+    """The backup could not be made."""
+
+
+class DatabaseInUseError(MisheardError):
+    """Another process has this database open."""

@@ -2,23 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import shutil
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, null, select, text, update
 
 from misheard.blobs.store import BlobStore
 from misheard.database import audit
+from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
 from misheard.database.schema import versions
-from misheard.errors import ModelNotFoundError, UnknownIdError
+from misheard.errors import (
+    BadInputError,
+    BlobNotFoundError,
+    ModelCorruptError,
+    ModelNotFoundError,
+    UnknownIdError,
+    VersionExistsError,
+    VersionPrunedError,
+)
+
+_GONE = ".gone-"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +50,12 @@ class ModelVersion:
     job_id: str | None
     figures: dict[str, Any]
     """What training reported."""
+    verdict: dict[str, Any] | None = None
+    """A verdict that was reached elsewhere."""
+    details: dict[str, Any] = field(default_factory=dict)
+    """Whatever its owner wants remembered."""
+    pruned_at: datetime | None = None
+    """When retention let go of its files; it cannot be deployed any more."""
 
 
 class Registry:
@@ -49,25 +67,32 @@ class Registry:
         self._blobs = blobs
         self._cache = cache
 
-    def register(
+    def register(  # noqa: PLR0913 - what is known of a version is what its row holds
         self,
-        directory: Path,
+        path: Path,
         *,
         name: str,
         source: str,
         actor: str,
+        version_id: str | None = None,
         parent_id: str | None = None,
         dataset_id: str | None = None,
         job_id: str | None = None,
         figures: dict[str, Any] | None = None,
+        verdict: dict[str, Any] | None = None,
+        details: dict[str, Any] | None = None,
     ) -> ModelVersion:
-        """Keep the files of `directory` as a version; the same files give the same version."""
-        paths = sorted(path for path in directory.rglob("*") if path.is_file())
-        if not paths:
-            raise ModelNotFoundError(f"'{directory}' holds no files.")
-        files = {str(path.relative_to(directory)): self._blobs.put_file(path) for path in paths}
+        """Keep the files under `path`, a directory or one file, as a version.
+
+        Without `version_id` the id is the hash of the files. A version that is kept already is
+        returned; a `verdict` or `details` given with it take the place of the earlier ones, and
+        one that retention had let go of has its files again. `VersionExistsError` when the id
+        stands for other files.
+        """
+        found = _files_under(path)
+        files = {file: self._blobs.put_file(where) for file, where in found.items()}
         made = ModelVersion(
-            id=_version_id(files),
+            id=_hash_id(files) if version_id is None else _checked_id(version_id),
             created_at=now(),
             name=name,
             files=files,
@@ -76,23 +101,23 @@ class Registry:
             dataset_id=dataset_id,
             job_id=job_id,
             figures=figures or {},
+            verdict=None if verdict is None else checked_details(verdict, what="a verdict"),
+            details=checked_details(details, what="a version"),
         )
         with writing(self._engine) as connection:
+            take_turns(connection)
+            # Retention may have deleted them since: a version that it pruned had the same files.
+            for file, where in found.items():
+                if files[file] not in self._blobs and self._blobs.put_file(where) != files[file]:
+                    raise ModelCorruptError(f"'{where}' changed while it was registered.")
             query = select(versions).where(versions.c.id == made.id)
             known = connection.execute(query).mappings().one_or_none()
             if known is not None:
-                return ModelVersion(**known)
-            connection.execute(insert(versions).values(**vars(made)))
-            entry = audit.AuditEntry(
-                actor=actor,
-                action="register",
-                subject=made.id,
-                from_value=parent_id or "",
-                to_value=made.id,
-                reason=source,
-                evidence={"dataset_id": dataset_id, "job_id": job_id},
-            )
-            audit.record(connection, entry)
+                return _renewed(connection, ModelVersion(**known), made, actor)
+            # A plain None would be kept as JSON's null, which is no NULL.
+            values = vars(made) | {"verdict": null() if made.verdict is None else made.verdict}
+            connection.execute(insert(versions).values(**values))
+            _record(connection, made, actor, {"dataset_id": dataset_id, "job_id": job_id})
         return made
 
     def get(self, version_id: str) -> ModelVersion:
@@ -104,15 +129,24 @@ class Registry:
             raise UnknownIdError(f"There is no version '{version_id}'. See: misheard versions")
         return ModelVersion(**row)
 
-    def listed(self) -> list[ModelVersion]:
-        """All versions, newest first."""
-        query = select(versions).order_by(versions.c.created_at.desc())
+    def listed(self, *, limit: int | None = None) -> list[ModelVersion]:
+        """Versions, newest first; all of them without a `limit`."""
+        query = select(versions).order_by(versions.c.created_at.desc(), versions.c.id)
         with self._engine.connect() as connection:
-            return [ModelVersion(**row) for row in connection.execute(query).mappings()]
+            rows = connection.execute(query.limit(limit)).mappings()
+            return [ModelVersion(**row) for row in rows]
+
+    def verify(self, version_id: str) -> None:
+        """Read every file of a version; raises unless each is there and matches its hash."""
+        for key in self._with_files(version_id).files.values():
+            self._blobs.verify(key)
 
     def directory(self, version_id: str) -> Path:
-        """A directory with the version's files, verified; made at the first call."""
-        version = self.get(version_id)
+        """A directory with the version's files, verified; made at the first call.
+
+        `VersionPrunedError` when retention has let go of the files.
+        """
+        version = self._with_files(version_id)
         target = self._cache / version.id
         if target.exists():
             return target
@@ -128,10 +162,118 @@ class Registry:
         except OSError:
             if not target.exists():
                 raise
+        except BlobNotFoundError:
+            self._with_files(version_id)  # says so if it was pruned meanwhile
+            raise
         finally:
             shutil.rmtree(partial, ignore_errors=True)
+        try:
+            self._with_files(version_id)
+        except VersionPrunedError:
+            # Retention looked for the directory before it was there.
+            self.drop_directory(version_id)
+            self.sweep()
+            raise
         return target
 
+    def drop_directory(self, version_id: str) -> None:
+        """Take the version's directory out of use, at once and whole; `sweep` frees the space."""
+        directory = self._cache / _checked_id(version_id)
+        gone = self._cache / f"{_GONE}{os.urandom(8).hex()}"
+        # It may never have been made, or another process was faster.
+        with contextlib.suppress(FileNotFoundError):
+            directory.rename(gone)
 
-def _version_id(files: dict[str, str]) -> str:
+    def sweep(self) -> None:
+        """Delete the directories that were dropped, those of a killed process too."""
+        for path in self._cache.glob(f"{_GONE}*"):
+            if path.is_symlink():
+                path.unlink(missing_ok=True)  # what it points at is not ours
+            else:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def _with_files(self, version_id: str) -> ModelVersion:
+        version = self.get(version_id)
+        require_files(version.id, version.pruned_at)
+        return version
+
+
+def require_files(version_id: str, pruned_at: datetime | None) -> None:
+    """Raise `VersionPrunedError`, with what to do, when the version has no files any more."""
+    if pruned_at is not None:
+        raise VersionPrunedError(
+            f"{version_id} was pruned on {pruned_at:%Y-%m-%d}. Register its files again, or choose "
+            "another: misheard versions. More are kept with deployment.keep_previous_versions."
+        )
+
+
+def take_turns(connection: Connection) -> None:
+    """Let only one transaction at a time decide which files are kept.
+
+    On SQLite nothing is needed: a transaction that writes has the lock from its beginning.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE versions IN SHARE ROW EXCLUSIVE MODE"))
+
+
+def _files_under(path: Path) -> dict[str, Path]:
+    if path.is_file():
+        return {path.name: path}
+    if not path.is_dir():
+        raise ModelNotFoundError(f"'{path}' is neither a directory nor a file.")
+    found = {str(p.relative_to(path)): p for p in sorted(path.rglob("*")) if p.is_file()}
+    if not found:
+        raise ModelNotFoundError(f"'{path}' holds no files.")
+    return found
+
+
+def _renewed(
+    connection: Connection, known: ModelVersion, made: ModelVersion, actor: str
+) -> ModelVersion:
+    """The version that is kept already, with what the new registration adds to it."""
+    if known.files != made.files:
+        raise VersionExistsError(
+            f"'{known.id}' was registered with other files. Give another id, or none."
+        )
+    changes: dict[str, Any] = {}
+    if made.verdict is not None and made.verdict != known.verdict:
+        changes["verdict"] = made.verdict
+    if made.details and made.details != known.details:
+        changes["details"] = made.details
+    if known.pruned_at is not None:
+        changes["pruned_at"] = None
+    if changes:
+        row = versions.c.id == known.id
+        connection.execute(update(versions).where(row).values(**changes))
+        _record(connection, made, actor, changes)
+    return replace(known, **changes)
+
+
+def _record(
+    connection: Connection, made: ModelVersion, actor: str, evidence: dict[str, Any]
+) -> None:
+    entry = audit.AuditEntry(
+        actor=actor,
+        action="register",
+        subject=made.id,
+        from_value=made.parent_id or "",
+        to_value=made.id,
+        reason=made.source,
+        evidence=evidence,
+    )
+    audit.record(connection, entry)
+
+
+def _hash_id(files: dict[str, str]) -> str:
     return "v-" + hashlib.sha256(json.dumps(files, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _checked_id(version_id: str) -> str:
+    """An id that was chosen; a directory is called by it."""
+    plain = version_id.isprintable() and not set(version_id) & set("/\\")
+    if not plain or not 0 < len(version_id.encode()) <= 200 or version_id.startswith("."):
+        raise BadInputError(
+            f"{version_id!r} cannot be a version's id: 1 to 200 printable characters without "
+            "slashes, the first no dot."
+        )
+    return version_id

@@ -6,7 +6,9 @@ is an error in both.
 
 from __future__ import annotations
 
+import json
 import os
+import tempfile
 import tomllib
 from pathlib import Path
 from typing import Any, Literal
@@ -64,6 +66,12 @@ class TriggerSettings(_Section):
     min_corrected_cases: int = Field(default=50, ge=1)
     trigger_on_error_rate: bool = True
     error_rate_threshold: float = Field(default=0.15, ge=0.0, le=1.0)
+    """Errors over all inferences that were logged."""
+    min_error_score: float = Field(default=0.5, ge=0.0, le=1.0)
+    """An error case that nobody has corrected counts only if its suspicion reaches this; one that
+    was corrected always counts, whatever its score."""
+    require_approval: bool = False
+    """A person says yes before anything is trained."""
 
 
 class DatasetSettings(_Section):
@@ -74,6 +82,10 @@ class DatasetSettings(_Section):
     test_percent: int = Field(default=10, ge=0)
     replay_per_error: float = Field(default=10.0, ge=0.0)
     """Confirmed utterances for each error case, so that the model does not forget what it knew."""
+    balance_error_types: bool = False
+    """Show utterances with rare types of error more often in training; none is left out."""
+    min_quality: float = Field(default=0.9, ge=0.0, le=1.0)
+    """Share of utterances without a flaw; a dataset below it is not trained on."""
 
     @model_validator(mode="after")
     def _sum(self) -> DatasetSettings:
@@ -87,8 +99,15 @@ class ValidationSettings(_Section):
 
     min_wer_improvement: float = 0.0
     """Absolute: live WER minus candidate WER must be above it."""
+    min_cer_improvement: float = 0.0
+    """Absolute: live CER minus candidate CER must not be below it."""
     require_significance: bool = True
     alpha: float = Field(default=0.05, gt=0.0, lt=1.0)
+    """Level of every test that this gate makes."""
+    max_wer_degradation_rate: float = Field(default=0.1, ge=0.0, le=1.0)
+    """Share of utterances whose own WER may rise by more than 0.2."""
+    require_no_major_degradation: bool = True
+    """No slice of the set (a group, a range of lengths) is worse by more than chance."""
 
 
 class RegressionSettings(_Section):
@@ -100,6 +119,23 @@ class RegressionSettings(_Section):
     """On critical suites."""
     max_edge_case_wer_degradation: float = Field(default=0.05, ge=0.0)
     """On edge-case suites, which are small: one word may be a percent."""
+    run_on_deploy: bool = True
+    """A cycle runs all suites before it deploys."""
+    run_on_schedule: bool = False
+    """`misheard watch` runs all suites on the live version, too."""
+    schedule_interval_hours: float = Field(default=24.0, gt=0.0)
+    fail_on_any_degradation: bool = False
+    """No rise of WER or CER is tolerated on any suite, however small."""
+    fail_on_critical_degradation: bool = True
+    """A rise above `critical_degradation_threshold` fails a suite, whatever it tolerates itself."""
+    critical_degradation_threshold: float = Field(default=0.1, ge=0.0)
+    max_failed_samples_rate: float = Field(default=0.05, ge=0.0, le=1.0)
+    """Share of a suite's spoken utterances that may fail beyond those that recover as far."""
+    sample_degradation_threshold: float = Field(default=0.2, ge=0.0)
+    """An utterance fails when its own WER rises by more than this."""
+    alert_on_failure: bool = True
+    alert_on_warning: bool = False
+    """Alert, too, when a suite passes with a rise that it tolerates."""
 
 
 class DeploymentSettings(_Section):
@@ -107,6 +143,14 @@ class DeploymentSettings(_Section):
 
     require_approval: bool = True
     """A person says yes before anything is deployed."""
+    keep_previous_versions: int = Field(default=5, ge=0)
+    """Versions live before that keep their files; the one before the live one always does."""
+    auto_backup_before_deploy: bool = True
+    """Before a deployment: check that what is live can be brought back, and copy the database."""
+    enable_auto_rollback: bool = True
+    """`misheard watch` rolls back when the live version's error rate is too high."""
+    rollback_on_error_threshold: float = Field(default=0.5, ge=0.0, le=1.0)
+    """Error rate since the deployment, by the lower end of its 95 % interval."""
 
 
 class Settings(_Section):
@@ -179,3 +223,32 @@ def _known(section: tuple[int | str, ...]) -> str:
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             model = kind
     return f"Known here: {', '.join(model.model_fields)}."
+
+
+_HEADER = """\
+# Settings of this misheard workspace. What is not set here has its default;
+# `misheard settings` shows all of them. An environment variable wins over this file:
+# MISHEARD_TRIGGERS__MIN_ERROR_CASES=20
+"""
+
+
+def write_settings(path: Path, sections: dict[str, Any]) -> None:
+    """Write the file of a new workspace, complete or not at all."""
+    lines = [_HEADER]
+    plain = {key: value for key, value in sections.items() if not isinstance(value, dict)}
+    lines += [f"{key} = {_toml(value)}" for key, value in plain.items()]
+    for name, section in sections.items():
+        if isinstance(section, dict):
+            lines += [f"\n[{name}]"] + [f"{key} = {_toml(value)}" for key, value in section.items()]
+    with tempfile.NamedTemporaryFile(
+        "w", dir=path.parent, prefix=".settings-", delete=False, encoding="utf-8"
+    ) as file:
+        file.write("\n".join(lines) + "\n")
+        file.flush()
+        os.fsync(file.fileno())
+    Path(file.name).rename(path)
+
+
+def _toml(value: bool | int | float | str) -> str:
+    """A scalar as TOML writes it: JSON's way is valid there too, but for the character DEL."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -14,6 +14,8 @@ class TriggerRules:
     min_corrected_cases: int
     trigger_on_error_rate: bool
     error_rate_threshold: float
+    min_error_score: float = 0.0
+    """An error case that nobody has corrected counts only if its suspicion reaches this."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,11 +25,15 @@ class TriggerMetrics:
     error_cases: int
     corrected_cases: int
     inferences: int
+    """All that were logged, right or wrong."""
+    inference_errors: int
+    """How many of these are known to be wrong. Cases that came without a log are not among them:
+    what share of the traffic they are, nobody knows."""
 
     @property
     def error_rate(self) -> float:
-        """Error cases over all inferences; NaN when nothing was recorded."""
-        return self.error_cases / self.inferences if self.inferences else math.nan
+        """Errors over all logged inferences; NaN when nothing was logged."""
+        return self.inference_errors / self.inferences if self.inferences else math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +57,9 @@ def decide(metrics: TriggerMetrics, rules: TriggerRules) -> TriggerDecision:
     ...     trigger_on_error_rate=True,
     ...     error_rate_threshold=0.15,
     ... )
-    >>> metrics = TriggerMetrics(error_cases=12, corrected_cases=9, inferences=500)
+    >>> metrics = TriggerMetrics(
+    ...     error_cases=12, corrected_cases=9, inferences=500, inference_errors=12
+    ... )
     >>> decide(metrics, rules).should_trigger
     True
     """

@@ -2,60 +2,42 @@
 
 from __future__ import annotations
 
-import json
+import copy
+import inspect
+import math
 import os
-import tempfile
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
-from sqlalchemy import URL
-
 from misheard import audio
-from misheard.blobs.directory import DirectoryBlobs
-from misheard.capture.inferences import Heard, Inference, InferenceLog
-from misheard.cases.cases import CaseCounts, Cases
-from misheard.cycle.cycles import Cycles
-from misheard.cycle.stages import CycleRules, Stages
-from misheard.cycle.states import Cycle
-from misheard.database.audit import AuditLog
-from misheard.database.engine import migrate, open_engine
-from misheard.datasets.datasets import Datasets
-from misheard.datasets.split import SplitShares
-from misheard.deployment import PRODUCTION, Deployment, Deployments
-from misheard.errors import WorkspaceExistsError, WorkspaceNotFoundError
-from misheard.finetune.backends.backend import TrainingBackend
-from misheard.finetune.backends.inprocess import InProcessBackend
-from misheard.finetune.backends.local import LocalBackend
-from misheard.finetune.jobs import Jobs
+from misheard.capture.inferences import Heard, Inference
+from misheard.cases.records import Correction
+from misheard.database.engine import writing
+from misheard.datasets.datasets import Dataset, Purpose
+from misheard.datasets.samples import Sample
+from misheard.deployment import PRODUCTION, Deployment
+from misheard.errors import (
+    EmptyDatasetError,
+    GateRefusedError,
+    WorkspaceExistsError,
+    WorkspaceNotFoundError,
+)
 from misheard.finetune.recipe import Recipe
-from misheard.gates.hypotheses import Hypotheses
-from misheard.gates.regression import RegressionRules, RegressionSuites
-from misheard.gates.validation import ValidationRules, Validations
-from misheard.monitoring.activity import Monitor, VersionActivity
-from misheard.registry import Registry
+from misheard.gates.contender import Contender
+from misheard.rooms import Rooms, TranscribeFunction
 from misheard.scoring.normalize import normalizer
-from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings
+from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
-from misheard.speech.transcriber import Progress, Transcriber, no_progress
-from misheard.triggers import TriggerDecision, TriggerRules
+from misheard.speech.transcriber import Progress, Transcript, no_progress
 
 DEFAULT_DIRECTORY = "data"
 
 
-class Workspace:
+class Workspace(Rooms):
     """A directory with settings, database, blobs and models, and every room of the loop."""
-
-    def __init__(self, root: Path, settings: Settings) -> None:
-        """Use `open` or `create`."""
-        self.root = root
-        self.settings = settings
-        in_workspace = URL.create("sqlite", database=str(root / "misheard.db"))
-        self._engine = open_engine(settings.database.url or in_workspace)
-        migrate(self._engine)
-        self._blobs = DirectoryBlobs(root / "blobs")
 
     @classmethod
     def open(cls, directory: str | Path) -> Self:
@@ -94,153 +76,40 @@ class Workspace:
         _check(checked)
         with served_directory(model) as files:
             root.mkdir(parents=True, exist_ok=True)
-            made = cls(root, checked)
+            made = cls(root, checked, is_new=True)
             who = actor or current_actor()
             version = made.registry.register(
                 files, name=model.rpartition(":")[2].rpartition("/")[2], source=model, actor=who
             )
-        made.deployments.deploy(version.id, actor=who, reason="the first model")
-        _write_settings(root / FILE_NAME, wanted)
+        # Where only the settings were lost, what is live stays live.
+        if not made.deployments.history(limit=1):
+            made.deployments.deploy(version.id, actor=who, reason="the first model")
+        write_settings(root / FILE_NAME, wanted)
         return cls.open(root)
 
-    # The rooms, in the order of the walk.
+    @classmethod
+    def open_or_create(cls, directory: str | Path, *, actor: str = "") -> Self:
+        """The workspace in `directory`, made with the bundled model where there is none."""
+        if not (Path(directory) / FILE_NAME).exists():
+            # Another process may be making it at this moment; then the one that is there is right.
+            with suppress(WorkspaceExistsError):
+                return cls.create(directory, actor=actor)
+        return cls.open(directory)
 
-    @cached_property
-    def inferences(self) -> InferenceLog:
-        """What production heard."""
-        return InferenceLog(self._engine, self._blobs)
-
-    @cached_property
-    def cases(self) -> Cases:
-        """Error cases and corrections."""
-        return Cases(self._engine, normalizer_name=self.settings.scoring.normalizer)
-
-    @cached_property
-    def datasets(self) -> Datasets:
-        """Dataset versions."""
-        return Datasets(self._engine, self._blobs)
-
-    @cached_property
-    def registry(self) -> Registry:
-        """Model versions."""
-        return Registry(self._engine, self._blobs, self.root / "models")
-
-    @cached_property
-    def jobs(self) -> Jobs:
-        """Training jobs."""
-        backends: dict[str, type[TrainingBackend]] = {
-            "local": LocalBackend,
-            "inprocess": InProcessBackend,
-        }
-        return Jobs(
-            self._engine,
-            self.datasets,
-            self.registry,
-            backends[self.settings.backend](),
-            self.root / "jobs",
-            normalizer_name=self.settings.scoring.normalizer,
-            language=self.settings.speech.language,
-        )
-
-    @cached_property
-    def validations(self) -> Validations:
-        """The first gate."""
-        speech, gate = self.settings.speech, self.settings.validation
-        return Validations(
-            self._engine,
-            self.datasets,
-            Hypotheses(
-                self._engine,
-                self._blobs,
-                self.transcriber,
-                decoding=f"{speech.language} beam={speech.beam_size} {speech.compute_type}",
-            ),
-            rules=ValidationRules(**gate.model_dump()),
-            normalizer_name=self.settings.scoring.normalizer,
-            replicates=self.settings.scoring.replicates,
-        )
-
-    @cached_property
-    def suites(self) -> RegressionSuites:
-        """The second gate."""
-        return RegressionSuites(
-            self._engine,
-            self.datasets,
-            self.validations,
-            rules=RegressionRules(**self.settings.regression.model_dump()),
-        )
-
-    @cached_property
-    def deployments(self) -> Deployments:
-        """What is live, and what was."""
-        return Deployments(self._engine)
-
-    @cached_property
-    def cycles(self) -> Cycles:
-        """The loop itself."""
-        shares = self.settings.datasets.model_dump()
-        replay = shares.pop("replay_per_error")
-        stages = Stages(
-            cases=self.cases,
-            datasets=self.datasets,
-            jobs=self.jobs,
-            registry=self.registry,
-            validations=self.validations,
-            suites=self.suites,
-            rules=CycleRules(
-                triggers=TriggerRules(**self.settings.triggers.model_dump()),
-                shares=SplitShares(**shares),
-                replay_per_error=replay,
-                recipe=Recipe.from_dict(dict(self.settings.recipe)),
-                require_approval=self.settings.deployment.require_approval,
-                normalizer_name=self.settings.scoring.normalizer,
-            ),
-        )
-        return Cycles(
-            self._engine, inferences=self.inferences, deployments=self.deployments, stages=stages
-        )
-
-    @cached_property
-    def monitor(self) -> Monitor:
-        """What production did."""
-        return Monitor(self._engine)
-
-    @cached_property
-    def audit(self) -> AuditLog:
-        """Who did what, and why."""
-        return AuditLog(self._engine)
-
-    def transcriber(self, version_id: str) -> Transcriber:
-        """The engine of a model version, loaded; the last two stay loaded."""
-        made: Transcriber = self._load(version_id)
-        return made
-
-    @cached_property
-    def _load(self) -> Any:
-        from misheard.speech.whisper import (  # noqa: PLC0415 - CTranslate2
-            DecodingOptions,
-            WhisperTranscriber,
-        )
-
-        speech = self.settings.speech
-
-        @lru_cache(maxsize=2)
-        def load(version_id: str) -> Transcriber:
-            return WhisperTranscriber(
-                self.registry.directory(version_id),
-                name=version_id,
-                options=DecodingOptions(
-                    beam_size=speech.beam_size,
-                    batch_size=speech.batch_size,
-                    language=speech.language,
-                ),
-                compute_type=speech.compute_type,
-                threads=speech.threads,
-            )
-
-        return load
-
-    # What takes more than one room.
+    def configured(self, sections: Mapping[str, Mapping[str, Any]]) -> Self:
+        """This workspace under other settings, by section; its file stays as it is."""
+        values = self.settings.model_dump()
+        for name, section in sections.items():
+            values[name] = {**values.get(name, {}), **section}
+        settings = parse_settings(values, source="the given configuration")
+        _check(settings)
+        other = copy.copy(self)
+        # The rooms were built for the settings before; loaded models stay where they still fit.
+        for name, _ in inspect.getmembers(type(self), lambda one: isinstance(one, cached_property)):
+            if name != "_load" or settings.speech != self.settings.speech:
+                vars(other).pop(name, None)
+        other.settings = settings
+        return other
 
     def transcribe(
         self,
@@ -262,68 +131,158 @@ class Workspace:
                 audio=clip,
                 transcript=transcript,
                 speaker_group=one.speaker_group,
+                source=one.name,
             )
             for one, clip, transcript in zip(recordings, clips, transcripts, strict=True)
         ]
         return self.inferences.record(live.version_id, heard)
 
-    def status(self) -> Status:
-        """What is live, what is waiting on whom, what happens next."""
-        newest = self.cycles.latest()
-        decision = self.cycles.check_trigger()
-        cases = self.cases.counts()
-        return Status(
-            live=self.deployments.live(),
-            activity=self.monitor.activity(),
-            cases=cases,
-            trigger=decision,
-            cycle=newest,
-            next_step=_next_step(newest, decision, cases),
+    def report_case(
+        self,
+        recording: audio.Recording,
+        *,
+        hypothesis: str,
+        actor: str,
+        reference: str | None = None,
+        error_types: Sequence[str] = (),
+        suspicion: float | None = None,
+        method: str = "reported",
+        version_id: str = "",
+        details: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Keep a transcript that somebody reports as wrong, all of it or nothing; its case's id.
+
+        `hypothesis` is what was heard, `reference` what was said where that is known, `suspicion`
+        the chance that it is wrong, 0 to 1. Its inference is looked for in the log first; where it
+        is not there, `version_id` names who heard it, by default the live version.
+        """
+        clip = audio.decode(recording.data, name=recording.name)
+        heard = Heard(
+            data=recording.data,
+            audio=clip,
+            transcript=Transcript(text=hypothesis, latency_s=0.0, compute_s=0.0),
+            speaker_group=recording.speaker_group,
+            source=recording.name,
+        )
+        self.inferences.keep_audio([heard])
+        said_by = version_id or self.deployments.live().version_id
+        with writing(self._engine) as connection:
+            inference_id = self.inferences.report_in(connection, said_by, heard)
+            case_id = self.cases.open_in(
+                connection, inference_id, error_types, suspicion=suspicion, details=details
+            )
+            if reference is not None:
+                correction = Correction(
+                    inference_id=inference_id, reference=reference, author=actor, method=method
+                )
+                self.cases.correct_in(connection, [correction])
+        return case_id
+
+    def transcribe_function(self, version_id: str) -> TranscribeFunction:
+        """A model version as a plain function of an audio path, bytes, or samples at 16 kHz.
+
+        It gives a dict with `transcript` and `confidence` (mean probability a token, 0 to 1, or
+        None).
+        """
+        self.registry.get(version_id)
+
+        def transcribe(source: Any) -> dict[str, Any]:
+            (heard,) = self.transcriber(version_id).transcribe([_clip(source)])
+            sure = None if heard.avg_logprob is None else math.exp(heard.avg_logprob)
+            return {"transcript": heard.text, "confidence": sure}
+
+        return transcribe
+
+    def held_out(self) -> Dataset:
+        """The set that decides where none is named: held-out recordings, else a test split."""
+        found = self.datasets.latest("held-out")
+        if found is not None:
+            return found
+        for dataset in self.datasets.listed(purpose=Purpose.TRAINING):
+            if dataset.counts.get("test"):
+                return dataset
+        raise EmptyDatasetError(
+            "Nothing was held out, so there is nothing to test on. Hold recordings out (misheard "
+            "dataset hold-out test.jsonl), or name an evaluation set."
+        )
+
+    def evaluation_set(self, name: str, samples: Sequence[Sample]) -> Dataset:
+        """Keep `samples` as a held-out set; the same ones give the set that is there already."""
+        if not samples:
+            raise EmptyDatasetError(f"'{name}' holds no sample.")
+        return self.datasets.add_evaluation(name, samples)
+
+    def function_contender(
+        self, name: str, function: TranscribeFunction, samples: Sequence[Sample] = ()
+    ) -> Contender:
+        """Any function as one side of a gate; it is given the samples' own paths or arrays."""
+        keys = [audio.sha256_of(sample.data) for sample in samples]
+        pairs = list(zip(keys, samples, strict=True))
+        return self.validations.contender(
+            name,
+            function,
+            paths={key: one.path for key, one in pairs if one.path is not None},
+            arrays={key: one.array for key, one in pairs if one.array is not None},
         )
 
     def deploy(
-        self, version_id: str, *, actor: str, reason: str, slot: str = PRODUCTION
+        self,
+        version_id: str,
+        *,
+        actor: str,
+        reason: str,
+        force: bool = False,
+        slot: str = PRODUCTION,
     ) -> Deployment:
-        """Make a version live by hand."""
+        """Make a version live by hand.
+
+        Raises `GateRefusedError` for one that was not live before and has not passed validation, or
+        fails a suite, unless `force` is on.
+        """
         known = self.registry.get(version_id)
+        if not force and known.id not in self.deployments.ever_live(slot):
+            self._require_gates(known.id)
+        self._back_up(slot)
         made = self.deployments.deploy(known.id, actor=actor, reason=reason, slot=slot)
         if slot == PRODUCTION:
             self.cycles.note_live(known.id, actor=actor, reason=reason)
+        self._prune(actor)
         return made
 
-    def roll_back(self, *, actor: str, reason: str, slot: str = PRODUCTION) -> Deployment:
-        """Make live again what was live before."""
+    def _require_gates(self, version_id: str) -> None:
+        instead = "Run a cycle, or deploy it with --force if you know better."
+        if not self.passed_validation(version_id):
+            raise GateRefusedError(f"{version_id} has not passed validation. {instead}")
+        failed = [run for run in self.suites.runs_of(version_id) if not run.verdict.passed]
+        if failed:
+            names = ", ".join(f"'{self.suites.get(run.suite_id).name}'" for run in failed)
+            raise GateRefusedError(f"{version_id} fails the suites {names}. {instead}")
+
+    def passed_validation(self, version_id: str) -> bool:
+        """Whether the newest verdict on a version, ours before one told to us, let it through."""
+        ours = self.validations.latest_of(version_id)
+        if ours is not None:
+            return ours.verdict.passed
+        return bool((self.registry.get(version_id).verdict or {}).get("passed"))
+
+    def roll_back(
+        self, *, actor: str, reason: str, to: str | None = None, slot: str = PRODUCTION
+    ) -> Deployment:
+        """Make live again what was live before, or the version `to`, which was live once."""
         left = self.deployments.live(slot).version_id
-        made = self.deployments.roll_back(actor=actor, reason=reason, slot=slot)
+        made = self.deployments.roll_back(actor=actor, reason=reason, to=to, slot=slot)
         if slot == PRODUCTION:
             self.cycles.note_left(left, actor=actor, reason=reason)
+            self.cycles.note_live(made.version_id, actor=actor, reason=reason)
         return made
 
 
-@dataclass(frozen=True, kw_only=True)
-class Status:
-    """Where the loop stands."""
-
-    live: Deployment
-    activity: list[VersionActivity]
-    cases: CaseCounts
-    trigger: TriggerDecision
-    cycle: Cycle | None
-    """The newest one."""
-    next_step: str
-    """What happens next, and who has to do it."""
-
-
-def _next_step(newest: Cycle | None, decision: TriggerDecision, cases: CaseCounts) -> str:
-    if newest is not None and newest.state.waits_for_person:
-        return f"somebody decides: misheard cycle approve {newest.id}, or reject"
-    if newest is not None and not newest.state.is_final:
-        return f"the cycle goes on: misheard cycle run {newest.id}"
-    if decision.should_trigger:
-        return "it is worth training: misheard cycle begin"
-    if cases.uncorrected:
-        return f"{cases.uncorrected} error cases wait for a person: misheard cases --status open"
-    return "more transcripts and corrections: " + "; ".join(decision.objections)
+def _clip(source: Any) -> audio.Audio:
+    if isinstance(source, str | Path):
+        return audio.read(source)
+    if isinstance(source, bytes):
+        return audio.decode(source)
+    return audio.from_samples(source, audio.SAMPLE_RATE_HZ)
 
 
 def workspace_directory(given: str | None = None) -> Path:
@@ -344,31 +303,3 @@ def _check(settings: Settings) -> None:
     """What only the rooms know of their settings; an error now rather than in the night."""
     Recipe.from_dict(dict(settings.recipe))
     normalizer(settings.scoring.normalizer)
-
-
-_HEADER = """\
-# Settings of this misheard workspace. What is not set here has its default;
-# `misheard settings` shows all of them. An environment variable wins over this file:
-# MISHEARD_TRIGGERS__MIN_ERROR_CASES=20
-"""
-
-
-def _write_settings(path: Path, sections: dict[str, Any]) -> None:
-    lines = [_HEADER]
-    plain = {key: value for key, value in sections.items() if not isinstance(value, dict)}
-    lines += [f"{key} = {_toml(value)}" for key, value in plain.items()]
-    for name, section in sections.items():
-        if isinstance(section, dict):
-            lines += [f"\n[{name}]"] + [f"{key} = {_toml(value)}" for key, value in section.items()]
-    with tempfile.NamedTemporaryFile(
-        "w", dir=path.parent, prefix=".settings-", delete=False, encoding="utf-8"
-    ) as file:
-        file.write("\n".join(lines) + "\n")
-        file.flush()
-        os.fsync(file.fileno())
-    Path(file.name).rename(path)
-
-
-def _toml(value: bool | int | float | str) -> str:
-    """A scalar as TOML writes it: JSON's way is valid there too, but for the character DEL."""
-    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -62,6 +62,8 @@ def test_a_changed_blob_is_noticed(tmp_path: Path) -> None:
     with pytest.raises(BlobCorruptError):
         store.get_bytes(key)
     with pytest.raises(BlobCorruptError):
+        store.verify(key)
+    with pytest.raises(BlobCorruptError):
         store.fetch(key, tmp_path / "target")
     assert not (tmp_path / "target").exists()
 

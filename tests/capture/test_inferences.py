@@ -1,14 +1,17 @@
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 import pytest
+from sqlalchemy import Engine
 
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.inferences import Heard, InferenceLog
+from misheard.database.engine import writing
 from misheard.errors import (
     BadInputError,
     InvalidTranscriptError,
@@ -133,6 +136,69 @@ def test_the_newest_come_first_and_can_be_counted_since_a_moment(
     assert log.count(since=old.created_at) == 1
     assert log.count(since=old.created_at - timedelta(seconds=1)) == 2
     assert log.count(since=new.created_at) == 0
+
+
+def test_a_recording_knows_where_it_came_from(log: InferenceLog, heard: Make) -> None:
+    (made,) = log.record("v-1", [heard(source="calls/naïve 👂.wav")])
+    assert log.get(made.id) == made
+    assert made.source == "calls/naïve 👂.wav"
+    assert not made.reported
+
+
+def test_a_path_that_is_no_unicode_is_kept_as_far_as_it_can_be(
+    log: InferenceLog, heard: Make
+) -> None:
+    (made,) = log.record("v-1", [heard(source=os.fsdecode(b"caf\xe9.wav"))])
+    assert log.get(made.id).source == "caf\\udce9.wav"
+
+
+def test_a_report_without_its_log_is_no_traffic(
+    log: InferenceLog, blobs: DirectoryBlobs, heard: Make, engine: Engine
+) -> None:
+    item = heard("press pond", speaker_group="call 7", source="call.wav")
+    log.keep_audio([item])
+    with writing(engine) as connection:
+        made = log.report_in(connection, "v-1", item)
+    found = log.get(made)
+    assert found.reported
+    assert (found.text, found.speaker_group, found.source) == ("press pond", "call 7", "call.wav")
+    assert blobs.get_bytes(found.audio_sha256) == item.data
+
+
+def test_a_report_finds_what_was_logged_by_audio_and_text(
+    log: InferenceLog, heard: Make, engine: Engine
+) -> None:
+    (known,) = log.record("v-1", [heard("press pond")])
+
+    def reported(item: Heard) -> str:
+        with writing(engine) as connection:
+            return log.report_in(connection, "v-2", item)
+
+    assert reported(heard("press pond")) == known.id
+    assert log.get(reported(heard("press bond"))).reported
+    other = heard("press pond", hertz=500)
+    assert log.get(reported(other)).audio_sha256 == other.audio.sha256
+    assert log.count() == 3
+
+
+def test_a_report_is_never_taken_for_what_production_heard(
+    log: InferenceLog, heard: Make, engine: Engine
+) -> None:
+    item = heard("press pond")
+    with writing(engine) as connection:
+        first, again = (log.report_in(connection, "v-1", item) for _ in range(2))
+    assert first != again
+    assert log.get(first).reported
+    assert log.get(again).reported
+
+
+def test_bad_audio_is_refused_before_any_of_it_is_kept(
+    log: InferenceLog, blobs: DirectoryBlobs, heard: Make
+) -> None:
+    good, bad = heard("good"), replace(heard(hertz=440), data=heard(hertz=550).data)
+    with pytest.raises(BadInputError, match="other data"):
+        log.keep_audio([good, bad])
+    assert list(blobs) == []
 
 
 def test_recording_nothing_is_no_error(log: InferenceLog) -> None:

@@ -6,7 +6,8 @@ import pytest
 from sqlalchemy import Engine, select
 
 from misheard.capture.inferences import Inference
-from misheard.cases.cases import Cases, CaseStatus, Correction
+from misheard.cases.cases import Cases
+from misheard.cases.records import CaseStatus, Correction
 from misheard.database.audit import AuditLog
 from misheard.database.schema import corrections
 from misheard.errors import InvalidTranscriptError, MisheardError, UnknownIdError
@@ -139,10 +140,10 @@ def test_a_reported_transcript_is_an_open_case_until_a_person_decides(
     cases: Cases, hear: Hear
 ) -> None:
     (heard,) = hear(["press pond"])
-    cases.open(heard.id)
+    cases.open(heard.id, ["jargon"])
     cases.open(heard.id, ["again"])
     (case,) = cases.listed(status=CaseStatus.OPEN)
-    assert (case.reference, case.score, case.error_types) == (None, None, ["reported"])
+    assert (case.reference, case.score, case.error_types) == (None, None, ["jargon"])
     assert not case.status.is_final
     assert cases.counts().uncorrected == 1
     assert list(cases.labelled()) == []

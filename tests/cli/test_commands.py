@@ -81,6 +81,7 @@ def test_transcribe_correct_and_look(workspace: Path, recordings: Path) -> None:
         "error_cases": 1,
         "corrected_cases": 1,
         "inferences": 3,
+        "inference_errors": 1,
     }
     audit = ok(workspace, "audit")
     assert [entry["action"] for entry in audit][:2] == ["confirm", "correct"]  # type: ignore[index]

@@ -80,6 +80,14 @@ def test_what_is_no_key_is_not_there(store: BlobStore, key: str, tmp_path: Path)
         store.fetch(key, tmp_path / "target")
 
 
+def test_verify_says_nothing_of_what_is_whole(store: BlobStore) -> None:
+    store.verify(store.put_bytes(b"x" * 3_000_000))
+    with pytest.raises(BlobNotFoundError):
+        store.verify(ABSENT)
+    with pytest.raises(BlobNotFoundError):
+        store.verify("../../etc/passwd")
+
+
 def test_fetch_makes_a_file(store: BlobStore, tmp_path: Path) -> None:
     key = store.put_bytes(b"content")
     store.fetch(key, tmp_path / "target")

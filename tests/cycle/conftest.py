@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine
@@ -14,11 +15,13 @@ from sqlalchemy import Engine
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.inferences import Heard, InferenceLog
-from misheard.cases.cases import Cases, Correction
+from misheard.cases.cases import Cases
+from misheard.cases.records import Correction
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.stages import CycleRules, Stages
 from misheard.database.engine import migrate, open_engine
-from misheard.datasets.datasets import Datasets, Sample
+from misheard.datasets.datasets import Datasets
+from misheard.datasets.samples import Sample
 from misheard.datasets.split import SplitShares
 from misheard.deployment import Deployments
 from misheard.finetune.backends.backend import RunState
@@ -28,9 +31,12 @@ from misheard.finetune.recipe import Recipe
 from misheard.gates.hypotheses import Hypotheses
 from misheard.gates.regression import RegressionRules, RegressionSuites
 from misheard.gates.validation import ValidationRules, Validations
+from misheard.monitoring.observations import Observations
 from misheard.registry import Registry
-from misheard.speech.transcriber import FunctionTranscriber
+from misheard.settings import RegressionSettings, ValidationSettings
+from misheard.speech.transcriber import FunctionTranscriber, Transcript
 from misheard.triggers import TriggerRules
+from tests.conftest import make_wav
 
 NORMALIZER = "whisper-english"
 
@@ -80,8 +86,9 @@ class Loop:
     suites: RegressionSuites
     deployments: Deployments
     cycles: Cycles
-    held_out_id: str
+    held_out_id: str | None
     base_id: str
+    observations: Observations
 
 
 def _tone_of(number: int, make: Callable[..., bytes]) -> bytes:
@@ -97,6 +104,10 @@ def make_loop(
     min_error_cases: int = 3,
     corrected: int = 6,
     tuned_hears_all: bool = True,
+    held_out: bool = True,
+    corrections: str = "please press {} again",
+    hooks: dict[str, Any] | None = None,
+    **rules: Any,
 ) -> Loop:
     engine = open_engine(f"sqlite:///{root / 'misheard.db'}")
     migrate(engine)
@@ -125,7 +136,8 @@ def make_loop(
         engine,
         datasets,
         hypotheses,
-        rules=ValidationRules(min_wer_improvement=0.0, require_significance=True, alpha=0.05),
+        blobs=blobs,
+        rules=ValidationRules(**ValidationSettings().model_dump()),
         normalizer_name=NORMALIZER,
         replicates=100,
     )
@@ -134,9 +146,11 @@ def make_loop(
         datasets,
         validations,
         rules=RegressionRules(
-            max_wer_degradation=0.0,
-            max_critical_wer_degradation=0.0,
-            max_edge_case_wer_degradation=0.0,
+            **RegressionSettings(
+                max_wer_degradation=0.0,
+                max_critical_wer_degradation=0.0,
+                max_edge_case_wer_degradation=0.0,
+            ).model_dump()
         ),
     )
     jobs = Jobs(
@@ -148,13 +162,10 @@ def make_loop(
         normalizer_name=NORMALIZER,
         language="en",
     )
-    held_out = datasets.add_evaluation(
-        "held-out",
-        [
-            Sample(data=_tone_of(number, tone), reference=f"press {number} now")
-            for number in range(20)
-        ],
-    )
+    samples = [
+        Sample(data=_tone_of(number, tone), reference=f"press {number} now") for number in range(20)
+    ]
+    held_out_id = datasets.add_evaluation("held-out", samples).id if held_out else None
     stages = Stages(
         cases=cases,
         datasets=datasets,
@@ -162,19 +173,23 @@ def make_loop(
         registry=registry,
         validations=validations,
         suites=suites,
-        rules=CycleRules(
-            triggers=TriggerRules(
-                min_error_cases=min_error_cases,
-                min_corrected_cases=1,
-                trigger_on_error_rate=False,
-                error_rate_threshold=1.0,
+        rules=replace(
+            CycleRules(
+                triggers=TriggerRules(
+                    min_error_cases=min_error_cases,
+                    min_corrected_cases=1,
+                    trigger_on_error_rate=False,
+                    error_rate_threshold=1.0,
+                ),
+                shares=SplitShares(train_percent=100, validation_percent=0, test_percent=0),
+                replay_per_error=1.0,
+                recipe=Recipe(epochs=1),
+                require_approval=require_approval,
+                normalizer_name=NORMALIZER,
             ),
-            shares=SplitShares(train_percent=100, validation_percent=0, test_percent=0),
-            replay_per_error=1.0,
-            recipe=Recipe(epochs=1),
-            require_approval=require_approval,
-            normalizer_name=NORMALIZER,
+            **rules,
         ),
+        **(hooks or {}),
     )
     loop = Loop(
         engine=engine,
@@ -188,8 +203,11 @@ def make_loop(
         validations=validations,
         suites=suites,
         deployments=deployments,
-        cycles=Cycles(engine, inferences=log, deployments=deployments, stages=stages),
-        held_out_id=held_out.id,
+        cycles=Cycles(
+            engine, observations=Observations(engine), deployments=deployments, stages=stages
+        ),
+        held_out_id=held_out_id,
+        observations=Observations(engine),
         base_id=base.id,
     )
     for number in range(30, 30 + corrected):
@@ -197,11 +215,20 @@ def make_loop(
         clip = audio.decode(data)
         (transcript,) = listener(base.id).transcribe([clip])
         (made,) = log.record(base.id, [Heard(data=data, audio=clip, transcript=transcript)])
-        word = Correction(
-            inference_id=made.id, reference=f"please press {number} again", author="ann"
-        )
+        word = Correction(inference_id=made.id, reference=corrections.format(number), author="ann")
         cases.correct([word])
     return loop
+
+
+def traffic(loop: Loop, count: int, *, first: int = 90) -> list[str]:
+    """The ids of new transcripts that nobody has looked at."""
+    made = []
+    for number in range(first, first + count):
+        data = _tone_of(number, make_wav)
+        transcript = Transcript(text="press pound", latency_s=0.1, compute_s=0.1)
+        heard = Heard(data=data, audio=audio.decode(data), transcript=transcript)
+        made += [one.id for one in loop.inferences.record(loop.base_id, [heard])]
+    return made
 
 
 @pytest.fixture
@@ -219,7 +246,7 @@ def rival(loop: Loop) -> Cycles:
     """The cycles as another process has them."""
     return Cycles(
         loop.engine,
-        inferences=loop.inferences,
+        observations=Observations(loop.engine),
         deployments=loop.deployments,
         stages=loop.cycles._stages,
     )

@@ -302,7 +302,7 @@ def test_work_done_twice_makes_nothing_twice(loop: Any, rival: Cycles, done: int
     for _ in range(done):
         loop.cycles.advance(cycle.id)
     before = loop.cycles.get(cycle.id)
-    stage = loop.cycles._stages.of(before.state)
+    stage = loop.cycles._stages.of(before)
     stage(before, Observer())
     cycle = rival.run(cycle.id)
     assert cycle.state is S.AWAITING_APPROVAL

@@ -14,11 +14,11 @@ import pytest
 from sqlalchemy import select, update
 
 from misheard.capture.inferences import Inference
-from misheard.cases.cases import Correction
+from misheard.cases.records import Correction
 from misheard.cycle.states import CycleState
 from misheard.database.engine import now, open_engine, writing
 from misheard.database.schema import cycles, jobs, validations
-from misheard.datasets.datasets import Sample
+from misheard.datasets.samples import Sample
 from misheard.errors import LeaseLostError
 from misheard.workspace import Workspace
 
@@ -33,7 +33,13 @@ SETTINGS = {
     "recipe": {"epochs": 1},
     # A dozen clips are too few to learn the short window, and the gates would rightly refuse what
     # hallucinates so. Here they let everything pass: what is tested is that the loop goes on.
-    "validation": {"require_significance": False, "min_wer_improvement": -1000.0},
+    "validation": {
+        "require_significance": False,
+        "min_wer_improvement": -1000.0,
+        "min_cer_improvement": -1000.0,
+        "max_wer_degradation_rate": 1.0,
+        "require_no_major_degradation": False,
+    },
     "regression": {"max_wer_degradation": 1000.0},
     "deployment": {"require_approval": False},
 }

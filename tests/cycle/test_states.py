@@ -6,7 +6,7 @@ from misheard.cycle.states import TRANSITIONS, CycleState
 def test_every_state_is_in_the_table_and_can_be_reached() -> None:
     assert set(TRANSITIONS) == set(CycleState)
     reached = {target for targets in TRANSITIONS.values() for target in targets}
-    assert reached == set(CycleState) - {CycleState.TRIGGERED}
+    assert reached == set(CycleState) - {CycleState.PROPOSED}
 
 
 def test_a_final_state_leads_nowhere_but_to_rollback_and_back() -> None:
@@ -29,6 +29,6 @@ def test_nothing_is_deployed_without_both_gates() -> None:
     assert (validated, converted) == (CycleState.VALIDATED, CycleState.CONVERTED)
 
 
-def test_only_approval_waits_for_a_person() -> None:
+def test_only_approvals_wait_for_a_person() -> None:
     waiting = [state for state in CycleState if state.waits_for_person]
-    assert waiting == [CycleState.AWAITING_APPROVAL]
+    assert waiting == [CycleState.PROPOSED, CycleState.AWAITING_APPROVAL]

@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misheard.cases.cases import Labelled
-from misheard.datasets.build import HeldOut, build, held_out_from
+from misheard.cases.records import Labelled
+from misheard.datasets.build import Built, HeldOut, build, held_out_from
 from misheard.datasets.manifest import Row, to_jsonl
 from misheard.datasets.split import Split, SplitShares
 from misheard.scoring.normalize import normalizer
@@ -27,6 +28,10 @@ utterances = st.builds(
     hypothesis=sentences,
     reference=sentences,
     is_error=st.booleans(),
+    error_types=st.lists(st.sampled_from(["names", "deletion", "insertion"]), max_size=2).map(
+        tuple
+    ),
+    other_references=st.lists(sentences, max_size=1).map(tuple),
 )
 evaluation_rows = st.builds(
     Row,
@@ -51,9 +56,19 @@ def utterance(number: int, *, is_error: bool, reference: str | None = None) -> L
     )
 
 
-def built(labelled: list[Labelled], ratio: float = 10.0, held_out: HeldOut = NOTHING):
+def built(
+    labelled: list[Labelled],
+    ratio: float = 10.0,
+    held_out: HeldOut = NOTHING,
+    balance_error_types: bool = False,
+) -> Built:
     return build(
-        labelled, shares=SHARES, replay_per_error=ratio, held_out=held_out, normalize=basic
+        labelled,
+        shares=SHARES,
+        replay_per_error=ratio,
+        held_out=held_out,
+        normalize=basic,
+        balance_error_types=balance_error_types,
     )
 
 
@@ -97,6 +112,55 @@ def test_replay_keeps_to_its_ratio_and_what_is_left_out_is_counted(
     replay = len(made.rows) - errors
     assert replay <= round(ratio * errors)
     assert len(labelled) == len(made.rows) + made.duplicates + made.held_out + made.surplus_replay
+
+
+@given(st.lists(utterances, max_size=25), st.floats(0, 3))
+def test_balancing_leaves_nothing_out_and_changes_nothing_but_weights(
+    labelled: list[Labelled], ratio: float
+) -> None:
+    plain = built(labelled, ratio=ratio)
+    balanced = built(labelled, ratio=ratio, balance_error_types=True)
+    assert sorted(replace(row, weight=1.0) for row in balanced.rows) == plain.rows
+    assert all(row.weight == 1.0 for row in plain.rows)
+    assert all(1.0 <= row.weight <= 3.0 for row in balanced.rows)
+    assert all(row.weight == 1.0 for row in balanced.rows if row.kind == "replay")
+    assert balanced.quality == plain.quality
+
+
+def test_an_utterance_with_a_rare_type_of_error_weighs_more_and_a_replay_one_does_not() -> None:
+    labelled = [
+        replace(utterance(n, is_error=n < 10), error_types=("names",) if n == 0 else ("deletion",))
+        for n in range(12)
+    ]
+    weights = {row.reference: row.weight for row in built(labelled, balance_error_types=True).rows}
+    assert weights.pop("sentence 0") == 3.0
+    assert set(weights.values()) == {1.0}
+    assert len(weights) == 11
+
+
+def test_the_quality_counts_what_is_in_the_dataset_and_nothing_else() -> None:
+    sound = [utterance(number, is_error=True) for number in range(6)]
+    short = replace(utterance(7, is_error=True), duration_s=0.01)
+    held_out = replace(utterance(8, is_error=True), duration_s=0.01)
+    nothing_of_it = HeldOut(audio=frozenset({held_out.audio_sha256}), sentences=frozenset())
+    made = built([*sound, short, held_out], held_out=nothing_of_it)
+    assert made.quality.score == 6 / 7
+    assert made.quality.flaws == {"too short": 1}
+
+
+def test_a_recording_that_was_labelled_otherwise_before_has_a_flaw() -> None:
+    first, again = utterance(1, is_error=True), utterance(1, is_error=True, reference="SENTENCE 1!")
+    other = utterance(1, is_error=True, reference="goodbye")
+    assert built([first, again]).quality.flaws == {}
+    made = built([first, other, again])
+    assert made.quality.flaws == {"same recording, other text": 1}
+    assert [row.reference for row in made.rows] == ["SENTENCE 1!"]
+
+
+def test_a_flaw_of_the_label_that_no_longer_counts_is_none() -> None:
+    disputed = replace(utterance(1, is_error=True), other_references=("goodbye",))
+    assert built([disputed]).quality.flaws == {"people disagree": 1}
+    assert built([disputed, utterance(1, is_error=True)]).quality.flaws == {}
 
 
 def test_the_rows_do_not_depend_on_the_order_of_the_labels() -> None:

@@ -9,8 +9,10 @@ import pytest
 
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
-from misheard.datasets.datasets import Datasets, Purpose, Sample, read_samples
+from misheard.datasets.datasets import Datasets, Purpose
 from misheard.datasets.manifest import Row
+from misheard.datasets.quality import Quality
+from misheard.datasets.samples import Sample, read_samples
 from misheard.datasets.split import Split
 from misheard.errors import (
     EmptyDatasetError,
@@ -128,6 +130,46 @@ def test_a_recording_that_stands_twice_can_be_exported(
     datasets.export(datasets.add_evaluation("held-out", twice), tmp_path / "export")
     lines = (tmp_path / "export" / "test.jsonl").read_text(encoding="utf-8").splitlines()
     assert len(lines) == 2
+
+
+def test_a_weight_stands_in_the_manifest_and_in_the_export(
+    datasets: Datasets, rows: list[Row], tmp_path: Path
+) -> None:
+    weighted = [replace(rows[0], weight=2.236), *rows[1:]]
+    made = datasets.add("prompts", Purpose.TRAINING, weighted)
+    assert made.id != datasets.add("prompts", Purpose.TRAINING, rows).id
+    assert datasets.rows(made) == sorted(weighted)
+    datasets.export(made, tmp_path / "export")
+    lines = [
+        json.loads(line)
+        for split in Split
+        for line in (tmp_path / f"export/{split}.jsonl").read_text("utf-8").split("\n")
+        if line
+    ]
+    weights = {line["reference"]: line["weight"] for line in lines}
+    assert weights == {row.reference: row.weight for row in weighted}
+    assert sorted(weights.values()) == [1.0, 1.0, 1.0, 2.236]
+
+
+def test_only_the_test_split_of_a_training_set_tests_and_all_of_an_evaluation_set(
+    datasets: Datasets, rows: list[Row], tone: Tone
+) -> None:
+    made = datasets.add("prompts", Purpose.TRAINING, rows)
+    assert datasets.test_rows(made) == [row for row in rows if row.split is Split.TEST]
+    samples = [Sample(data=tone(hertz=700 + n), reference=f"press {n}") for n in range(3)]
+    held_out = datasets.add_evaluation("held-out", samples)
+    assert datasets.test_rows(held_out) == datasets.rows(held_out)
+    assert len(datasets.test_rows(held_out)) == 3
+
+
+def test_the_quality_is_kept_with_a_training_set_and_an_evaluation_set_has_none(
+    datasets: Datasets, rows: list[Row], tone: Tone
+) -> None:
+    quality = Quality(score=0.75, flaws={"too short": 1})
+    made = datasets.add("prompts", Purpose.TRAINING, rows, quality=quality)
+    assert datasets.get(made.id).quality == {"score": 0.75, "flaws": {"too short": 1}}
+    held_out = datasets.add_evaluation("held-out", [Sample(data=tone(), reference="a")])
+    assert datasets.get(held_out.id).quality == {}
 
 
 @pytest.fixture

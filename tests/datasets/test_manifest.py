@@ -17,6 +17,7 @@ rows = st.builds(
     kind=st.sampled_from(["error", "replay", "evaluation"]),
     speaker_group=texts,
     duration_s=st.floats(0, 100),
+    weight=st.floats(1, 3),
 )
 
 
@@ -46,6 +47,14 @@ def test_a_reference_may_hold_any_line_separator(separator: str) -> None:
 def test_the_id_does_not_depend_on_the_order(pair: tuple[list[Row], list[Row]]) -> None:
     one, other = pair
     assert dataset_id(to_jsonl(one)) == dataset_id(to_jsonl(other))
+
+
+def test_a_manifest_from_before_there_were_weights_has_weights_of_one() -> None:
+    old = (
+        b'{"audio_sha256": "a", "duration_s": 1.0, "kind": "error", "reference": "x", '
+        b'"speaker_group": "g", "split": "train"}\n'
+    )
+    assert [row.weight for row in from_jsonl(old)] == [1.0]
 
 
 @given(rows, texts)

@@ -18,11 +18,19 @@ SMALL = DemoSize(
     settings={
         "triggers": {"min_error_cases": 3, "min_corrected_cases": 3},
         "recipe": {"epochs": 3},
-        "validation": {"require_significance": False, "min_wer_improvement": -1.0},
+        "validation": {
+            "require_significance": False,
+            "min_wer_improvement": -1000.0,
+            "min_cer_improvement": -1000.0,
+            "max_wer_degradation_rate": 1.0,
+            "require_no_major_degradation": False,
+        },
         "regression": {
             "max_wer_degradation": 1.0,
             "max_critical_wer_degradation": 1.0,
             "max_edge_case_wer_degradation": 1.0,
+            "fail_on_critical_degradation": False,
+            "max_failed_samples_rate": 1.0,
         },
     },
 )

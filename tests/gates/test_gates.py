@@ -1,87 +1,24 @@
-"""The gates over real rows, with transcribers that are plain functions."""
+"""What versions heard, and the first gate over real rows."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select
 
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.database.schema import validations as table
 from misheard.datasets.datasets import Dataset, Datasets, Sample
 from misheard.errors import InvalidTranscriptError, UnknownIdError
 from misheard.gates.hypotheses import Hypotheses
-from misheard.gates.regression import RegressionRules, RegressionSuites, SuiteKind
-from misheard.gates.validation import ValidationRules, Validations
-from misheard.registry import ModelVersion
+from misheard.gates.validation import ValidationCounts, Validations, judge
+from misheard.gates.verdict import Verdict, from_columns, to_columns
 from misheard.speech.transcriber import FunctionTranscriber
-
-TEXTS = [f"press {number} now" for number in range(12)]
-
-
-class Ear:
-    """Hears the number of a tone; the one with bad ears hears every third wrong."""
-
-    def __init__(self, bad_versions: set[str]) -> None:
-        self.bad_versions = bad_versions
-        self.calls = 0
-
-    def of(self, version_id: str) -> FunctionTranscriber:
-        def listen(samples: object) -> str:
-            self.calls += 1
-            number = round(len(samples) / 160) - 10  # type: ignore[arg-type]
-            wrong = version_id in self.bad_versions and number % 3 == 0
-            return "press pound" if wrong else f"Press {number}, now."
-
-        return FunctionTranscriber(listen, name=version_id)
-
-
-@pytest.fixture
-def versions(register: Callable[..., ModelVersion]) -> tuple[str, str]:
-    return register("old").id, register("new").id
-
-
-@pytest.fixture
-def ear(versions: tuple[str, str]) -> Ear:
-    return Ear({versions[0]})
-
-
-@pytest.fixture
-def hypotheses(engine: Engine, blobs: DirectoryBlobs, ear: Ear) -> Hypotheses:
-    return Hypotheses(engine, blobs, ear.of, decoding="test")
-
-
-@pytest.fixture
-def validations(engine: Engine, datasets: Datasets, hypotheses: Hypotheses) -> Validations:
-    return Validations(
-        engine,
-        datasets,
-        hypotheses,
-        rules=ValidationRules(min_wer_improvement=0.0, require_significance=True, alpha=0.05),
-        normalizer_name="whisper-english",
-        replicates=200,
-    )
-
-
-@pytest.fixture
-def suites(engine: Engine, datasets: Datasets, validations: Validations) -> RegressionSuites:
-    rules = RegressionRules(
-        max_wer_degradation=0.05,
-        max_critical_wer_degradation=0.0,
-        max_edge_case_wer_degradation=0.05,
-    )
-    return RegressionSuites(engine, datasets, validations, rules=rules)
-
-
-@pytest.fixture
-def held_out(datasets: Datasets, tone: Callable[..., bytes]) -> Dataset:
-    """Tones whose length tells their number."""
-    samples = [
-        Sample(data=tone(seconds=0.1 + number / 100, hertz=300), reference=text)
-        for number, text in enumerate(TEXTS)
-    ]
-    return datasets.add_evaluation("held-out", samples)
+from tests.gates.conftest import RULES, TEXTS, Ear
 
 
 def test_each_version_hears_each_clip_once(
@@ -190,39 +127,186 @@ def test_the_same_id_gives_the_verdict_that_is_kept(
     assert validations.run(new, old, held_out, validation_id="val-1") == first
 
 
+def test_the_set_may_be_called_otherwise(
+    validations: Validations, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    old, new = versions
+    assert validations.run(new, old, held_out).set_name == "held-out"
+    named = validations.run(new, old, held_out, set_name="calls of May")
+    assert validations.get(named.id).set_name == "calls of May"
+
+
+def test_every_utterance_of_a_validation_is_kept(
+    validations: Validations,
+    datasets: Datasets,
+    held_out: Dataset,
+    blobs: DirectoryBlobs,
+    versions: tuple[str, str],
+) -> None:
+    old, new = versions
+    made = validations.run(new, old, held_out)
+    kept = validations.utterances(validations.get(made.id))
+    assert made.utterances_sha256 in blobs
+    assert sorted(one["reference"] for one in kept) == sorted(TEXTS)
+    (third,) = [one for one in kept if one["reference"] == "press 3 now"]
+    row = next(row for row in datasets.rows(held_out) if row.reference == "press 3 now")
+    assert third == {
+        "audio_sha256": row.audio_sha256,
+        "reference": "press 3 now",
+        "words": 3,
+        "baseline": "press pound",
+        "candidate": "Press 3, now.",
+        "baseline_errors": 2,
+        "candidate_errors": 0,
+        "speaker_group": row.speaker_group,
+        "duration_s": row.duration_s,
+    }
+    assert sum(one["baseline_errors"] for one in kept) == made.comparison.baseline.errors
+
+
+def test_a_transcript_may_hold_what_some_take_for_the_end_of_a_line(
+    validations: Validations, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    odd = validations.contender("odd", lambda path: "press\u2028 now\n\x85")
+    kept = validations.utterances(validations.run(odd, versions[0], held_out))
+    assert {one["candidate"] for one in kept} == {"press\u2028 now\n\x85"}
+
+
+def test_a_validation_kept_before_utterances_were_has_none(
+    validations: Validations, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    made = validations.run(versions[1], versions[0], held_out)
+    assert validations.utterances(replace(made, utterances_sha256="")) == []
+
+
+def test_verdicts_are_listed_newest_first(
+    validations: Validations, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    old, new = versions
+    assert validations.listed() == []
+    made = [validations.run(*sides, held_out) for sides in ((new, old), (old, new), (new, old))]
+    assert validations.listed() == made[::-1]
+    assert validations.listed(limit=2) == made[:0:-1]
+    assert validations.listed(candidate_id=new) == [made[2], made[0]]
+    assert validations.latest_of(new) == made[2]
+
+
+def test_verdicts_are_counted(
+    validations: Validations, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    old, new = versions
+    assert validations.counts() == ValidationCounts(passed=0, failed=0)
+    for sides in ((new, old), (old, new), (old, old)):
+        validations.run(*sides, held_out)
+    assert validations.counts() == ValidationCounts(passed=1, failed=2)
+
+
+def test_the_best_has_the_lowest_rate(
+    validations: Validations,
+    datasets: Datasets,
+    held_out: Dataset,
+    versions: tuple[str, str],
+    tone: Callable[..., bytes],
+) -> None:
+    old, new = versions
+    assert validations.best() is None
+    worse = validations.run(old, new, held_out)
+    assert validations.best() is None
+    assert validations.best(only_passed=False) == worse
+    silence = datasets.add_evaluation("silence", [Sample(data=tone(), reference="")])
+    validations.run(new, old, silence)
+    assert validations.best("cer", only_passed=False) == worse
+    better = validations.run(new, old, held_out)
+    assert validations.best() == validations.best("cer", only_passed=False) == better
+
+
+def test_wer_and_cer_may_name_different_best_ones(
+    validations: Validations, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    # Few words are wrong, but by many letters; and the other way round.
+    def long_winded(path: str) -> str:
+        return "press extraordinarily"
+
+    def nearly(path: str) -> str:
+        return "pres 10 nov"
+
+    words = validations.run(validations.contender("w", long_winded), versions[0], held_out)
+    letters = validations.run(validations.contender("c", nearly), versions[0], held_out)
+    assert validations.best("wer", only_passed=False) == words
+    assert validations.best("cer", only_passed=False) == letters
+
+
+def test_the_level_of_the_slices_is_that_of_the_rules(
+    engine: Engine,
+    blobs: DirectoryBlobs,
+    datasets: Datasets,
+    hypotheses: Hypotheses,
+    versions: tuple[str, str],
+    tone: Callable[..., bytes],
+) -> None:
+    # The old version mishears 5 of 15 clips of one speaker: p = 0.0082 in one group and one band.
+    samples = [
+        Sample(
+            data=tone(seconds=0.1 + number / 100, hertz=300),
+            reference=f"press {number} now",
+            speaker_group="ann",
+        )
+        for number in range(15)
+    ]
+    dataset = datasets.add_evaluation("of ann", samples)
+
+    def worse_at(alpha: float) -> list[str]:
+        gate = Validations(
+            engine,
+            datasets,
+            hypotheses,
+            blobs=blobs,
+            rules=replace(RULES, alpha=alpha),
+            normalizer_name="whisper-english",
+            replicates=100,
+        )
+        compared = gate.compare(versions[0], versions[1], dataset)
+        return [one.name for one in compared.slices if one.worse]
+
+    assert worse_at(0.05) == ["ann", "under 1 s"]
+    assert worse_at(0.001) == []
+
+
+def test_a_verdict_kept_before_failures_were_told_apart_loads(
+    validations: Validations, engine: Engine, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    made = validations.run(versions[0], versions[1], held_out)
+    with engine.connect() as connection:
+        row = dict(connection.execute(select(table)).mappings().one())
+    figures = json.loads(json.dumps(row["figures"]))
+    del figures["failures"], figures["slices"]
+    for changed in figures["changed"]:
+        del changed["words"]
+    old = from_columns(row | {"figures": figures})
+    assert old["verdict"].failures == made.verdict.reasons
+    assert old["comparison"] == replace(made.comparison, slices=())
+    assert from_columns(row | {"figures": figures, "passed": True})["verdict"].failures == ()
+
+
+def test_the_failures_are_kept(
+    validations: Validations, held_out: Dataset, versions: tuple[str, str]
+) -> None:
+    made = validations.run(versions[0], versions[1], held_out)
+    assert made.verdict.failures
+    assert validations.get(made.id).verdict == made.verdict
+    assert from_columns(to_columns(made))["verdict"] == judge(made.comparison, RULES)
+
+
+def test_a_verdict_passes_where_nothing_failed() -> None:
+    assert Verdict.of([(True, "a")]) == Verdict(passed=True, reasons=("a",))
+    assert Verdict.of([(True, "a"), (False, "b")]) == Verdict(
+        passed=False, reasons=("a", "b"), failures=("b",)
+    )
+
+
 def test_an_unknown_verdict_is_an_error(validations: Validations) -> None:
     with pytest.raises(UnknownIdError, match="val-x"):
         validations.get("val-x")
-
-
-def test_every_suite_is_run_and_kept(
-    suites: RegressionSuites, held_out: Dataset, versions: tuple[str, str]
-) -> None:
-    old, new = versions
-    suites.add("all", SuiteKind.BENCHMARK, held_out, description="everything")
-    suites.add("pins", SuiteKind.CRITICAL, held_out)
-    seen: list[str] = []
-
-    def observe(what: str, total: int) -> Callable[[int], None]:
-        seen.append(f"{what} {total}")
-        return lambda _: None
-
-    forward = suites.run_all(new, old, observe=observe)
-    assert seen == ["suite 'all' 24", "suite 'pins' 24"]
-    assert [run.verdict.passed for run in forward] == [True, True]
-    assert suites.runs_of(new) == forward
-    backward = suites.run_all(old, new)
-    assert [run.verdict.passed for run in backward] == [False, False]
-    assert suites.runs_of(new) == forward
-
-
-def test_a_suite_of_a_known_name_stays_as_it_is(
-    suites: RegressionSuites, datasets: Datasets, held_out: Dataset, tone: Callable[..., bytes]
-) -> None:
-    first = suites.add("all", SuiteKind.BENCHMARK, held_out)
-    other = datasets.add_evaluation("other", [Sample(data=tone(), reference="x")])
-    assert suites.add("all", SuiteKind.CRITICAL, other) == first
-    assert suites.listed() == [first]
 
 
 def test_the_clips_of_this_file_are_told_apart(tone: Callable[..., bytes]) -> None:

@@ -3,27 +3,45 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from misheard.gates import regression, validation
 from misheard.gates.comparison import Comparison, Side
-from misheard.gates.regression import RegressionRules, SuiteKind
+from misheard.gates.regression import RegressionRules, Suite, SuiteKind
+from misheard.gates.slices import Slice
+from misheard.gates.slices import SliceKind as PartKind
 from misheard.gates.validation import ValidationRules
+from misheard.settings import RegressionSettings, ValidationSettings
 
-RULES = ValidationRules(min_wer_improvement=0.0, require_significance=True, alpha=0.05)
+RULES = ValidationRules(**ValidationSettings().model_dump())
 TOLERANCE = RegressionRules(
-    max_wer_degradation=0.005,
-    max_critical_wer_degradation=0.0,
-    max_edge_case_wer_degradation=0.02,
+    **RegressionSettings(
+        max_wer_degradation=0.005,
+        max_critical_wer_degradation=0.0,
+        max_edge_case_wer_degradation=0.02,
+    ).model_dump()
 )
 
 
-def side(errors: int, words: int, silent_with_text: int = 0) -> Side:
+def suite(kind: SuiteKind = SuiteKind.BENCHMARK, **figures: float | None) -> Suite:
+    return Suite(
+        id="suite-1",
+        created_at=datetime(2026, 1, 1, tzinfo=UTC),
+        name="all",
+        kind=kind,
+        dataset_id="ds-1",
+        description="",
+        **figures,  # type: ignore[arg-type]
+    )
+
+
+def side(errors: int, words: int, silent_with_text: int = 0, cer: float = 0.0) -> Side:
     return Side(
         wer=errors / words if words else float("nan"),
-        cer=0.0,
+        cer=cer if words else float("nan"),
         errors=errors,
         substitutions=errors,
         deletions=0,
@@ -37,15 +55,15 @@ def side(errors: int, words: int, silent_with_text: int = 0) -> Side:
 def figures(
     before: int, after: int, *, words: int = 1_000, p_value: float = 0.01, **others: Any
 ) -> Comparison:
-    quiet = others.pop("quiet", (0, 0))
+    quiet, cer = others.pop("quiet", (0, 0)), others.pop("cer", (0.0, 0.0))
     values: dict[str, Any] = {
         "utterances": 100,
         "words": words,
         "silent": others.pop("silent", 0),
         "audio_s": 100.0,
         "normalizer": "none",
-        "baseline": side(before, words, quiet[0]),
-        "candidate": side(after, words, quiet[1]),
+        "baseline": side(before, words, quiet[0], cer[0]),
+        "candidate": side(after, words, quiet[1], cer[1]),
         "reduction_interval": (0.0, 0.1),
         "p_value": p_value,
         "z": 2.0,
@@ -54,13 +72,35 @@ def figures(
     return Comparison(**values | others)
 
 
+def rows(before: int, after: int, count: int, *, words: int = 5) -> tuple[dict[str, Any], ...]:
+    """So many utterances with these errors before and after."""
+    one = {"words": words, "baseline_errors": before, "candidate_errors": after}
+    return (one,) * count
+
+
+def part(*, worse: bool, name: str = "ann") -> Slice:
+    return Slice(
+        name=name,
+        kind=PartKind.GROUP,
+        utterances=20,
+        words=100,
+        baseline_errors=5,
+        candidate_errors=19,
+        p_value=0.001,
+        worse=worse,
+    )
+
+
 def test_fewer_errors_beyond_chance_pass_with_reasons() -> None:
     verdict = validation.judge(figures(62, 39), RULES)
     assert verdict.passed
     assert verdict.reasons == (
         "WER 6.20% → 3.90% on 1000 words, an improvement of 2.30%",
         "p = 0.01 is below 0.05",
+        "CER 0.00% → 0.00%",
+        "WER rises by more than 0.2 on 0 of 100 utterances",
     )
+    assert verdict.failures == ()
 
 
 @pytest.mark.parametrize(("before", "after"), [(39, 62), (50, 50), (0, 0)])
@@ -83,8 +123,84 @@ def test_an_improvement_below_the_wanted_one_does_not_pass() -> None:
     assert validation.judge(figures(62, 51), replace(RULES, min_wer_improvement=0.01)).passed
 
 
+def test_an_improvement_of_exactly_the_wanted_one_does_not_pass_despite_rounding() -> None:
+    # 0.062 - 0.052 is a little more than 0.01 in floats.
+    assert not validation.judge(figures(62, 52), replace(RULES, min_wer_improvement=0.01)).passed
+
+
 def test_a_set_without_words_does_not_pass() -> None:
     assert not validation.judge(figures(0, 0, words=0, p_value=0.0), RULES).passed
+    lenient = replace(
+        RULES, min_wer_improvement=-1.0, min_cer_improvement=-1.0, require_significance=False
+    )
+    verdict = validation.judge(figures(0, 0, words=0), lenient)
+    assert len(verdict.failures) == 2
+
+
+@pytest.mark.parametrize(
+    ("cer", "wanted", "passes"),
+    [
+        ((0.05, 0.05), 0.0, True),
+        ((0.05, 0.051), 0.0, False),
+        # 0.03 - 0.02 is a little less than 0.01 in floats.
+        ((0.03, 0.02), 0.01, True),
+        ((0.03, 0.021), 0.01, False),
+        ((0.03, 0.04), -0.01, True),
+    ],
+)
+def test_the_cer_must_not_miss_the_wanted_improvement(
+    cer: tuple[float, float], wanted: float, passes: bool
+) -> None:
+    verdict = validation.judge(figures(62, 39, cer=cer), replace(RULES, min_cer_improvement=wanted))
+    assert verdict.passed is passes
+    if not passes:
+        (failure,) = verdict.failures
+        assert failure.startswith("CER ")
+        assert f"no improvement of at least {wanted:.2%}" in failure
+
+
+@pytest.mark.parametrize(
+    ("degraded", "rate", "passes"),
+    [(10, 0.1, True), (11, 0.1, False), (29, 0.29, True), (30, 0.29, False), (1, 0.0, False)],
+)
+def test_only_so_many_utterances_may_get_worse(degraded: int, rate: float, passes: bool) -> None:
+    changed = rows(0, 2, degraded) + rows(0, 1, 50) + rows(4, 0, 30)
+    verdict = validation.judge(
+        figures(62, 39, changed=changed), replace(RULES, max_wer_degradation_rate=rate)
+    )
+    assert verdict.passed is passes
+    text = f"WER rises by more than 0.2 on {degraded} of 100 utterances"
+    assert (text if passes else f"{text}, more than {rate:.2%}") in verdict.reasons
+    assert len(verdict.failures) == (0 if passes else 1)
+
+
+def test_no_slice_may_be_worse_by_more_than_chance_unless_that_is_allowed() -> None:
+    fine = figures(62, 39, slices=(part(worse=False), part(worse=False)))
+    verdict = validation.judge(fine, RULES)
+    assert verdict.passed
+    assert "none of 2 slices is worse by more than chance" in verdict.reasons
+    broken = figures(62, 39, slices=(part(worse=False), part(worse=True, name="bob")))
+    verdict = validation.judge(broken, RULES)
+    assert verdict.failures == (
+        "worse by more than chance on bob (5 → 19 word errors in 100 words)",
+    )
+    lenient = replace(RULES, require_no_major_degradation=False)
+    assert validation.judge(broken, lenient).passed
+
+
+def test_every_rule_that_fails_has_its_own_reason() -> None:
+    worst = figures(
+        39,
+        62,
+        p_value=0.4,
+        cer=(0.1, 0.2),
+        changed=rows(0, 5, 30),
+        slices=(part(worse=True),),
+    )
+    verdict = validation.judge(worst, RULES)
+    assert not verdict.passed
+    assert verdict.failures == verdict.reasons
+    assert len(set(verdict.failures)) == 5
 
 
 @pytest.mark.parametrize(
@@ -100,24 +216,32 @@ def test_a_set_without_words_does_not_pass() -> None:
     ],
 )
 def test_a_suite_passes_up_to_its_tolerance(kind: SuiteKind, after: int, passes: bool) -> None:
-    assert regression.judge(figures(100, after), kind, TOLERANCE).passed is passes
+    assert regression.judge(figures(100, after), suite(kind), TOLERANCE).passed is passes
 
 
 def test_the_tolerance_is_absolute_so_that_a_perfect_suite_may_slip_as_far_as_any_other() -> None:
-    assert regression.judge(figures(0, 5), SuiteKind.BENCHMARK, TOLERANCE).passed
-    assert not regression.judge(figures(0, 6), SuiteKind.BENCHMARK, TOLERANCE).passed
-    assert not regression.judge(figures(0, 1), SuiteKind.CRITICAL, TOLERANCE).passed
+    assert regression.judge(figures(0, 5), suite(SuiteKind.BENCHMARK), TOLERANCE).passed
+    assert not regression.judge(figures(0, 6), suite(SuiteKind.BENCHMARK), TOLERANCE).passed
+    assert not regression.judge(figures(0, 1), suite(SuiteKind.CRITICAL), TOLERANCE).passed
 
 
 @pytest.mark.parametrize("words", [10, 30, 70, 290])
 def test_a_rise_of_exactly_the_tolerance_passes_despite_rounding(words: int) -> None:
     tenth = replace(TOLERANCE, max_wer_degradation=0.1)
     exact = figures(words // 10, words // 5, words=words)
-    assert regression.judge(exact, SuiteKind.BENCHMARK, tenth).passed
+    assert regression.judge(exact, suite(SuiteKind.BENCHMARK), tenth).passed
+
+
+def test_rates_that_differ_by_exactly_what_is_allowed_pass_despite_rounding() -> None:
+    # 0.4 - 0.3 is a little more than 0.1 in floats.
+    assert 0.4 - 0.3 > 0.1
+    exact = figures(300, 400, cer=(0.3, 0.4))
+    held = suite(max_wer_degradation=0.1, max_cer_degradation=0.1)
+    assert regression.judge(exact, held, TOLERANCE).passed
 
 
 def test_what_is_refused_says_by_how_much() -> None:
-    (reason,) = regression.judge(figures(100, 130), SuiteKind.EDGE_CASE, TOLERANCE).reasons
+    (reason,) = regression.judge(figures(100, 130), suite(SuiteKind.EDGE_CASE), TOLERANCE).reasons
     assert reason == (
         "130 word errors where the live version makes 100: WER rises by 3.00%, more than 2.00%"
     )
@@ -125,14 +249,196 @@ def test_what_is_refused_says_by_how_much() -> None:
 
 def test_more_words_on_silence_fail_even_with_fewer_errors() -> None:
     worse = figures(100, 10, silent=8, quiet=(1, 2))
-    verdict = regression.judge(worse, SuiteKind.EDGE_CASE, TOLERANCE)
+    verdict = regression.judge(worse, suite(SuiteKind.EDGE_CASE), TOLERANCE)
     assert not verdict.passed
     assert any("2 of 8 silent clips" in reason for reason in verdict.reasons)
     same = figures(100, 100, silent=8, quiet=(2, 2))
-    assert regression.judge(same, SuiteKind.EDGE_CASE, TOLERANCE).passed
+    assert regression.judge(same, suite(SuiteKind.EDGE_CASE), TOLERANCE).passed
 
 
 def test_a_silent_suite_is_judged_by_silence_alone() -> None:
     assert regression.judge(
-        figures(3, 9, words=0, silent=8, quiet=(3, 0)), SuiteKind.EDGE_CASE, TOLERANCE
+        figures(3, 9, words=0, silent=8, quiet=(3, 0)), suite(SuiteKind.EDGE_CASE), TOLERANCE
     ).passed
+
+
+@pytest.mark.parametrize(
+    ("kind", "own", "after", "passes"),
+    [
+        # The live version makes 150 of 1000; what counts is the 10 % that was given.
+        (SuiteKind.BENCHMARK, None, 105, True),
+        (SuiteKind.BENCHMARK, None, 106, False),
+        (SuiteKind.CRITICAL, None, 101, False),
+        (SuiteKind.CRITICAL, 0.03, 130, True),
+        (SuiteKind.CRITICAL, 0.03, 131, False),
+        (SuiteKind.BENCHMARK, 0.0, 100, True),
+        (SuiteKind.BENCHMARK, 0.0, 101, False),
+    ],
+)
+def test_a_suite_with_a_given_wer_is_held_to_it(
+    kind: SuiteKind, own: float | None, after: int, passes: bool
+) -> None:
+    held = suite(kind, baseline_wer=0.1, max_wer_degradation=own)
+    assert regression.judge(figures(150, after), held, TOLERANCE).passed is passes
+
+
+def test_a_given_tolerance_counts_without_given_figures() -> None:
+    own = suite(max_wer_degradation=0.02)
+    assert regression.judge(figures(100, 120), own, TOLERANCE).passed
+    assert not regression.judge(figures(100, 121), own, TOLERANCE).passed
+
+
+@pytest.mark.parametrize(
+    ("held", "after", "passes"),
+    [
+        ({"baseline_cer": 0.1}, 0.105, True),
+        ({"baseline_cer": 0.1}, 0.106, False),
+        ({"baseline_cer": 0.1, "max_cer_degradation": 0.05}, 0.15, True),
+        ({"baseline_cer": 0.1, "max_cer_degradation": 0.05}, 0.151, False),
+        # Without a figure of its own it is the live version's, here 20 %.
+        ({"max_cer_degradation": 0.05}, 0.25, True),
+        ({"max_cer_degradation": 0.05}, 0.251, False),
+        ({}, 0.251, True),
+    ],
+)
+def test_a_suite_with_a_given_cer_is_held_to_it(
+    held: dict[str, float | None], after: float, passes: bool
+) -> None:
+    verdict = regression.judge(figures(9, 9, cer=(0.2, after)), suite(**held), TOLERANCE)
+    assert verdict.passed is passes
+    if not passes:
+        assert "CER rises by" in verdict.failures[0]
+
+
+def test_a_suite_with_given_figures_says_so() -> None:
+    held = suite(baseline_wer=0.1, baseline_cer=0.1)
+    verdict = regression.judge(figures(0, 130, cer=(0.0, 0.08)), held, TOLERANCE)
+    assert verdict.reasons == (
+        "WER 13.00% where 10.00% was given: WER rises by 3.00%, more than 0.50%",
+        "CER 8.00% where 10.00% is held to",
+    )
+    assert verdict.failures == verdict.reasons[:1]
+
+
+@pytest.mark.parametrize(
+    ("after", "cer", "passes"),
+    [
+        (100, (0.1, 0.1), True),
+        (99, (0.1, 0.09), True),
+        (101, (0.1, 0.1), False),
+        (100, (0.1, 0.1001), False),
+        (90, (0.1, 0.1001), False),
+    ],
+)
+def test_any_degradation_may_be_forbidden(
+    after: int, cer: tuple[float, float], passes: bool
+) -> None:
+    strict = replace(TOLERANCE, fail_on_any_degradation=True)
+    worse = figures(100, after, cer=cer)
+    verdict = regression.judge(worse, suite(), strict)
+    assert verdict.passed is passes
+    assert regression.judge(worse, suite(), TOLERANCE).passed
+    if not passes:
+        assert "no degradation is tolerated" in verdict.failures[0]
+
+
+def test_any_degradation_is_one_from_what_the_suite_is_held_to() -> None:
+    strict = replace(TOLERANCE, fail_on_any_degradation=True)
+    held = suite(baseline_wer=0.2, baseline_cer=0.2)
+    assert regression.judge(figures(100, 200, cer=(0.1, 0.2)), held, strict).passed
+    assert not regression.judge(figures(100, 201, cer=(0.1, 0.2)), held, strict).passed
+
+
+@pytest.mark.parametrize(
+    ("after", "cer", "passes"),
+    [
+        (200, (0.0, 0.0), True),
+        (201, (0.0, 0.0), False),
+        (100, (0.2, 0.3), True),
+        (100, (0.2, 0.301), False),
+    ],
+)
+def test_a_critical_degradation_fails_whatever_the_suite_tolerates(
+    after: int, cer: tuple[float, float], passes: bool
+) -> None:
+    tolerant = suite(max_wer_degradation=1.0)
+    worse = figures(100, after, cer=cer)
+    verdict = regression.judge(worse, tolerant, TOLERANCE)
+    assert verdict.passed is passes
+    if not passes:
+        assert "more than 10.00% is critical" in verdict.failures[0]
+    off = replace(TOLERANCE, fail_on_critical_degradation=False)
+    assert regression.judge(worse, tolerant, off).passed
+    wider = replace(TOLERANCE, critical_degradation_threshold=0.2)
+    assert regression.judge(worse, tolerant, wider).passed
+
+
+@pytest.mark.parametrize(
+    ("utterances", "failed", "rate", "passes"),
+    [
+        (100, 5, 0.05, True),
+        (100, 6, 0.05, False),
+        # One may always fail, unless none may.
+        (14, 1, 0.05, True),
+        (14, 2, 0.05, False),
+        (14, 1, 0.0, False),
+        (14, 0, 0.0, True),
+    ],
+)
+def test_only_so_many_utterances_may_fail(
+    utterances: int, failed: int, rate: float, passes: bool
+) -> None:
+    rules = replace(TOLERANCE, max_failed_samples_rate=rate)
+    worse = figures(62, 39, utterances=utterances, changed=rows(0, 2, failed))
+    verdict = regression.judge(worse, suite(), rules)
+    assert verdict.passed is passes
+    if failed:
+        assert verdict.reasons[1].startswith(f"{failed} of {utterances} utterances fail")
+
+
+def test_an_utterance_fails_above_the_threshold_of_the_rules() -> None:
+    fifth = figures(62, 39, changed=rows(0, 1, 50))
+    assert regression.judge(fifth, suite(), TOLERANCE).passed
+    strict = replace(TOLERANCE, sample_degradation_threshold=0.19)
+    assert not regression.judge(fifth, suite(), strict).passed
+
+
+def test_utterances_that_recover_make_up_for_those_that_fail() -> None:
+    def judged(failed: int, recovered: int, *, slightly: int = 0) -> bool:
+        changed = rows(0, 5, failed) + rows(5, 0, recovered) + rows(1, 0, slightly)
+        return regression.judge(figures(62, 39, changed=changed), suite(), TOLERANCE).passed
+
+    assert judged(13, 8)
+    assert not judged(13, 7)
+    assert not judged(13, 0, slightly=50)
+
+
+def test_silent_clips_are_no_failed_utterances_and_no_recovered_ones() -> None:
+    quiet = {"silent": 50, "quiet": (50, 50)}
+    changed = rows(0, 3, 40, words=0)
+    assert regression.judge(figures(62, 39, changed=changed, **quiet), suite(), TOLERANCE).passed
+    changed = rows(0, 3, 3) + rows(3, 0, 40, words=0)
+    verdict = regression.judge(figures(62, 39, changed=changed, **quiet), suite(), TOLERANCE)
+    # 5 % of the 50 that are spoken.
+    assert not verdict.passed
+    assert verdict.failures[0].startswith("3 of 50 utterances fail")
+
+
+def test_an_empty_suite_does_not_pass() -> None:
+    verdict = regression.judge(figures(0, 0, words=0, utterances=0), suite(), TOLERANCE)
+    assert verdict.failures == ("there is nothing to judge by",)
+
+
+def test_the_rates_of_a_silent_suite_are_not_judged() -> None:
+    strict = replace(TOLERANCE, fail_on_any_degradation=True, critical_degradation_threshold=0.0)
+    quiet = figures(3, 9, words=0, silent=8, quiet=(3, 3))
+    held = suite(baseline_wer=0.0, baseline_cer=0.0)
+    assert regression.judge(quiet, held, strict).passed
+
+
+def test_every_suite_rule_that_fails_has_its_own_reason() -> None:
+    strict = replace(TOLERANCE, fail_on_any_degradation=True)
+    worst = figures(100, 400, cer=(0.1, 0.4), changed=rows(0, 5, 30), silent=2, quiet=(0, 1))
+    verdict = regression.judge(worst, suite(max_cer_degradation=0.0), strict)
+    assert verdict.failures == verdict.reasons
+    assert len(set(verdict.failures)) == 6

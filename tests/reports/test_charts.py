@@ -2,14 +2,25 @@
 
 import math
 import re
+from datetime import UTC, datetime, timedelta
 from xml.etree import ElementTree
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misheard.reports.charts import Bar, Estimate, bars, interval_plot, line_chart, ticks
-from misheard.reports.figures import number, percent, tick_percent
+from misheard.reports.charts import (
+    Bar,
+    Estimate,
+    OutcomeRow,
+    bars,
+    interval_plot,
+    line_chart,
+    outcome_rows,
+    ticks,
+    time_chart,
+)
+from misheard.reports.figures import number, percent, tick_percent, when
 
 NAN = float("nan")
 FINITE = st.floats(-1e6, 1e6).map(lambda value: round(value, 4))
@@ -119,3 +130,74 @@ def test_every_mark_stays_inside_the_picture(points: list[tuple[float, float]]) 
     made = line(*points)
     assert "nan" not in made and "inf" not in made
     assert all(0 <= float(x) <= 100 for x in re.findall(r'cx="([^"%]+)%"', made))
+
+
+def moments(*values: float) -> list[tuple[datetime, float]]:
+    return [(datetime(2026, 3, 1 + day, tzinfo=UTC), value) for day, value in enumerate(values)]
+
+
+def timed(*values: float) -> str:
+    return time_chart(
+        moments(*values), label="WER", as_text=percent, tick_text=tick_percent, time_text=when
+    )
+
+
+def test_a_line_over_time_names_its_ends_and_leaves_out_what_is_no_number() -> None:
+    root = drawn(timed(0.4, NAN, 0.2))
+    text = "".join(root.itertext())
+    assert "1 Mar 2026" in text and "3 Mar 2026" in text and "2 Mar 2026" not in text
+    (path,) = [element.get("points") or "" for element in root.iter("polyline")]
+    (first, high), (last, low) = (map(float, point.split(",")) for point in path.split())
+    assert first < last and high < low, "later is right, more is up"
+
+
+def test_time_between_points_is_room_between_points() -> None:
+    (begin, _), (end, _) = moments(0.1, 0.1)
+    middle = begin + (end - begin) / 4
+    root = drawn(
+        time_chart(
+            [(begin, 0.1), (middle, 0.1), (end, 0.1)],
+            label="WER",
+            as_text=percent,
+            tick_text=tick_percent,
+            time_text=when,
+        )
+    )
+    first, second, last = share(root, "circle", "cx")
+    assert (second - first) / (last - first) == pytest.approx(1 / 4, abs=1e-3)
+
+
+def test_one_moment_is_a_dot_with_its_time() -> None:
+    root = drawn(timed(0.3))
+    assert len(root.findall("circle")) == 1
+    assert "".join(root.itertext()).count("1 Mar 2026") == 1
+    assert timed() == timed(NAN) == ""
+
+
+def test_many_points_are_a_line_with_two_dots() -> None:
+    at = datetime(2026, 3, 1, tzinfo=UTC)
+    line = [(at + timedelta(hours=n), 0.1) for n in range(500)]
+    root = drawn(
+        time_chart(line, label="WER", as_text=percent, tick_text=tick_percent, time_text=when)
+    )
+    assert len(root.findall("circle")) == 2
+
+
+def test_each_run_has_its_mark_the_newest_where_there_is_no_room_for_all() -> None:
+    passed = [True, False, True]
+    root = drawn(outcome_rows([OutcomeRow(name="<b>", passed=passed, note="&")], label="Runs"))
+    assert len(root.findall("circle[@class='mark good']")) == 2
+    assert len(list(root.iter("path"))) == 1
+    first, last = share(root, "circle", "cx")
+    (cross,) = [float((found.get("x") or "").removesuffix("%")) for found in root.findall("svg")]
+    assert first < cross < last <= 100
+    assert "<b>" in "".join(root.itertext()) and not list(root.iter("b"))
+    many = OutcomeRow(name="x", passed=[False] * 200 + [True] * 30, note="")
+    root = drawn(outcome_rows([many], label="Runs"))
+    assert not list(root.iter("path")) and max(share(root, "circle", "cx")) <= 100
+    assert outcome_rows([], label="Runs") == ""
+
+
+def test_bars_are_written_as_asked() -> None:
+    made = bars([("", [Bar(name="live", value=0.25, role="baseline")])], label="x", as_text=percent)
+    assert "".join(drawn(made).itertext()) == "25.0% live"

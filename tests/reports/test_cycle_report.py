@@ -1,222 +1,21 @@
 """The report on a cycle says what the workspace says, and nothing else."""
 
-import shutil
-import subprocess
-from collections.abc import Sequence
-from datetime import timedelta
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert
 
-from misheard.blobs.memory import MemoryBlobs
 from misheard.cycle.states import Cycle, CycleState
-from misheard.database.engine import now, open_engine, writing
-from misheard.database.schema import audit, cycle_steps, cycles, hypotheses, jobs
-from misheard.datasets.datasets import Dataset, Purpose
-from misheard.datasets.manifest import Row
-from misheard.datasets.split import Split
+from misheard.database.engine import now, writing
+from misheard.database.schema import audit
 from misheard.errors import UnknownIdError
-from misheard.finetune.events import TrainingEvent, append_event
 from misheard.finetune.recipe import Recipe
-from misheard.gates.hypotheses import Hypotheses
-from misheard.gates.regression import RegressionRules, RegressionSuites, SuiteKind
-from misheard.gates.validation import Validation, ValidationRules, Validations
+from misheard.gates.regression import SuiteKind
+from misheard.gates.validation import Validation
 from misheard.reports.changes import SHOWN, changes
 from misheard.reports.cycle_report import cycle_report
 from misheard.reports.facts import NEWEST
-from misheard.settings import FILE_NAME
-from misheard.speech.transcriber import Transcriber
-from misheard.workspace import Workspace
-
-INLINE = {"span", "code", "mark", "del", "time", "tspan", "em", "b"}
-VOID = {"meta", "link", "br", "line", "circle", "rect", "polyline"}
-ATTACK = "<script>alert(1)</script> press pound"
-
-
-class Page(HTMLParser):
-    """What a browser would make of the page: text, tags with attributes, text by tag."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__()
-        self.text = ""
-        self.tags: list[tuple[str, dict[str, str]]] = []
-        self.open: list[str] = []
-        self.by_tag: dict[str, list[str]] = {}
-        self.feed(html)
-        self.close()
-        assert not self.open, f"left open: {self.open}"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-        self.text += "" if tag in INLINE else " "
-        if tag not in VOID:
-            self.open.append(tag)
-            self.by_tag.setdefault(tag, []).append("")
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, {name: value or "" for name, value in attrs}))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-        self.text += "" if tag in INLINE else " "
-
-    def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
-            self.text += data
-            for tag in set(self.open):
-                self.by_tag[tag][-1] += data
-
-    @property
-    def words(self) -> str:
-        """The visible text with single spaces."""
-        return " ".join(self.text.split())
-
-    def count(self, tag: str, css_class: str = "") -> int:
-        return sum(
-            found == tag and (not css_class or css_class in attributes.get("class", "").split())
-            for found, attributes in self.tags
-        )
-
-
-def _no_transcriber(version_id: str) -> Transcriber:
-    raise AssertionError(f"{version_id} was asked for")
-
-
-class Bench:
-    """A workspace whose two versions are files of one line, and whose transcripts are given."""
-
-    def __init__(self, root: Path) -> None:
-        root.mkdir()
-        (root / FILE_NAME).touch()
-        self.workspace = Workspace.open(root)
-        self.root = root
-        self.engine = open_engine(f"sqlite:///{root / 'misheard.db'}")
-        settings = self.workspace.settings
-        # The gates as they are, except that every transcript is there already.
-        self.validations = Validations(
-            self.engine,
-            self.workspace.datasets,
-            Hypotheses(self.engine, MemoryBlobs(), _no_transcriber, decoding="given"),
-            rules=ValidationRules(**settings.validation.model_dump()),
-            normalizer_name="whisper-english",
-            replicates=1000,
-        )
-        self.suites = RegressionSuites(
-            self.engine,
-            self.workspace.datasets,
-            self.validations,
-            rules=RegressionRules(**settings.regression.model_dump()),
-        )
-        self.live = self._version("live")
-        self.candidate = self._version("candidate", parent=self.live)
-        self.workspace.deployments.deploy(self.live, actor="ana", reason="the first model")
-
-    def dataset(self, name: str, references: Sequence[str], *, training: bool = False) -> Dataset:
-        rows = [
-            Row(
-                audio_sha256=f"{name}-{index}",
-                reference=reference,
-                split=Split.TRAIN if training else Split.TEST,
-                kind="error" if training else "evaluation",
-                speaker_group=f"call-{index}",
-                duration_s=1.5,
-            )
-            for index, reference in enumerate(references)
-        ]
-        purpose = Purpose.TRAINING if training else Purpose.EVALUATION
-        return self.workspace.datasets.add(name, purpose, rows)
-
-    def heard(self, version: str, dataset: Dataset, texts: Sequence[str], compute_s: float) -> None:
-        names = [f"{dataset.name}-{index}" for index in range(len(texts))]
-        with writing(self.engine) as connection:
-            for name, text in zip(names, texts, strict=True):
-                values = {
-                    "version_id": version,
-                    "audio_sha256": name,
-                    "decoding": "given",
-                    "text": text,
-                    "compute_s": compute_s,
-                }
-                connection.execute(insert(hypotheses).values(**values))
-
-    def begin(self, held_out: Dataset) -> Cycle:
-        cycle = self.workspace.cycles.begin(actor="ana", held_out_id=held_out.id, force=True)
-        assert cycle is not None
-        return cycle
-
-    def put(self, cycle: Cycle, state: CycleState, detail: str = "", **values: object) -> None:
-        """Set a cycle down where it would stand after `state`'s step."""
-        step = {
-            "cycle_id": cycle.id,
-            "created_at": now() + timedelta(seconds=65),
-            "from_state": cycle.state,
-            "to_state": state,
-            "detail": detail,
-        }
-        with writing(self.engine) as connection:
-            chosen = update(cycles).where(cycles.c.id == cycle.id)
-            connection.execute(chosen.values(state=state, detail=detail, **values))
-            connection.execute(insert(cycle_steps).values(**step))
-
-    def trained(self, cycle: Cycle, dataset: Dataset, *, error: str | None = None) -> str:
-        """A job of the cycle that has ended, with its events."""
-        job_id = cycle.id.replace("cycle-", "job-")
-        result = {
-            "training_loss": 0.7,
-            "trained_s": 83.0,
-            "training_clips": 3,
-            "validation_clips": 1,
-            "validation_wer": [0.5, 0.25],
-        }
-        with writing(self.engine) as connection:
-            connection.execute(
-                insert(jobs).values(
-                    id=job_id,
-                    created_at=now(),
-                    state="failed" if error else "completed",
-                    backend="local",
-                    base_version_id=self.live,
-                    dataset_id=dataset.id,
-                    recipe=Recipe(epochs=2).to_dict(),
-                    ended_at=now(),
-                    error=error,
-                    result=None if error else result,
-                )
-            )
-        events = self.workspace.jobs.paths(job_id).events
-        events.parent.mkdir(parents=True)
-        for event in (
-            # An attempt that was cut short; the report must not draw it.
-            TrainingEvent(at_s=0, phase="prepare"),
-            TrainingEvent(at_s=1, phase="train", epoch=0.5, loss=9.87),
-            TrainingEvent(at_s=0, phase="prepare"),
-            TrainingEvent(at_s=1, phase="train", epoch=0.5, loss=1.61),
-            TrainingEvent(at_s=2, phase="train", epoch=1, validation_wer=0.5),
-            TrainingEvent(at_s=3, phase="train", epoch=1.5, loss=float("nan")),
-            TrainingEvent(at_s=4, phase="train", epoch=2, loss=0.41),
-            TrainingEvent(at_s=5, phase="train", epoch=2, validation_wer=0.25),
-        ):
-            append_event(events, event)
-        return job_id
-
-    def page(self, cycle: Cycle) -> Page:
-        return Page(cycle_report(self.workspace, cycle.id))
-
-    def _version(self, text: str, parent: str | None = None) -> str:
-        files = self.root / text
-        files.mkdir()
-        (files / "model.bin").write_text(text)
-        return self.workspace.registry.register(
-            files, name="tiny", source=text, actor="ana", parent_id=parent
-        ).id
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "workspace")
-
+from tests.reports.conftest import ATTACK, Bench, Page, needs_browser, photograph
 
 REFERENCES = ["press pound", "the caller was here", ATTACK, "hold the line", "thank you", ""]
 LIVE = ["press pond", "the color was", "script alert 1 script press pound", "hold line", "", ""]
@@ -237,7 +36,7 @@ def validated(bench: Bench) -> tuple[Cycle, Validation]:
     job_id = bench.trained(cycle, training)
     bench.put(cycle, CycleState.DATASET, "3 utterances", dataset_id=training.id, job_id=job_id)
     made = bench.validations.run(bench.candidate, bench.live, held_out)
-    bench.suites.run_all(bench.candidate, bench.live)
+    bench.suites.run_all(bench.candidate, bench.live, cycle_id=cycle.id)
     bench.put(
         cycle,
         CycleState.AWAITING_APPROVAL,
@@ -444,24 +243,8 @@ def test_the_page_is_small_and_whole(bench: Bench) -> None:
     assert len(html) < 100_000
 
 
-@pytest.mark.skipif(
-    shutil.which("chromium") is None,
-    reason="no chromium here; CI installs it (apt-get install chromium)",
-)
+@needs_browser
 @pytest.mark.parametrize("width", [390, 1200])
 def test_a_real_browser_draws_it(bench: Bench, tmp_path: Path, width: int) -> None:
     cycle, _ = validated(bench)
-    page, picture = tmp_path / "report.html", tmp_path / "report.png"
-    page.write_text(cycle_report(bench.workspace, cycle.id), encoding="utf-8")
-    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-sync"]
-    command += ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
-    command += [f"--user-data-dir={tmp_path / 'profile'}", f"--window-size={width},2000"]
-    done = subprocess.run(
-        [*command, f"--screenshot={picture}", page.as_uri()],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=True,
-    )
-    # A page that is blank, or an error, is a few kilobytes.
-    assert picture.stat().st_size > 30_000, done.stderr
+    assert photograph(cycle_report(bench.workspace, cycle.id), tmp_path, width) > 30_000

@@ -64,16 +64,25 @@ class DirectoryBlobs:
 
     def fetch(self, key: str, target: Path) -> None:
         """See `BlobStore`; a hard link where the file system allows one."""
-        source = self._existing(key)
-        with source.open("rb") as file:
-            if hashlib.file_digest(file, "sha256").hexdigest() != key:
-                raise BlobCorruptError(f"'{source}' has changed since it was written.")
+        self.verify(key)
+        source = self._path(key)
         try:
             os.link(source, target)
         except FileExistsError:
             raise
         except OSError:
-            shutil.copyfile(source, target)
+            shutil.copyfile(self._existing(key), target)
+
+    def verify(self, key: str) -> None:
+        """See `BlobStore`."""
+        path = self._existing(key)
+        try:
+            file = path.open("rb")
+        except FileNotFoundError as error:
+            raise BlobNotFoundError(f"{key} has just been deleted.") from error
+        with file:
+            if hashlib.file_digest(file, "sha256").hexdigest() != key:
+                raise BlobCorruptError(f"'{path}' has changed since it was written.")
 
     def __contains__(self, key: str) -> bool:
         return _is_key(key) and self._path(key).exists()

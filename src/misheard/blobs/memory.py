@@ -37,6 +37,10 @@ class MemoryBlobs:
         with target.open("xb") as file:
             file.write(data)
 
+    def verify(self, key: str) -> None:
+        """See `BlobStore`."""
+        self.get_bytes(key)
+
     def __contains__(self, key: str) -> bool:
         return key in self._blobs
 

@@ -34,6 +34,10 @@ class BlobStore(Protocol):
         """Make the content a file at `target`, which must not exist and must not be written to."""
         ...
 
+    def verify(self, key: str) -> None:
+        """Read the whole content; raises as reading does, and keeps nothing in memory."""
+        ...
+
     def __contains__(self, key: str) -> bool: ...
 
     def __iter__(self) -> Iterator[str]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select
 
 from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
 from misheard.database.engine import new_id, now, writing
-from misheard.database.schema import inferences
+from misheard.database.schema import error_cases, inferences
 from misheard.errors import BadInputError, UnknownIdError
 from misheard.scoring.normalize import require_text
 from misheard.speech.transcriber import Transcript
@@ -29,6 +29,8 @@ class Inference:
     speaker_group: str
     """Who or what moves together in statistics: a speaker, a call, a session."""
     audio_sha256: str
+    source: str
+    """Where the audio came from, as its sender called it: a path, an address, or nothing."""
     duration_s: float
     version_id: str
     text: str
@@ -36,6 +38,8 @@ class Inference:
     no_speech_prob: float | None
     compression_ratio: float | None
     latency_s: float
+    reported: bool
+    """Known only because somebody reported it as wrong, so it is no sample of the traffic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +51,7 @@ class Heard:
     transcript: Transcript
     speaker_group: str = ""
     client_id: str | None = None
+    source: str = ""
 
 
 class InferenceLog:
@@ -61,10 +66,7 @@ class InferenceLog:
 
         A `client_id` that is logged already is left as it was, and its row is returned.
         """
-        for item in heard:
-            _check(item)
-        for item in heard:
-            self._blobs.put_bytes(item.data)
+        self.keep_audio(heard)
         made: list[Inference] = []
         with writing(self._engine) as connection:
             client_ids = [item.client_id for item in heard if item.client_id is not None]
@@ -83,6 +85,37 @@ class InferenceLog:
             if fresh:
                 connection.execute(insert(inferences), fresh)
         return made
+
+    def keep_audio(self, heard: Sequence[Heard]) -> None:
+        """Check all, then keep their audio: what has to come before any row."""
+        for item in heard:
+            _check(item)
+        for item in heard:
+            self._blobs.put_bytes(item.data)
+
+    def report_in(self, connection: Connection, version_id: str, item: Heard) -> str:
+        """The id of the inference that somebody reports as wrong, in the caller's transaction.
+
+        The newest one of the same audio and text that has no case yet is meant; without one it is
+        logged now, as `reported`. Its audio is kept already (`keep_audio`).
+        """
+        query = (
+            select(inferences.c.id)
+            .outerjoin(error_cases, error_cases.c.inference_id == inferences.c.id)
+            .where(
+                inferences.c.audio_sha256 == item.audio.sha256,
+                inferences.c.text == item.transcript.text,
+                inferences.c.reported.is_(False),
+                error_cases.c.id.is_(None),
+            )
+            .order_by(inferences.c.created_at.desc(), inferences.c.id.desc())
+        )
+        known: str | None = connection.execute(query.limit(1)).scalar()
+        if known is not None:
+            return known
+        inference = _inference(version_id, item, reported=True)
+        connection.execute(insert(inferences).values(**vars(inference)))
+        return inference.id
 
     def get(self, inference_id: str) -> Inference:
         """One inference by its id."""
@@ -122,7 +155,7 @@ def _check(item: Heard) -> None:
             raise BadInputError(f"{name} of a transcript is {value}; leave it out instead.")
 
 
-def _inference(version_id: str, item: Heard) -> Inference:
+def _inference(version_id: str, item: Heard, *, reported: bool = False) -> Inference:
     transcript = item.transcript
     return Inference(
         id=new_id("inf"),
@@ -130,6 +163,8 @@ def _inference(version_id: str, item: Heard) -> Inference:
         client_id=item.client_id,
         speaker_group=item.speaker_group or item.audio.sha256,
         audio_sha256=item.audio.sha256,
+        # A path need not be Unicode, but a column is.
+        source=item.source.encode(errors="backslashreplace").decode(),
         duration_s=item.audio.duration_s,
         version_id=version_id,
         text=transcript.text,
@@ -137,4 +172,5 @@ def _inference(version_id: str, item: Heard) -> Inference:
         no_speech_prob=transcript.no_speech_prob,
         compression_ratio=transcript.compression_ratio,
         latency_s=transcript.latency_s,
+        reported=reported,
     )

@@ -2,92 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from enum import StrEnum
+from numbers import Real
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, Subquery, func, insert, select
+from sqlalchemy import Connection, Engine, Select, func, insert, or_, select
 
+from misheard.cases import queries
+from misheard.cases.measure import Outcome, compare
+from misheard.cases.records import (
+    CaseCounts,
+    CaseStatus,
+    CaseTotals,
+    Correction,
+    ErrorCase,
+    GivenCorrection,
+    Labelled,
+)
 from misheard.database import audit
+from misheard.database.details import checked_details
 from misheard.database.engine import new_id, now, writing
-from misheard.database.schema import corrections, error_cases, inferences
-from misheard.errors import UnknownIdError
-from misheard.scoring.alignment import count_errors
+from misheard.database.schema import case_types, corrections, error_cases, inferences
+from misheard.errors import BadInputError, UnknownIdError
 from misheard.scoring.normalize import normalizer, require_text
-
-
-class CaseStatus(StrEnum):
-    """Where an error case stands."""
-
-    OPEN = "open"
-    """Believed to be wrong; nobody has said what was spoken."""
-    CORRECTED = "corrected"
-    CONFIRMED = "confirmed"
-    """A person found nothing wrong with it."""
-
-    @property
-    def is_final(self) -> bool:
-        """Whether a person has decided."""
-        return self is not CaseStatus.OPEN
-
-
-@dataclass(frozen=True, kw_only=True)
-class Correction:
-    """What a person says of one transcript; the newest of an utterance counts."""
-
-    inference_id: str
-    reference: str
-    author: str
-    method: str = "manual"
-    """How it came about: manual, import, feedback, …"""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ErrorCase:
-    """An utterance believed or known to be mis-transcribed."""
-
-    id: str
-    inference_id: str
-    created_at: datetime
-    audio_sha256: str
-    hypothesis: str
-    reference: str | None
-    """The newest correction; None while the case is open."""
-    status: CaseStatus
-    score: float | None
-    """Word errors over reference words, at most 1; None while the case is open."""
-    error_types: list[str]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Labelled:
-    """An utterance that a person has corrected or confirmed."""
-
-    inference_id: str
-    audio_sha256: str
-    duration_s: float
-    speaker_group: str
-    hypothesis: str
-    reference: str
-    is_error: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class CaseCounts:
-    """How many cases there are, and of which kind."""
-
-    error_cases: int
-    """Open and corrected ones; confirmed ones are no errors."""
-    corrected: int
-    confirmations: int
-    by_type: dict[str, int]
-
-    @property
-    def uncorrected(self) -> int:
-        """Cases that wait for a person."""
-        return self.error_cases - self.corrected
 
 
 class Cases:
@@ -103,130 +41,197 @@ class Cases:
         Where text and transcript differ after normalisation there is an error case; where only
         formatting differs, or nothing, it is a confirmation. Nothing is overwritten.
         """
+        with writing(self._engine) as connection:
+            return self.correct_in(connection, given)
+
+    def correct_in(self, connection: Connection, given: Sequence[Correction]) -> list[bool]:
+        """`correct` inside the caller's transaction."""
         for correction in given:
             require_text(correction.reference, what=f"the correction of {correction.inference_id}")
             require_text(correction.author, what="the author of a correction")
             require_text(correction.method, what="the method of a correction")
-        with writing(self._engine) as connection:
-            heard = _texts(connection, {c.inference_id for c in given})
-            outcomes = [self._compare(heard[c.inference_id], c.reference) for c in given]
-            rows = [
-                {**vars(correction), "created_at": now(), "is_error": bool(outcome.types)}
-                for correction, outcome in zip(given, outcomes, strict=True)
-            ]
-            if rows:
-                connection.execute(insert(corrections), rows)
-            for correction, outcome in zip(given, outcomes, strict=True):
-                if outcome.types:
-                    _keep_case(connection, correction.inference_id, outcome)
-            audit.record(connection, *_audit_entries(given, heard, outcomes))
+        heard = _texts(connection, {c.inference_id for c in given})
+        outcomes = [
+            compare(heard[c.inference_id], c.reference, normalize=self._normalize) for c in given
+        ]
+        rows = [
+            {
+                **vars(correction),
+                "details": checked_details(correction.details, what="a correction"),
+                "created_at": now(),
+                "is_error": bool(outcome.types),
+            }
+            for correction, outcome in zip(given, outcomes, strict=True)
+        ]
+        if rows:
+            connection.execute(insert(corrections), rows)
+        for correction, outcome in zip(given, outcomes, strict=True):
+            _keep_case(connection, correction.inference_id, outcome)
+        audit.record(connection, *_audit_entries(given, heard, outcomes))
         return [bool(outcome.types) for outcome in outcomes]
 
-    def open(self, inference_id: str, error_types: Sequence[str] = ("reported",)) -> None:
-        """Mark a transcript as believed wrong; a case that exists is left as it is."""
+    def open(
+        self,
+        inference_id: str,
+        error_types: Sequence[str] = (),
+        *,
+        suspicion: float | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Mark a transcript as believed wrong; the id of its case.
+
+        `suspicion` is the chance that it is wrong, 0 to 1. A case that exists is left as it is.
+        """
         with writing(self._engine) as connection:
-            _texts(connection, {inference_id})
-            known = select(error_cases.c.id).where(error_cases.c.inference_id == inference_id)
-            if connection.execute(known).first() is None:
-                _insert_case(connection, inference_id, None, list(error_types))
-
-    def listed(self, *, status: CaseStatus | None = None, limit: int = 50) -> list[ErrorCase]:
-        """Cases, newest first."""
-        newest = _newest()
-        query = (
-            select(
-                error_cases,
-                inferences.c.audio_sha256,
-                inferences.c.text.label("hypothesis"),
-                newest.c.reference,
-                newest.c.is_error,
+            return self.open_in(
+                connection, inference_id, error_types, suspicion=suspicion, details=details
             )
-            .join(inferences, inferences.c.id == error_cases.c.inference_id)
-            .outerjoin(newest, newest.c.inference_id == error_cases.c.inference_id)
-            .order_by(error_cases.c.created_at.desc(), error_cases.c.id.desc())
-            .limit(limit)
-        )
-        if status is not None:
-            query = query.where(_HAS_STATUS[status](newest))
-        with self._engine.connect() as connection:
-            return [_case(dict(row)) for row in connection.execute(query).mappings()]
 
-    def counts(self, *, since: datetime | None = None) -> CaseCounts:
-        """Counts of everything, or of what was opened and labelled since then."""
-        newest = _newest()
-        cases = select(error_cases.c.error_types, newest.c.is_error).outerjoin(
-            newest, newest.c.inference_id == error_cases.c.inference_id
-        )
-        confirmed = select(func.count()).select_from(newest).where(newest.c.is_error.is_(False))
-        if since is not None:
-            cases = cases.where(error_cases.c.created_at > since)
-            confirmed = confirmed.where(newest.c.created_at > since)
-        by_type: dict[str, int] = {}
-        total = corrected = 0
+    def open_in(
+        self,
+        connection: Connection,
+        inference_id: str,
+        error_types: Sequence[str] = (),
+        *,
+        suspicion: float | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> str:
+        """`open` inside the caller's transaction."""
+        if suspicion is not None and not (isinstance(suspicion, Real) and 0 <= suspicion <= 1):
+            raise BadInputError(f"The score of a case must be from 0 to 1, got {suspicion!r}.")
+        if isinstance(error_types, str) or not isinstance(error_types, Iterable):
+            raise BadInputError(f"Error types are a list of names, got {error_types!r}.")
+        for name in error_types:
+            require_text(name, what="a type of error")
+        _texts(connection, {inference_id})
+        known = select(error_cases.c.id).where(error_cases.c.inference_id == inference_id)
+        case_id: str | None = connection.execute(known).scalar()
+        if case_id is not None:
+            return case_id
+        kept = checked_details(details, what="a case")
+        chance = None if suspicion is None else float(suspicion)
+        case_id = _insert_case(connection, inference_id, suspicion=chance, details=kept)
+        _insert_types(connection, case_id, error_types, given=True)
+        return case_id
+
+    def get(self, case_id: str) -> ErrorCase:
+        """One case by its id."""
         with self._engine.connect() as connection:
-            for types, is_error in connection.execute(cases):
-                if is_error is False:
-                    continue
-                total += 1
-                corrected += bool(is_error)
-                for name in types:
-                    by_type[name] = by_type.get(name, 0) + 1
-            confirmations = connection.execute(confirmed).scalar_one()
-        return CaseCounts(
-            error_cases=total, corrected=corrected, confirmations=confirmations, by_type=by_type
+            found = queries.cases(connection, queries.CASES.where(error_cases.c.id == case_id))
+        if not found:
+            raise UnknownIdError(f"There is no error case '{case_id}'. See: misheard cases")
+        return found[0]
+
+    def listed(
+        self,
+        *,
+        status: CaseStatus | None = None,
+        error_type: str | None = None,
+        limit: int | None = 50,
+    ) -> list[ErrorCase]:
+        """Cases, newest first; `limit` None gives all."""
+        query = queries.CASES.order_by(error_cases.c.created_at.desc(), error_cases.c.id.desc())
+        if status is not None:
+            query = query.where(queries.HAS_STATUS[status])
+        if error_type is not None:
+            named = select(case_types.c.case_id).where(case_types.c.name == error_type)
+            query = query.where(error_cases.c.id.in_(named))
+        with self._engine.connect() as connection:
+            return queries.cases(connection, query.limit(limit))
+
+    def corrections(self, *, limit: int | None = 50) -> list[GivenCorrection]:
+        """Every correction and confirmation ever given, newest first; `limit` None gives all."""
+        query = select(corrections).order_by(corrections.c.number.desc()).limit(limit)
+        with self._engine.connect() as connection:
+            return [GivenCorrection(**row) for row in connection.execute(query).mappings()]
+
+    def counts(
+        self, *, since: datetime | None = None, min_suspicion: float | None = None
+    ) -> CaseCounts:
+        """Counts of everything, or of what was opened or labelled since then.
+
+        With `min_suspicion`, a case that nobody has corrected counts only if its suspicion reaches
+        it, or if its reporter gave none.
+        """
+        newest = queries.NEWEST
+        not_confirmed = or_(newest.c.is_error.is_(None), newest.c.is_error.is_(True))
+        counted: list[Any] = [not_confirmed]
+        if min_suspicion is not None:
+            suspicion = error_cases.c.suspicion
+            sure = or_(suspicion.is_(None), suspicion >= min_suspicion)
+            counted.append(or_(newest.c.is_error.is_(True), sure))
+        window: list[Any] = [] if since is None else [queries.touched(since)]
+        cases = queries.CASES_WITH_NEWEST
+        total: Any = (
+            select(func.count(), func.count().filter(newest.c.is_error.is_(True)))
+            .select_from(cases)
+            .where(*counted, *window)
         )
+        confirmed: Select[Any] = select(func.count()).select_from(cases)
+        confirmed = confirmed.where(newest.c.is_error.is_(False), *window)
+        named = select(case_types.c.case_id, case_types.c.name).distinct().subquery()
+        types: Select[Any] = (
+            select(named.c.name, func.count())
+            .select_from(cases.join(named, named.c.case_id == error_cases.c.id))
+            .where(*counted, *window)
+            .group_by(named.c.name)
+        )
+        with self._engine.connect() as connection:
+            error_count, corrected = connection.execute(total).one()
+            return CaseCounts(
+                error_cases=error_count,
+                corrected=corrected,
+                confirmations=connection.execute(queries.confirmations(since)).scalar_one(),
+                confirmed_cases=connection.execute(confirmed).scalar_one(),
+                by_type=dict(sorted((name, n) for name, n in connection.execute(types))),
+            )
+
+    def totals(self) -> CaseTotals:
+        """Everything that was ever kept."""
+        labelled = select(corrections.c.inference_id).distinct()
+        types: Any = select(case_types.c.name, func.count(case_types.c.case_id.distinct()))
+        with self._engine.connect() as connection:
+
+            def one(query: Any) -> Any:
+                return connection.execute(query).scalar_one()
+
+            newest = [
+                one(select(func.max(table.c.created_at))) for table in (error_cases, corrections)
+            ]
+            all_cases = select(func.count()).select_from(error_cases)
+            return CaseTotals(
+                cases=one(all_cases),
+                labelled_cases=one(all_cases.where(error_cases.c.inference_id.in_(labelled))),
+                corrections=one(select(func.count()).select_from(corrections)),
+                by_type=dict(
+                    sorted(
+                        (name, count)
+                        for name, count in connection.execute(types.group_by(case_types.c.name))
+                    )
+                ),
+                last_changed=max((at for at in newest if at is not None), default=None),
+            )
 
     def labelled(self) -> Iterator[Labelled]:
         """Every utterance with a correction or a confirmation, the newest word on each."""
-        newest = _newest()
-        query: Select[Any] = (
-            select(
-                inferences.c.id.label("inference_id"),
-                inferences.c.audio_sha256,
-                inferences.c.duration_s,
-                inferences.c.speaker_group,
-                inferences.c.text.label("hypothesis"),
-                newest.c.reference,
-                newest.c.is_error,
-            )
-            .join(newest, newest.c.inference_id == inferences.c.id)
-            .order_by(newest.c.number)
-        )
         with self._engine.connect() as connection:
-            for row in connection.execute(query).mappings():
-                yield Labelled(**row)
+            yield from queries.labelled(connection)
 
-    def _compare(self, hypothesis: str, reference: str) -> _Outcome:
-        spoken, heard = self._normalize(reference).split(), self._normalize(hypothesis).split()
-        counts = count_errors([spoken], [heard])
-        named = {
-            "substitution": counts.substitutions,
-            "deletion": counts.deletions,
-            "insertion": counts.insertions,
-        }
-        types = [name for name, count in named.items() if count[0]]
-        if heard and not spoken:
-            types = ["hallucination"]
-        return _Outcome(types, min(1.0, float(counts.errors[0]) / max(1, len(spoken))))
+    def clear(self, *, actor: str) -> int:
+        """Forget every case and correction, for good; how many cases there were.
 
-
-@dataclass(frozen=True)
-class _Outcome:
-    types: list[str]
-    score: float
-
-
-def _newest() -> Subquery:
-    """The newest correction of each utterance."""
-    last = select(func.max(corrections.c.number)).group_by(corrections.c.inference_id)
-    return select(corrections).where(corrections.c.number.in_(last)).subquery("newest")
-
-
-_HAS_STATUS = {
-    CaseStatus.OPEN: lambda newest: newest.c.is_error.is_(None),
-    CaseStatus.CORRECTED: lambda newest: newest.c.is_error.is_(True),
-    CaseStatus.CONFIRMED: lambda newest: newest.c.is_error.is_(False),
-}
+        What was heard stays in the inference log, and datasets stay as they are.
+        """
+        with writing(self._engine) as connection:
+            count = connection.execute(select(func.count()).select_from(error_cases)).scalar_one()
+            connection.execute(case_types.delete())
+            connection.execute(error_cases.delete())
+            connection.execute(corrections.delete())
+            entry = audit.AuditEntry(
+                actor=actor, action="clear", subject="cases", evidence={"cases": count}
+            )
+            audit.record(connection, entry)
+        return int(count)
 
 
 def _texts(connection: Connection, ids: set[str]) -> dict[str, str]:
@@ -237,29 +242,38 @@ def _texts(connection: Connection, ids: set[str]) -> dict[str, str]:
     return found
 
 
-def _keep_case(connection: Connection, inference_id: str, outcome: _Outcome) -> None:
-    this = error_cases.c.inference_id == inference_id
-    change = error_cases.update().where(this)
-    values = {"score": outcome.score, "error_types": outcome.types}
-    if connection.execute(change.values(**values)).rowcount == 0:
-        _insert_case(connection, inference_id, outcome.score, outcome.types)
+def _keep_case(connection: Connection, inference_id: str, outcome: Outcome) -> None:
+    known = select(error_cases.c.id).where(error_cases.c.inference_id == inference_id)
+    case_id: str | None = connection.execute(known).scalar()
+    if case_id is None and not outcome.types:
+        return
+    if case_id is None:
+        case_id = _insert_case(connection, inference_id, score=outcome.score)
+    else:
+        this = error_cases.c.id == case_id
+        connection.execute(error_cases.update().where(this).values(score=outcome.score))
+        measured = (case_types.c.case_id == case_id) & case_types.c.given.is_(False)
+        connection.execute(case_types.delete().where(measured))
+    _insert_types(connection, case_id, outcome.types, given=False)
 
 
-def _insert_case(
-    connection: Connection, inference_id: str, score: float | None, types: list[str]
+def _insert_case(connection: Connection, inference_id: str, **values: Any) -> str:
+    case_id = new_id("case")
+    row = {"id": case_id, "inference_id": inference_id, "created_at": now(), **values}
+    connection.execute(insert(error_cases).values(**row))
+    return case_id
+
+
+def _insert_types(
+    connection: Connection, case_id: str, names: Sequence[str], *, given: bool
 ) -> None:
-    values = {
-        "id": new_id("case"),
-        "inference_id": inference_id,
-        "created_at": now(),
-        "score": score,
-        "error_types": types,
-    }
-    connection.execute(insert(error_cases).values(**values))
+    rows = [{"case_id": case_id, "name": name, "given": given} for name in dict.fromkeys(names)]
+    if rows:
+        connection.execute(insert(case_types), rows)
 
 
 def _audit_entries(
-    given: Sequence[Correction], heard: dict[str, str], outcomes: Sequence[_Outcome]
+    given: Sequence[Correction], heard: dict[str, str], outcomes: Sequence[Outcome]
 ) -> list[audit.AuditEntry]:
     return [
         audit.AuditEntry(
@@ -272,9 +286,3 @@ def _audit_entries(
         )
         for correction, outcome in zip(given, outcomes, strict=True)
     ]
-
-
-def _case(row: dict[str, Any]) -> ErrorCase:
-    is_error = row.pop("is_error")
-    status = {None: CaseStatus.OPEN, True: CaseStatus.CORRECTED, False: CaseStatus.CONFIRMED}
-    return ErrorCase(**row, status=status[is_error])

@@ -20,7 +20,7 @@ Examples:
 @click.pass_obj
 def command(directory: str | None, status: str | None, limit: int, as_json: bool) -> None:
     """List error cases."""
-    from misheard.cases.cases import CaseStatus  # noqa: PLC0415 - SQLAlchemy
+    from misheard.cases.records import CaseStatus  # noqa: PLC0415 - SQLAlchemy
 
     cases = open_workspace(directory).cases
     found = cases.listed(status=CaseStatus(status) if status else None, limit=limit)

@@ -30,7 +30,7 @@ def command(
     as_json: bool,
 ) -> None:
     """Say what was really spoken."""
-    from misheard.cases.cases import Correction  # noqa: PLC0415 - SQLAlchemy
+    from misheard.cases.records import Correction  # noqa: PLC0415 - SQLAlchemy
 
     if (text is None) != right:
         raise click.UsageError("Give either the TEXT that was spoken, or --right.")

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
+from rich.markup import escape
 
 from misheard.cli.output import (
     acting,
@@ -30,7 +33,10 @@ Examples:
   misheard -w calls cycle begin --force --held-out ds-…
 """
 )
-@click.option("--held-out", help="The evaluation set that decides (default: newest 'held-out').")
+@click.option(
+    "--held-out",
+    help="The set that decides (default: newest 'held-out', else the corrections' test split).",
+)
 @click.option("--force", is_flag=True, help="Train even if the trigger says not yet.")
 @actor_option
 @json_option
@@ -40,13 +46,6 @@ def begin(
 ) -> None:
     """Begin a cycle and run it until it ends or waits for a person."""
     workspace = open_workspace(directory)
-    if held_out is None:
-        newest = workspace.datasets.latest("held-out")
-        if newest is None:
-            raise click.UsageError(
-                "There is no held-out set yet: misheard dataset hold-out test.jsonl"
-            )
-        held_out = newest.id
     cycle = workspace.cycles.begin(actor=acting(actor), held_out_id=held_out, force=force)
     if cycle is None:
         raise click.ClickException(
@@ -74,7 +73,7 @@ def run(directory: str | None, cycle_id: str, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def approve(directory: str | None, cycle_id: str, actor: str | None, as_json: bool) -> None:
-    """Say yes: the candidate goes live."""
+    """Say yes: a proposed cycle begins, a candidate that waits goes live."""
     _show(open_workspace(directory).cycles.approve(cycle_id, actor=acting(actor)), as_json)
 
 
@@ -87,9 +86,32 @@ def approve(directory: str | None, cycle_id: str, actor: str | None, as_json: bo
 def reject(
     directory: str | None, cycle_id: str, reason: str, actor: str | None, as_json: bool
 ) -> None:
-    """Say no: the candidate does not go live."""
+    """Say no: nothing is trained, or the candidate does not go live."""
     workspace = open_workspace(directory)
     _show(workspace.cycles.reject(cycle_id, actor=acting(actor), reason=reason), as_json)
+
+
+@command.command(
+    "take-model", epilog="\b\nExample:\n  misheard -w calls cycle take-model cycle-… tuned/"
+)
+@click.argument("cycle_id")
+@click.argument("directory_of_model", metavar="DIRECTORY", type=click.Path(path_type=Path))
+@actor_option
+@json_option
+@click.pass_obj
+def take_model(
+    directory: str | None,
+    cycle_id: str,
+    directory_of_model: Path,
+    actor: str | None,
+    as_json: bool,
+) -> None:
+    """Take a model that was trained elsewhere, and run the gates on it."""
+    cycles = open_workspace(directory).cycles
+    cycle = cycles.take_model(cycle_id, directory_of_model, actor=acting(actor))
+    with bars() as shown:
+        cycle = cycles.run(cycle.id, observer=shown)
+    _show(cycle, as_json)
 
 
 @command.command(epilog="\b\nExample:\n  misheard -w calls cycle cancel cycle-…")
@@ -135,4 +157,4 @@ def _show(cycle: Cycle, as_json: bool) -> None:
     if as_json:
         print_json(cycle)
         return
-    out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {cycle.detail}")
+    out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {escape(cycle.detail)}")

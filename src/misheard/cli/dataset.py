@@ -26,7 +26,7 @@ Example (each line: {"audio_path": "clips/7.wav", "reference": "press one"}):
 @click.pass_obj
 def hold_out(directory: str | None, manifest: Path, name: str, as_json: bool) -> None:
     """Keep recordings for testing; they are never trained on."""
-    from misheard.datasets.datasets import read_samples  # noqa: PLC0415 - SQLAlchemy
+    from misheard.datasets.samples import read_samples  # noqa: PLC0415 - SQLAlchemy
 
     made = open_workspace(directory).datasets.add_evaluation(name, read_samples(manifest))
     if as_json:

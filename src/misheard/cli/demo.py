@@ -12,7 +12,7 @@ from misheard.cli.output import bars, err, json_option, out, percent, print_json
 if TYPE_CHECKING:
     from misheard.demo.walk import DemoResult
 
-DEFAULT_DIRECTORY = Path("misheard-demo")
+DEFAULT_DIRECTORY = Path("data")
 
 
 @click.command(
@@ -27,7 +27,11 @@ Examples:
 )
 @json_option
 def command(directory: Path, as_json: bool) -> None:
-    """Walk real telephone speech once round the whole loop."""
+    """Walk real telephone speech once round the whole loop.
+
+    DIRECTORY is made, or made anew where an earlier demo made it; by default ./data, which all
+    other commands use, too.
+    """
     from misheard.demo.walk import run_demo  # noqa: PLC0415 - only once the arguments are right
 
     with bars() as shown:

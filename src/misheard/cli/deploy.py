@@ -12,15 +12,22 @@ from misheard.deployment import PRODUCTION
 @click.argument("version")
 @click.option("--slot", default=PRODUCTION, show_default=True)
 @click.option("--reason", default="by hand", show_default=True, help="For the audit log.")
+@click.option("--force", is_flag=True, help="Even if it has passed no validation.")
 @actor_option
 @json_option
 @click.pass_obj
 def command(
-    directory: str | None, version: str, slot: str, reason: str, actor: str | None, as_json: bool
+    directory: str | None,
+    version: str,
+    slot: str,
+    reason: str,
+    force: bool,
+    actor: str | None,
+    as_json: bool,
 ) -> None:
     """Make a version live."""
     workspace = open_workspace(directory)
-    made = workspace.deploy(version, actor=acting(actor), reason=reason, slot=slot)
+    made = workspace.deploy(version, actor=acting(actor), reason=reason, slot=slot, force=force)
     if as_json:
         print_json(made)
         return

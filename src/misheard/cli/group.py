@@ -26,8 +26,9 @@ VERBS: dict[str, str] = {
     "versions": "List model versions and where each came from.",
     "deploy": "Make a version live.",
     "rollback": "Make live again what was live before.",
+    "watch": "Roll back what does worse, run due suites, train when it is worth it.",
     "audit": "Who did what, when and why.",
-    "report": "Write the HTML report on a cycle.",
+    "report": "Write an HTML report: on a cycle, or on the loop.",
     "settings": "Show every setting and its value.",
 }
 """Command → summary, in the order of the walk; a test holds them equal to the commands' own."""

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
@@ -23,6 +24,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
 from misheard.cycle.states import Cycle, Observer
 
@@ -30,7 +32,17 @@ if TYPE_CHECKING:
     from misheard.finetune.events import TrainingEvent
     from misheard.workspace import Workspace
 
-_IDS = {"inference", "version", "cycle", "candidate", "dataset", "trained from"}
+_IDS = {
+    "inference",
+    "version",
+    "cycle",
+    "candidate",
+    "dataset",
+    "trained from",
+    "status",
+    "made",
+    "how",
+}
 
 out = Console(highlight=False)
 """Results."""
@@ -77,7 +89,7 @@ def print_json(value: Any) -> None:
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> Table:
     """A table for people; a column whose name ends in a space is aligned to the right."""
     made = Table(
-        title=title or None,
+        title=escape(title) or None,
         title_justify="left",
         title_style="bold",
         header_style="dim",
@@ -92,8 +104,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
             overflow="fold",
         )
     for row in rows:
-        made.add_row(*("" if cell is None else str(cell) for cell in row))
+        made.add_row(*map(_cell, row))
     return made
+
+
+def _cell(value: object) -> str | Text:
+    if isinstance(value, Text):
+        return value
+    # "[noise]" in a transcript is no style of Rich's.
+    return "" if value is None else escape(str(value))
 
 
 def when(moment: datetime) -> str:
@@ -134,12 +153,12 @@ class Bars(Observer):
 
     def step(self, cycle: Cycle) -> None:
         """See `Observer`."""
-        self._progress.console.print(f"[bold]{cycle.state}[/]  {cycle.detail}")
+        self._progress.console.print(f"[bold]{cycle.state}[/]  {escape(cycle.detail)}")
 
 
 @contextmanager
-def bars() -> Iterator[Bars]:
-    """Show progress bars while the block runs."""
+def bars(make: Callable[[Progress], Bars] = Bars) -> Iterator[Bars]:
+    """Show progress bars while the block runs; `make` builds them, to say more."""
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -147,7 +166,7 @@ def bars() -> Iterator[Bars]:
         TimeRemainingColumn(),
     )
     with Progress(*columns, console=err) as progress:
-        yield Bars(progress)
+        yield make(progress)
 
 
 def _plain(value: Any) -> Any:

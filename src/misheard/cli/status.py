@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
 
 from misheard.cli.output import json_option, open_workspace, out, percent, print_json, table, when
+
+if TYPE_CHECKING:
+    from misheard.reports.status import Status
+
+_BAR = 16
 
 
 @click.command(epilog="\b\nExample:\n  misheard -w calls status --json")
@@ -12,12 +23,57 @@ from misheard.cli.output import json_option, open_workspace, out, percent, print
 @click.pass_obj
 def command(directory: str | None, as_json: bool) -> None:
     """What is live, what is waiting on whom, what happens next."""
-    status = open_workspace(directory).status()
+    from misheard.reports.status import status  # noqa: PLC0415 - SQLAlchemy
+
+    found = status(open_workspace(directory))
     if as_json:
-        print_json(status)
+        print_json(found)
         return
-    live = status.live
-    out.print(f"Live in {live.slot}: [bold]{live.version_id}[/] since {when(live.created_at)}")
+    show(found, out)
+
+
+def show(status: Status, console: Console) -> None:
+    """Write it for people."""
+    _live(status, console)
+    if status.activity:
+        console.print(_heard(status))
+    console.print(_trigger(status))
+    if status.waiting:
+        # What to type stands on a line of its own, so that it is whole at 80 columns.
+        rows = [
+            (one.who, Text.assemble(one.what, "\n", (one.command, "cyan")))
+            for one in status.waiting
+        ]
+        console.print(table("Waiting", ["for", "how"], rows))
+    if status.cycle is not None:
+        past = ", ".join(f"{count} × {state}" for state, count in sorted(status.cycles.items()))
+        console.print(f"[bold]Cycles[/]  {past}; the newest is {status.cycle.id}")
+    suites = "1 regression suite" if status.suites == 1 else f"{status.suites} regression suites"
+    console.print(f"[bold]Gates[/]   {suites}")
+    console.print(f"\n[bold cyan]Next:[/] [cyan]{escape(status.next_step)}[/]", soft_wrap=True)
+
+
+def _live(status: Status, console: Console) -> None:
+    live, version = status.live, status.live_version
+    grid = Table.grid(padding=(0, 2))
+    grid.add_row(
+        "[bold]Live[/]", f"[bold green]{version.id}[/]  {escape(version.name)}, in {live.slot}"
+    )
+    why = escape(f"{live.action} by {live.actor}, {live.reason}")
+    grid.add_row("", f"since {when(live.created_at)}: {why}")
+    if status.live_validation is not None:
+        side = status.live_validation.comparison.candidate
+        low, high = side.wer_interval
+        grid.add_row(
+            "",
+            f"WER {percent(side.wer)} ({percent(low)} to {percent(high)}) on "
+            f"'{escape(status.live_validation.set_name)}', "
+            f"{status.live_validation.comparison.utterances} utterances",
+        )
+    console.print(grid)
+
+
+def _heard(status: Status) -> Table:
     rows = [
         (
             one.version_id,
@@ -29,13 +85,42 @@ def command(directory: str | None, as_json: bool) -> None:
         for one in status.activity
     ]
     columns = ["version", "transcripts ", "minutes ", "latency ms ", "log-prob "]
-    out.print(table("Heard", columns, rows))
-    counts = status.cases
-    out.print(
-        f"{counts.error_cases} error cases ({counts.corrected} corrected), "
-        f"{counts.confirmations} confirmed; error rate since the last cycle "
-        f"{percent(status.trigger.metrics.error_rate)}"
+    return table("Heard", columns, rows)
+
+
+def _trigger(status: Status) -> Table:
+    metrics, rules = status.trigger.metrics, status.rules
+    answer = "yes" if status.trigger.should_trigger else "not yet"
+    since = "since the last cycle" if status.cycle else "since the beginning"
+    title = f"Worth training? {answer}, counting {since}"
+    made = table(title, ["", "now ", "wanted ", "progress", "ever "], [])
+    all_cases = status.cases
+    counted = (
+        (
+            "corrected",
+            metrics.corrected_cases,
+            rules.min_corrected_cases,
+            all_cases.corrected,
+        ),
+        ("error cases", metrics.error_cases, rules.min_error_cases, all_cases.error_cases),
     )
-    if status.cycle is not None:
-        out.print(f"Newest cycle {status.cycle.id}: [bold]{status.cycle.state}[/]")
-    out.print(f"Next: {status.next_step}", style="cyan")
+    for name, now, wanted, total in counted:
+        made.add_row(name, f"{now}", f"{wanted}", _bar(now / wanted), f"{total}")
+    if rules.trigger_on_error_rate:
+        rate, wanted_rate = metrics.error_rate, rules.error_rate_threshold
+        share = rate / wanted_rate if wanted_rate else 1.0
+        # NaN compares false: without inferences the bar is empty.
+        made.add_row(
+            "error rate",
+            percent(rate),
+            percent(wanted_rate),
+            _bar(share if share > 0 else 0.0),
+            f"{metrics.inferences} transcripts",
+        )
+    return made
+
+
+def _bar(share: float) -> Text:
+    full = min(_BAR, int(share * _BAR))
+    style = "green" if share >= 1 else "yellow"
+    return Text("━" * full, style=style) + Text("━" * (_BAR - full), style="bright_black")

@@ -36,7 +36,7 @@ def add(
     directory: str | None, name: str, manifest: Path, kind: str, description: str, as_json: bool
 ) -> None:
     """Add a suite that every candidate has to pass."""
-    from misheard.datasets.datasets import read_samples  # noqa: PLC0415 - SQLAlchemy
+    from misheard.datasets.samples import read_samples  # noqa: PLC0415 - SQLAlchemy
     from misheard.gates.regression import SuiteKind  # noqa: PLC0415 - as above
 
     workspace = open_workspace(directory)

@@ -2,39 +2,81 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
+from typing import TYPE_CHECKING
+
 import click
+from rich.console import Console
 
 from misheard.cli.output import json_option, open_workspace, out, percent, print_json, table, when
-from misheard.errors import NothingDeployedError
+from misheard.deployment import PRODUCTION
+from misheard.registry import ModelVersion
+
+_WIDE = 130
+
+if TYPE_CHECKING:
+    from misheard.workspace import Workspace
 
 
 @click.command(epilog="\b\nExample:\n  misheard -w calls versions --json")
+@click.option("--limit", type=click.IntRange(1), default=20, show_default=True)
 @json_option
 @click.pass_obj
-def command(directory: str | None, as_json: bool) -> None:
+def command(directory: str | None, limit: int, as_json: bool) -> None:
     """List model versions and where each came from."""
     workspace = open_workspace(directory)
-    found = workspace.registry.listed()
     if as_json:
-        print_json(found)
+        found = _found(workspace, limit)
+        print_json([vars(one) | {"status": status} for one, status in found])
         return
-    try:
-        live = workspace.deployments.live().version_id
-    except NothingDeployedError:
-        live = ""
+    show(workspace, out, limit=limit)
+
+
+def show(workspace: Workspace, console: Console, *, limit: int = 20) -> None:
+    """Write the newest versions for people."""
     rows = []
-    for one in found:
+    # Where each came from takes room; on a narrow screen `--json` has it.
+    wide = console.width >= _WIDE
+    for one, status in _found(workspace, limit):
         validation = workspace.validations.latest_of(one.id)
         rows.append(
             (
-                "● live" if one.id == live else "",
                 one.id,
-                one.source,
-                one.parent_id,
-                one.dataset_id,
+                status,
                 percent(validation.comparison.candidate.wer) if validation else "–",
-                when(one.created_at),
+                one.name,
+                *(
+                    (when(one.created_at), one.parent_id, one.dataset_id, one.source)
+                    if wide
+                    else ()
+                ),
             )
         )
-    columns = ["", "version", "source", "trained from", "dataset", "WER ", "made"]
-    out.print(table("Model versions", columns, rows))
+    columns = ["version", "status", "WER ", "name"]
+    columns += ["made", "trained from", "dataset", "source"] if wide else []
+    console.print(table("Model versions", columns, rows))
+
+
+def _found(workspace: Workspace, limit: int) -> list[tuple[ModelVersion, str]]:
+    live = workspace.deployments.live_by_slot()
+    once = set(workspace.deployments.ever_live(slot=None))
+    found = []
+    for one in workspace.registry.listed(limit=limit):
+        validation = workspace.validations.latest_of(one.id)
+        refused = validation is not None and not validation.verdict.passed
+        found.append((one, _status(one, live, once, refused=refused)))
+    return found
+
+
+def _status(
+    version: ModelVersion, live: Mapping[str, str], once: Collection[str], *, refused: bool
+) -> str:
+    """Live, was live, refused by the first gate, candidate, or pruned (its files are gone)."""
+    slots = [slot for slot, version_id in live.items() if version_id == version.id]
+    if slots:
+        return "live" if PRODUCTION in slots else f"live in {', '.join(slots)}"
+    if version.pruned_at is not None:
+        return "pruned"
+    if version.id in once:
+        return "was live"
+    return "refused" if refused else "candidate"

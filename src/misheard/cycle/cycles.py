@@ -5,36 +5,45 @@
 
 from __future__ import annotations
 
-import os
-import socket
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, select, update
+from sqlalchemy import Engine
 
 from misheard import triggers
-from misheard.capture.inferences import InferenceLog
+from misheard.cycle.options import CycleOptions
 from misheard.cycle.stages import Stages, Step
 from misheard.cycle.states import TRANSITIONS, Cycle, CycleState, CycleStep, Observer
+from misheard.cycle.store import LEASE, CycleStore
 from misheard.database import audit
-from misheard.database.engine import new_id, now, writing
-from misheard.database.schema import cycle_steps, cycles
+from misheard.database.details import checked_details
+from misheard.database.engine import new_id, now
 from misheard.deployment import Deployments
 from misheard.errors import (
+    DatasetQualityError,
     EmptyDatasetError,
     IllegalTransitionError,
     JobFailedError,
-    LeaseLostError,
-    UnknownIdError,
+    ModelCorruptError,
+    ModelNotFoundError,
+    UnsupportedModelError,
 )
 from misheard.finetune.events import TrainingEvent
+from misheard.monitoring.observations import Observations
 from misheard.speech.transcriber import Progress
 
-# Longer than the longest silence between two reports of progress.
-_LEASE = timedelta(minutes=2)
 _S = CycleState
+_ENDS = (
+    EmptyDatasetError,
+    DatasetQualityError,
+    JobFailedError,
+    ModelNotFoundError,
+    ModelCorruptError,
+    UnsupportedModelError,
+)
+"""What no second attempt would mend: the cycle has ended, with the reason in its row."""
 
 
 class Cycles:
@@ -44,100 +53,147 @@ class Cycles:
         self,
         engine: Engine,
         *,
-        inferences: InferenceLog,
+        observations: Observations,
         deployments: Deployments,
         stages: Stages,
     ) -> None:
-        self._engine = engine
-        self._inferences = inferences
+        self._store = CycleStore(engine)
+        self._observations = observations
         self._deployments = deployments
         self._stages = stages
-        self._owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
 
     def check_trigger(self) -> triggers.TriggerDecision:
         """Whether training is worth it now, by what came since the last cycle."""
+        rules = self._stages.rules.triggers
         last = self.latest()
         since = last.created_at if last else None
-        counts = self._stages.cases.counts(since=since)
+        counts = self._stages.cases.counts(since=since, min_suspicion=rules.min_error_score)
+        errors, inferences = self._observations.traffic(since=since)
         metrics = triggers.TriggerMetrics(
             error_cases=counts.error_cases,
             corrected_cases=counts.corrected,
-            inferences=self._inferences.count(since=since),
+            inferences=inferences,
+            inference_errors=errors,
         )
-        return triggers.decide(metrics, self._stages.rules.triggers)
+        return triggers.decide(metrics, rules)
 
-    def begin(self, *, actor: str, held_out_id: str, force: bool = False) -> Cycle | None:
-        """Begin a cycle against what is live; None when the trigger says no and `force` is off."""
+    def begin(
+        self,
+        *,
+        actor: str,
+        held_out_id: str | None = None,
+        force: bool = False,
+        approved: bool | None = None,
+        reason: str = "",
+        evidence: Mapping[str, Any] | None = None,
+        options: CycleOptions | None = None,
+    ) -> Cycle | None:
+        """Begin a cycle against what is live; None when the trigger says no and `force` is off.
+
+        Where training needs a person's yes it is `proposed`, unless it is `approved` here and now;
+        with False that is withheld, whatever the settings say.
+        One proposal waits at a time: while it does, that one is given again, or approved.
+        `held_out_id` names the set that decides; without it that is the newest one called
+        "held-out", else the test split of the corrections. `reason` and `evidence` are the
+        caller's own, beside those of the trigger.
+        """
+        seen = None if force else self._store.newest_id()
         decision = self.check_trigger()
-        if not decision.should_trigger and not force:
-            return None
+        asks = self._stages.rules.require_training_approval
+        needs_approval = asks if approved is None else not approved
+        if not force:
+            waiting = self.listed(state=_S.PROPOSED, limit=1)
+            if waiting and approved:
+                if options is not None:
+                    self._store.change(waiting[0], options)
+                return self.approve(waiting[0].id, actor=actor)
+            if waiting:
+                return waiting[0]
+            if not decision.should_trigger:
+                return None
+        if held_out_id is None:
+            newest = self._stages.datasets.latest("held-out")
+            held_out_id = newest.id if newest else None
+        else:
+            held_out_id = self._stages.datasets.get(held_out_id).id
         cycle = Cycle(
             id=new_id("cycle"),
             created_at=now(),
-            state=_S.TRIGGERED,
+            state=_S.PROPOSED if needs_approval else _S.TRIGGERED,
             actor=actor,
             baseline_id=self._deployments.live().version_id,
-            held_out_id=self._stages.datasets.get(held_out_id).id,
+            held_out_id=held_out_id,
+            options=options or CycleOptions(),
             decision={
                 "forced": not decision.should_trigger,
                 "reasons": list(decision.reasons),
                 "objections": list(decision.objections),
                 **vars(decision.metrics),
+                "reason": reason,
+                "evidence": checked_details(evidence, what="a cycle"),
             },
             dataset_id=None,
             job_id=None,
             version_id=None,
             validation_id=None,
-            detail="; ".join(decision.reasons) or "forced",
+            detail=reason or "; ".join(decision.reasons) or "forced",
         )
-        with writing(self._engine) as connection:
-            connection.execute(insert(cycles).values(**vars(cycle), fence=0))
-            _log_step(connection, cycle, "", cycle.state, cycle.detail)
-        return cycle
+        if self._store.add(cycle, after=seen):
+            return cycle
+        # Another process has begun one in the meantime, so what was counted may be its.
+        return self.begin(
+            actor=actor,
+            held_out_id=held_out_id,
+            approved=approved,
+            reason=reason,
+            evidence=evidence,
+            options=options,
+        )
 
     def run(self, cycle_id: str, *, observer: Observer | None = None) -> Cycle:
-        """Advance a cycle until it has ended or waits for a person."""
+        """Advance a cycle until it has ended or waits for somebody."""
         watcher = observer or Observer()
         cycle = self.get(cycle_id)
         watcher.step(cycle)
-        while self._stages.of(cycle.state) is not None:
+        while self._stages.of(cycle) is not None:
             cycle = self.advance(cycle_id, observer=watcher)
             watcher.step(cycle)
         return cycle
 
     def advance(self, cycle_id: str, *, observer: Observer | None = None) -> Cycle:
         """Take one step. Raises `LeaseLostError` when another process works on the cycle."""
-        fence = self._take_lease(cycle_id)
+        fence = self._store.take_lease(cycle_id)
         cycle = self.get(cycle_id)
-        stage = self._stages.of(cycle.state)
+        stage = self._stages.of(cycle)
         if stage is None:
-            self._release(cycle_id, fence)
+            self._store.release(cycle_id, fence)
             raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; nothing follows by itself.")
-        keeper = _LeaseKeeper(observer or Observer(), lambda: self._renew(cycle_id, fence))
+        keeper = _LeaseKeeper(observer or Observer(), lambda: self._store.renew(cycle_id, fence))
         try:
             step = stage(cycle, keeper)
-        except (EmptyDatasetError, JobFailedError) as error:
-            step = Step(_S.FAILED, str(error), {})
+        except _ENDS as error:
+            # A gate that cannot load the candidate, or has nothing to test on, has refused it.
+            judged = cycle.state in (_S.CONVERTED, _S.VALIDATED)
+            step = Step(_S.REFUSED if judged else _S.FAILED, str(error), {})
         except BaseException:
             # Whoever mends what is wrong need not wait for the lease to run out.
-            self._release(cycle_id, fence)
+            self._store.release(cycle_id, fence)
             raise
         return self._commit(cycle, step, fence)
 
     def approve(self, cycle_id: str, *, actor: str) -> Cycle:
-        """A person's yes: the candidate is deployed."""
+        """A person's yes: a proposed cycle is begun, a candidate that waits is deployed."""
         cycle = self._awaiting(cycle_id)
-        return self._commit(cycle, self._stages.deploy(cycle, actor, f"approved by {actor}"))
+        detail = f"approved by {actor}"
+        if cycle.state is _S.PROPOSED:
+            return self._commit(cycle, _audited(_S.TRIGGERED, detail, actor, "approve", cycle.id))
+        return self._commit(cycle, self._stages.deploy(cycle, actor, detail))
 
     def reject(self, cycle_id: str, *, actor: str, reason: str) -> Cycle:
         """A person's no."""
         cycle = self._awaiting(cycle_id)
-        entry = audit.AuditEntry(actor=actor, action="reject", subject=cycle.id, reason=reason)
         detail = f"rejected by {actor}: {reason}"
-        return self._commit(
-            cycle,
-            Step(_S.REJECTED, detail, {}, lambda connection: audit.record(connection, entry)),
-        )
+        return self._commit(cycle, _audited(_S.REJECTED, detail, actor, "reject", cycle.id, reason))
 
     def cancel(self, cycle_id: str, *, actor: str) -> Cycle:
         """Stop a cycle that has not ended, and its training."""
@@ -146,13 +202,51 @@ class Cycles:
             raise IllegalTransitionError(f"{cycle.id} has ended as {cycle.state}.")
         if cycle.job_id is not None and cycle.state is _S.TRAINING:
             self._stages.jobs.cancel(cycle.job_id)
-        entry = audit.AuditEntry(actor=actor, action="cancel", subject=cycle.id)
-        step = Step(
-            _S.CANCELLED,
-            f"cancelled by {actor}",
-            {},
-            lambda connection: audit.record(connection, entry),
-        )
+        detail = f"cancelled by {actor}"
+        return self._commit(cycle, _audited(_S.CANCELLED, detail, actor, "cancel", cycle.id))
+
+    def change(self, cycle_id: str, **options: Any) -> Cycle:
+        """Change options (see `CycleOptions`) of a cycle that has not got so far yet."""
+        cycle = self.get(cycle_id)
+        if cycle.state.is_final:
+            raise IllegalTransitionError(f"{cycle.id} has ended as {cycle.state}.")
+        return self._store.change(cycle, replace(cycle.options, **options))
+
+    def train_elsewhere(self, cycle_id: str, *, actor: str) -> Cycle:
+        """Somebody else's program trains on this cycle's dataset from now on."""
+        cycle = self.get(cycle_id)
+        options = replace(cycle.options, trained_elsewhere=True)
+        step = Step(_S.TRAINING, f"trained elsewhere by {actor}", {"options": options})
+        return self._commit(cycle, step)
+
+    def fail(self, cycle_id: str, *, reason: str) -> Cycle:
+        """The program that trains elsewhere has given up."""
+        cycle = self.get(cycle_id)
+        if cycle.job_id is not None and cycle.state is _S.TRAINING:
+            self._stages.jobs.cancel(cycle.job_id)
+        return self._commit(cycle, Step(_S.FAILED, reason, {}))
+
+    def take_model(
+        self,
+        cycle_id: str,
+        model: Path,
+        *,
+        actor: str,
+        figures: Mapping[str, Any] | None = None,
+    ) -> Cycle:
+        """Take the model at `model`, trained elsewhere, as the candidate; its files are copied."""
+        cycle = self.get(cycle_id)
+        if cycle.job_id is not None:
+            raise IllegalTransitionError(
+                f"{cycle.id} is trained by {cycle.job_id}. To use another model: "
+                f"misheard cycle cancel {cycle.id}"
+            )
+        if cycle.state is not _S.DATASET and _S.CONVERTED not in TRANSITIONS[cycle.state]:
+            raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; it takes no model.")
+        told = checked_details(figures, what="a training")
+        step = self._stages.adopt(cycle, model, told, actor)
+        if cycle.state is _S.DATASET:
+            cycle = self.train_elsewhere(cycle_id, actor=actor)
         return self._commit(cycle, step)
 
     def note_left(self, version_id: str, *, actor: str, reason: str) -> None:
@@ -160,110 +254,51 @@ class Cycles:
         self._note(version_id, _S.DEPLOYED, _S.ROLLED_BACK, f"{actor}: {reason}")
 
     def note_live(self, version_id: str, *, actor: str, reason: str) -> None:
-        """Remember on the cycle that made `version_id` that it is live again."""
-        self._note(version_id, _S.ROLLED_BACK, _S.DEPLOYED, f"{actor}: {reason}")
-
-    def _note(self, version_id: str, at: CycleState, to: CycleState, detail: str) -> None:
-        query = select(cycles).where(cycles.c.version_id == version_id, cycles.c.state == at)
-        with self._engine.connect() as connection:
-            row = connection.execute(query.order_by(cycles.c.created_at.desc())).mappings().first()
-        if row is not None:
-            self._commit(_cycle(dict(row)), Step(to, detail, {}))
+        """Remember on the cycle that made `version_id` that it is live, by hand or again."""
+        for state in (_S.ROLLED_BACK, _S.AWAITING_APPROVAL):
+            self._note(version_id, state, _S.DEPLOYED, f"{actor}: {reason}")
 
     def get(self, cycle_id: str) -> Cycle:
         """A cycle by its id."""
-        with self._engine.connect() as connection:
-            query = select(cycles).where(cycles.c.id == cycle_id)
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
-            raise UnknownIdError(f"There is no cycle '{cycle_id}'. See: misheard cycle list")
-        return _cycle(dict(row))
+        return self._store.get(cycle_id)
 
     def latest(self) -> Cycle | None:
         """The newest cycle."""
         found = self.listed(limit=1)
         return found[0] if found else None
 
-    def listed(self, *, limit: int = 20) -> list[Cycle]:
+    def listed(self, *, state: CycleState | None = None, limit: int = 20) -> list[Cycle]:
         """Cycles, newest first."""
-        query = select(cycles).order_by(cycles.c.created_at.desc(), cycles.c.id.desc())
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.limit(limit)).mappings()
-            return [_cycle(dict(row)) for row in rows]
+        return self._store.listed(state=state, limit=limit)
+
+    def unfinished(self) -> list[Cycle]:
+        """Every cycle that has not ended, oldest first."""
+        return self._store.unfinished()
+
+    def counts(self) -> dict[CycleState, int]:
+        """How many cycles are in each state."""
+        return self._store.counts()
 
     def steps(self, cycle_id: str) -> list[CycleStep]:
         """The steps of a cycle, oldest first."""
-        columns = (getattr(cycle_steps.c, name) for name in CycleStep.__dataclass_fields__)
-        query = select(*columns).where(cycle_steps.c.cycle_id == cycle_id)
-        with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(cycle_steps.c.number)).mappings()
-            return [CycleStep(**row) for row in rows]
+        return self._store.steps(cycle_id)
+
+    def _commit(self, cycle: Cycle, step: Step, fence: int | None = None) -> Cycle:
+        made = self._store.commit(cycle, step, fence)
+        if made.state is _S.DEPLOYED and cycle.state is not _S.ROLLED_BACK:
+            self._stages.after_deployment()
+        return made
+
+    def _note(self, version_id: str, at: CycleState, to: CycleState, detail: str) -> None:
+        cycle = self._store.newest_of(version_id, at)
+        if cycle is not None:
+            self._store.commit(cycle, Step(to, detail, {}))
 
     def _awaiting(self, cycle_id: str) -> Cycle:
         cycle = self.get(cycle_id)
         if not cycle.state.waits_for_person:
             raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; it awaits no approval.")
         return cycle
-
-    def _take_lease(self, cycle_id: str) -> int:
-        moment = now()
-        free = (cycles.c.lease_until.is_(None)) | (cycles.c.lease_until < moment)
-        ours = cycles.c.lease_owner == self._owner
-        with writing(self._engine) as connection:
-            taken = connection.execute(
-                update(cycles)
-                .where(cycles.c.id == cycle_id, free | ours)
-                .values(
-                    lease_owner=self._owner,
-                    lease_until=moment + _LEASE,
-                    fence=cycles.c.fence + 1,
-                )
-                .returning(cycles.c.fence)
-            ).scalar_one_or_none()
-        if taken is None:
-            self.get(cycle_id)
-            raise LeaseLostError(
-                f"{cycle_id} is being worked on; wait two minutes if it was killed."
-            )
-        return int(taken)
-
-    def _renew(self, cycle_id: str, fence: int) -> None:
-        with writing(self._engine) as connection:
-            changed = connection.execute(
-                update(cycles)
-                .where(cycles.c.id == cycle_id, cycles.c.fence == fence)
-                .values(lease_until=now() + _LEASE)
-            ).rowcount
-        if not changed:
-            raise LeaseLostError(cycle_id)
-
-    def _release(self, cycle_id: str, fence: int) -> None:
-        with writing(self._engine) as connection:
-            connection.execute(
-                update(cycles)
-                .where(cycles.c.id == cycle_id, cycles.c.fence == fence)
-                .values(lease_owner=None, lease_until=None)
-            )
-
-    def _commit(self, cycle: Cycle, step: Step, fence: int | None = None) -> Cycle:
-        """The stage's rows and the step to the next state, in one transaction."""
-        if step.to not in TRANSITIONS[cycle.state]:
-            raise IllegalTransitionError(f"{cycle.id} cannot go from {cycle.state} to {step.to}.")
-        same = (cycles.c.id == cycle.id) & (cycles.c.state == cycle.state)
-        if fence is not None:
-            same = same & (cycles.c.fence == fence)
-        values = {**step.values, "state": step.to, "detail": step.detail}
-        with writing(self._engine) as connection:
-            changed = connection.execute(
-                update(cycles)
-                .where(same)
-                .values(**values, lease_owner=None, lease_until=None, fence=cycles.c.fence + 1)
-            ).rowcount
-            if not changed:
-                raise LeaseLostError(f"{cycle.id} was {cycle.state} and no longer is.")
-            step.write(connection)
-            _log_step(connection, cycle, cycle.state, step.to, step.detail)
-        return replace(cycle, **values)
 
 
 class _LeaseKeeper(Observer):
@@ -292,24 +327,14 @@ class _LeaseKeeper(Observer):
         self._inner.waiting()
 
     def _tick(self) -> None:
-        if now() - self._renewed_at > _LEASE / 4:
+        if now() - self._renewed_at > LEASE / 4:
             self._renew()
             self._renewed_at = now()
 
 
-def _log_step(
-    connection: Connection, cycle: Cycle, from_state: str, to_state: str, detail: str
-) -> None:
-    values = {
-        "cycle_id": cycle.id,
-        "created_at": now(),
-        "from_state": from_state,
-        "to_state": to_state,
-        "detail": detail,
-    }
-    connection.execute(insert(cycle_steps).values(**values))
-
-
-def _cycle(row: dict[str, Any]) -> Cycle:
-    kept = {name: row[name] for name in Cycle.__dataclass_fields__}
-    return Cycle(**kept | {"state": CycleState(row["state"])})
+def _audited(
+    to: CycleState, detail: str, actor: str, action: str, subject: str, reason: str = ""
+) -> Step:
+    """A step that is a person's decision."""
+    entry = audit.AuditEntry(actor=actor, action=action, subject=subject, reason=reason)
+    return Step(to, detail, {}, lambda connection: audit.record(connection, entry))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
 
 from sqlalchemy import Connection
 
@@ -12,15 +14,19 @@ from misheard import triggers
 from misheard.cases.cases import Cases
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database import audit
-from misheard.datasets.build import build, held_out_from
-from misheard.datasets.datasets import Datasets, Purpose
-from misheard.datasets.split import SplitShares
+from misheard.datasets.build import Built, build, held_out_from
+from misheard.datasets.datasets import Dataset, Datasets, Purpose
+from misheard.datasets.split import Split, SplitShares
 from misheard.deployment import deploy_in
+from misheard.errors import DatasetQualityError, EmptyDatasetError
 from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
+from misheard.gates.comparison import Side
+from misheard.gates.contender import Contender
 from misheard.gates.regression import RegressionSuites
-from misheard.gates.validation import Validations
-from misheard.registry import Registry
+from misheard.gates.validation import Validation, Validations
+from misheard.monitoring.observations import performance_in
+from misheard.registry import ModelVersion, Registry
 from misheard.scoring.normalize import normalizer
 
 _S = CycleState
@@ -35,7 +41,12 @@ class CycleRules:
     replay_per_error: float
     recipe: Recipe
     require_approval: bool
+    """Of a deployment."""
     normalizer_name: str
+    require_training_approval: bool = False
+    balance_error_types: bool = False
+    min_quality: float = 0.0
+    run_suites: bool = True
 
 
 @dataclass(frozen=True)
@@ -68,39 +79,57 @@ class Stages:
     validations: Validations
     suites: RegressionSuites
     rules: CycleRules
+    contender: Callable[[str], str | Contender] = field(default=lambda version_id: version_id)
+    """How a version is heard in the gates: by its files, or by a function of its owner."""
+    before_deployment: Callable[[], object] = field(default=lambda: None)
+    after_deployment: Callable[[], object] = field(default=lambda: None)
 
-    def of(self, state: CycleState) -> Stage | None:
-        """What follows `state` by itself; None where nothing does."""
+    def of(self, cycle: Cycle) -> Stage | None:
+        """What follows by itself; None where nothing does."""
         stages: dict[CycleState, Stage] = {
-            _S.TRIGGERED: self._build_dataset,
+            _S.TRIGGERED: self._adopt if cycle.options.model_directory else self._build_dataset,
             _S.DATASET: self._submit_job,
             _S.TRAINING: self._finish_training,
             _S.CONVERTED: self._validate,
             _S.VALIDATED: self._run_suites,
             _S.REGRESSION: self._ask_or_deploy,
         }
-        return stages.get(state)
+        return None if cycle.waits_for_trainer else stages.get(cycle.state)
 
     def _build_dataset(self, cycle: Cycle, _: Observer) -> Step:
+        built = self._built()
+        dataset = self._kept(cycle, built)
+        if built.quality.score < self.rules.min_quality:
+            raise DatasetQualityError(
+                f"{dataset.id} has {built.quality}; {self.rules.min_quality:.1%} is wanted. Look "
+                "at its corrections, or lower datasets.min_quality."
+            )
+        detail = (
+            f"{len(built.rows)} utterances, {built.quality}; left out: "
+            f"{built.duplicates} duplicates, {built.held_out} held out, "
+            f"{built.surplus_replay} surplus replay"
+        )
+        return Step(_S.DATASET, detail, {"dataset_id": dataset.id})
+
+    def _built(self) -> Built:
         normalize = normalizer(self.rules.normalizer_name)
-        built = build(
+        return build(
             self.cases.labelled(),
             shares=self.rules.shares,
             replay_per_error=self.rules.replay_per_error,
             held_out=held_out_from(self.datasets.held_out_rows(), normalize),
             normalize=normalize,
+            balance_error_types=self.rules.balance_error_types,
         )
-        dataset = self.datasets.add(cycle.id, Purpose.TRAINING, built.rows)
-        detail = (
-            f"{len(built.rows)} utterances; left out: {built.duplicates} duplicates, "
-            f"{built.held_out} held out, {built.surplus_replay} surplus replay"
-        )
-        return Step(_S.DATASET, detail, {"dataset_id": dataset.id})
+
+    def _kept(self, cycle: Cycle, built: Built) -> Dataset:
+        return self.datasets.add(cycle.id, Purpose.TRAINING, built.rows, quality=built.quality)
 
     def _submit_job(self, cycle: Cycle, _: Observer) -> Step:
         job_id = cycle.id.replace("cycle-", "job-", 1)
         dataset = self.datasets.get(str(cycle.dataset_id))
-        job = self.jobs.submit(job_id, cycle.baseline_id, dataset, self.rules.recipe)
+        recipe = Recipe.from_dict(self.rules.recipe.to_dict() | cycle.options.recipe)
+        job = self.jobs.submit(job_id, cycle.baseline_id, dataset, recipe)
         return Step(_S.TRAINING, f"{job.id} on {job.backend}", {"job_id": job.id})
 
     def _finish_training(self, cycle: Cycle, observer: Observer) -> Step:
@@ -118,12 +147,31 @@ class Stages:
         )
         return Step(_S.CONVERTED, version.id, {"version_id": version.id})
 
+    def _adopt(self, cycle: Cycle, _: Observer) -> Step:
+        return self.adopt(cycle, Path(cycle.options.model_directory), {}, cycle.actor)
+
+    def adopt(self, cycle: Cycle, model: Path, figures: dict[str, Any], actor: str) -> Step:
+        """Take a model that was trained elsewhere as the candidate of this cycle."""
+        version: ModelVersion = self.registry.register(
+            model,
+            version_id=cycle.id.replace("cycle-", "v-", 1),
+            name=self.registry.get(cycle.baseline_id).name,
+            source=str(model),
+            actor=actor,
+            parent_id=cycle.baseline_id,
+            dataset_id=cycle.dataset_id,
+            figures=figures,
+        )
+        return Step(_S.CONVERTED, version.id, {"version_id": version.id})
+
     def _validate(self, cycle: Cycle, observer: Observer) -> Step:
-        held_out = self.datasets.get(cycle.held_out_id)
-        total = 2 * len(self.datasets.rows(held_out))
+        if cycle.options.skip_validation:
+            return Step(_S.VALIDATED, f"{cycle.actor} wanted no validation", {})
+        held_out = self._held_out(cycle)
+        total = 2 * len(self.datasets.test_rows(held_out))
         validation = self.validations.run(
-            str(cycle.version_id),
-            cycle.baseline_id,
+            self.contender(str(cycle.version_id)),
+            self.contender(cycle.baseline_id),
             held_out,
             validation_id=cycle.id.replace("cycle-", "val-", 1),
             progress=observer.progress("validating", total),
@@ -132,31 +180,63 @@ class Stages:
         return Step(
             _S.VALIDATED if verdict.passed else _S.REFUSED,
             "; ".join(verdict.reasons),
-            {"validation_id": validation.id},
+            {"validation_id": validation.id, "held_out_id": held_out.id},
+            lambda connection: _measured(connection, cycle.baseline_id, validation, "baseline"),
         )
 
+    def _held_out(self, cycle: Cycle) -> Dataset:
+        """The set that decides: the one held out, else the test split of the corrections."""
+        if cycle.held_out_id is not None:
+            return self.datasets.get(cycle.held_out_id)
+        if cycle.dataset_id is not None:
+            dataset = self.datasets.get(cycle.dataset_id)
+            has_test = bool(dataset.counts.get("test"))
+        else:
+            built = self._built()
+            has_test = any(row.split is Split.TEST for row in built.rows)
+        if not has_test:
+            raise EmptyDatasetError(
+                "No correction fell into the test split, so there is nothing to test on. Correct "
+                "more, or hold recordings out: misheard dataset hold-out test.jsonl"
+            )
+        return dataset if cycle.dataset_id is not None else self._kept(cycle, built)
+
     def _run_suites(self, cycle: Cycle, observer: Observer) -> Step:
+        if cycle.options.skip_regression:
+            return Step(_S.REGRESSION, f"{cycle.actor} wanted no regression suites", {})
+        if not self.rules.run_suites:
+            return Step(_S.REGRESSION, "regression.run_on_deploy is off", {})
         runs = self.suites.run_all(
-            str(cycle.version_id), cycle.baseline_id, observe=observer.progress
+            self.contender(str(cycle.version_id)),
+            self.contender(cycle.baseline_id),
+            cycle_id=cycle.id,
+            observe=observer.progress,
         )
         names = {suite.id: suite.name for suite in self.suites.listed()}
         failed = [run for run in runs if not run.verdict.passed]
         if failed:
             reasons = [f"{names[run.suite_id]}: {'; '.join(run.verdict.reasons)}" for run in failed]
             return Step(_S.REFUSED, " | ".join(reasons), {})
-        return Step(_S.REGRESSION, f"{len(runs)} of {len(runs)} suites passed", {})
+        passed = f"{len(runs)} of {len(runs)} suites passed" if runs else "there are no suites yet"
+        return Step(_S.REGRESSION, passed, {})
 
     def _ask_or_deploy(self, cycle: Cycle, _: Observer) -> Step:
-        if self.rules.require_approval:
+        if self._asks(cycle):
             return Step(_S.AWAITING_APPROVAL, f"misheard cycle approve {cycle.id}", {})
         return self.deploy(cycle, cycle.actor, "passed every gate")
+
+    def _asks(self, cycle: Cycle) -> bool:
+        by_itself = cycle.options.auto_deploy
+        return self.rules.require_approval if by_itself is None else not by_itself
 
     def deploy(self, cycle: Cycle, actor: str, reason: str) -> Step:
         """Deploy the candidate together with the step, with the approval where one is needed."""
         evidence = {"cycle_id": cycle.id, "validation_id": cycle.validation_id}
+        validation = self.validations.get(cycle.validation_id) if cycle.validation_id else None
+        self.before_deployment()
 
         def write(connection: Connection) -> None:
-            if self.rules.require_approval:
+            if self._asks(cycle):
                 entry = audit.AuditEntry(
                     actor=actor, action="approve", subject=cycle.id, evidence=evidence
                 )
@@ -169,5 +249,21 @@ class Stages:
                 evidence=evidence,
                 replacing=cycle.baseline_id,
             )
+            if validation is not None:
+                _measured(connection, str(cycle.version_id), validation, "candidate")
 
         return Step(_S.DEPLOYED, reason, {}, write)
+
+
+def _measured(
+    connection: Connection,
+    version_id: str,
+    validation: Validation,
+    role: Literal["baseline", "candidate"],
+) -> None:
+    """Remember what a version that is live was measured to do: a point of the trend."""
+    side: Side = getattr(validation.comparison, role)
+    # A set without a word has no rates.
+    if math.isfinite(side.wer) and math.isfinite(side.cer):
+        details = {"validation": validation.id}
+        performance_in(connection, version_id, wer=side.wer, cer=side.cer, details=details)

@@ -7,6 +7,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from misheard.cycle.options import CycleOptions
 from misheard.finetune.events import TrainingEvent
 from misheard.speech.transcriber import Progress, no_progress
 
@@ -14,6 +15,7 @@ from misheard.speech.transcriber import Progress, no_progress
 class CycleState(StrEnum):
     """What a cycle has reached."""
 
+    PROPOSED = "proposed"
     TRIGGERED = "triggered"
     DATASET = "dataset"
     TRAINING = "training"
@@ -36,12 +38,13 @@ class CycleState(StrEnum):
     @property
     def waits_for_person(self) -> bool:
         """Whether only a person can move it on."""
-        return self is CycleState.AWAITING_APPROVAL
+        return self in (CycleState.PROPOSED, CycleState.AWAITING_APPROVAL)
 
 
 _S = CycleState
 TRANSITIONS: dict[CycleState, tuple[CycleState, ...]] = {
-    _S.TRIGGERED: (_S.DATASET, _S.FAILED, _S.CANCELLED),
+    _S.PROPOSED: (_S.TRIGGERED, _S.REJECTED, _S.CANCELLED),
+    _S.TRIGGERED: (_S.DATASET, _S.CONVERTED, _S.FAILED, _S.CANCELLED),
     _S.DATASET: (_S.TRAINING, _S.FAILED, _S.CANCELLED),
     _S.TRAINING: (_S.CONVERTED, _S.FAILED, _S.CANCELLED),
     _S.CONVERTED: (_S.VALIDATED, _S.REFUSED, _S.CANCELLED),
@@ -70,8 +73,9 @@ class Cycle:
     """Who or what began it."""
     baseline_id: str
     """The version that was live then: what a candidate is compared with."""
-    held_out_id: str
-    """The evaluation set that decides."""
+    held_out_id: str | None
+    """The evaluation set that decides; None until it is made from the corrections."""
+    options: CycleOptions
     decision: dict[str, Any]
     """Why it was triggered."""
     dataset_id: str | None
@@ -81,6 +85,12 @@ class Cycle:
     validation_id: str | None
     detail: str
     """What the last step came to."""
+
+    @property
+    def waits_for_trainer(self) -> bool:
+        """Whether somebody else's program has to train, or trains, for it to go on."""
+        at = (CycleState.DATASET, CycleState.TRAINING)
+        return self.options.trained_elsewhere and self.state in at
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -42,12 +42,18 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def migrate(engine: Engine) -> None:
+def migrate(engine: Engine, *, may_be_new: bool = True) -> None:
     """Bring the schema to the newest revision; nothing happens when it is there already.
 
-    Raises `NewerSchemaError` when the database has a revision that this misheard does not know.
+    Raises `NewerSchemaError` when the database has a revision that this misheard does not know, and
+    `WorkspaceNotFoundError` when it has no tables and `may_be_new` is off.
     """
     current = _revision(engine)
+    if current is None and not may_be_new:
+        raise WorkspaceNotFoundError(
+            f"'{engine.url.render_as_string()}' has no tables of misheard, so what it held is "
+            "lost. Put a backup in its place (misheard.backups.restore)."
+        )
     if current == REVISION:
         return
     from alembic import command  # noqa: PLC0415 - 150 ms, and only when there is work

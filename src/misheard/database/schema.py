@@ -77,6 +77,8 @@ inferences = Table(
     Column("client_id", Text, unique=True),
     Column("speaker_group", Text, nullable=False),
     Column("audio_sha256", Text, nullable=False, index=True),
+    # Where the audio came from, as its sender called it; it may be gone by now.
+    Column("source", Text, nullable=False),
     Column("duration_s", Float, nullable=False),
     Column("version_id", Text, nullable=False),
     Column("text", Text, nullable=False),
@@ -84,6 +86,8 @@ inferences = Table(
     Column("no_speech_prob", Float),
     Column("compression_ratio", Float),
     Column("latency_s", Float, nullable=False),
+    # True: known only because somebody reported it as wrong, so it is no sample of the traffic.
+    Column("reported", Boolean, nullable=False),
     Index("ix_inferences_version_id_created_at", "version_id", "created_at"),
 )
 
@@ -93,9 +97,21 @@ error_cases = Table(
     Column("id", Text, primary_key=True),
     Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False, unique=True),
     Column("created_at", UtcDateTime, nullable=False, index=True),
+    # The chance that it is wrong, as its reporter saw it; NULL where none was given.
+    Column("suspicion", Float),
     # Errors over reference words, at most 1; NULL while nobody has corrected it.
     Column("score", Float),
-    Column("error_types", JSON, nullable=False),
+    Column("details", JSON, nullable=False, default=dict),
+)
+
+case_types = Table(
+    "case_types",
+    metadata,
+    Column("case_id", Text, ForeignKey("error_cases.id"), nullable=False),
+    Column("name", Text, nullable=False, index=True),
+    # True: its reporter said so; False: measured against the newest correction.
+    Column("given", Boolean, nullable=False),
+    PrimaryKeyConstraint("case_id", "name", "given"),
 )
 
 corrections = Table(
@@ -110,6 +126,7 @@ corrections = Table(
     Column("is_error", Boolean, nullable=False),
     Column("author", Text, nullable=False),
     Column("method", Text, nullable=False),
+    Column("details", JSON, nullable=False, default=dict),
     Index("ix_corrections_inference_id_number", "inference_id", "number"),
 )
 
@@ -124,21 +141,29 @@ datasets = Table(
     Column("manifest_sha256", Text, nullable=False),
     Column("counts", JSON, nullable=False),
     Column("duration_s", Float, nullable=False),
+    # Share of sound utterances, and how many have which flaw.
+    Column("quality", JSON, nullable=False, default=dict),
 )
 
 versions = Table(
     "versions",
     metadata,
-    # Derived from the hash of its files.
+    # Derived from the hash of its files, or chosen by who registered it.
     Column("id", Text, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("name", Text, nullable=False),
     Column("files", JSON, nullable=False),
     Column("source", Text, nullable=False),
     Column("parent_id", Text, ForeignKey("versions.id")),
-    Column("dataset_id", Text, ForeignKey("datasets.id")),
+    # Ours, or what its owner calls them: a model may have been trained elsewhere.
+    Column("dataset_id", Text),
     Column("job_id", Text),
     Column("figures", JSON, nullable=False),
+    # A verdict that was reached elsewhere; NULL where none was given.
+    Column("verdict", JSON),
+    Column("details", JSON, nullable=False, default=dict),
+    # When retention let go of its files; it cannot be deployed any more.
+    Column("pruned_at", UtcDateTime),
 )
 
 jobs = Table(
@@ -173,12 +198,16 @@ validations = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False, index=True),
-    Column("candidate_id", Text, ForeignKey("versions.id"), nullable=False, index=True),
-    Column("baseline_id", Text, ForeignKey("versions.id"), nullable=False),
+    # Version ids, or names of transcribers that are none of ours.
+    Column("candidate_id", Text, nullable=False, index=True),
+    Column("baseline_id", Text, nullable=False),
     Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
+    Column("set_name", Text, nullable=False),
     Column("passed", Boolean, nullable=False),
     Column("reasons", JSON, nullable=False),
     Column("figures", JSON, nullable=False),
+    # JSON lines: every utterance with both texts and both counts of errors.
+    Column("utterances_sha256", Text, nullable=False),
 )
 
 suites = Table(
@@ -186,10 +215,18 @@ suites = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
-    Column("name", Text, nullable=False, unique=True),
+    # The newest suite of a name counts; earlier ones keep their runs.
+    Column("name", Text, nullable=False, index=True),
     Column("kind", Text, nullable=False),
     Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
     Column("description", Text, nullable=False),
+    # What the suite is held to where figures were given; else to the live version.
+    Column("baseline_version", Text, nullable=False),
+    Column("baseline_wer", Float),
+    Column("baseline_cer", Float),
+    # NULL: what the settings allow a suite of this kind.
+    Column("max_wer_degradation", Float),
+    Column("max_cer_degradation", Float),
 )
 
 suite_runs = Table(
@@ -197,9 +234,11 @@ suite_runs = Table(
     metadata,
     Column("id", Text, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False, index=True),
-    Column("suite_id", Text, ForeignKey("suites.id"), nullable=False),
-    Column("candidate_id", Text, ForeignKey("versions.id"), nullable=False, index=True),
-    Column("baseline_id", Text, ForeignKey("versions.id"), nullable=False),
+    Column("suite_id", Text, ForeignKey("suites.id"), nullable=False, index=True),
+    # The cycle that it was a gate of; NULL for a run by hand or by the clock.
+    Column("cycle_id", Text, index=True),
+    Column("candidate_id", Text, nullable=False, index=True),
+    Column("baseline_id", Text, nullable=False),
     Column("passed", Boolean, nullable=False),
     Column("reasons", JSON, nullable=False),
     Column("figures", JSON, nullable=False),
@@ -232,7 +271,10 @@ cycles = Table(
     Column("state", Text, nullable=False, index=True),
     Column("actor", Text, nullable=False),
     Column("baseline_id", Text, ForeignKey("versions.id"), nullable=False),
-    Column("held_out_id", Text, ForeignKey("datasets.id"), nullable=False),
+    # NULL until a set is made from the corrections, where none was held out.
+    Column("held_out_id", Text, ForeignKey("datasets.id")),
+    # What this cycle does otherwise than the settings say.
+    Column("options", JSON, nullable=False, default=dict),
     Column("decision", JSON, nullable=False),
     Column("dataset_id", Text, ForeignKey("datasets.id")),
     Column("job_id", Text, ForeignKey("jobs.id")),
@@ -254,6 +296,28 @@ cycle_steps = Table(
     Column("from_state", Text, nullable=False),
     Column("to_state", Text, nullable=False),
     Column("detail", Text, nullable=False),
+)
+
+observations = Table(
+    "observations",
+    metadata,
+    # Figures that were told to us or measured by a gate; one row an event, read by window.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    # performance, inference, model_version or learning.
+    Column("kind", Text, nullable=False),
+    # The version, the recording or the stage that it is about.
+    Column("subject", Text, nullable=False),
+    Column("wer", Float),
+    Column("cer", Float),
+    Column("error_rate", Float),
+    Column("correction_rate", Float),
+    Column("inference_time_s", Float),
+    Column("confidence", Float),
+    Column("is_error", Boolean),
+    Column("is_corrected", Boolean),
+    Column("details", JSON, nullable=False, default=dict),
+    Index("ix_observations_kind_created_at", "kind", "created_at"),
 )
 
 audit = Table(

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from misheard.cases.cases import Labelled
+from misheard.cases.records import Labelled
+from misheard.datasets.balance import balanced_weights
 from misheard.datasets.manifest import Row
+from misheard.datasets.quality import Quality, assess, flaws_of
 from misheard.datasets.split import Split, SplitShares, split_of
 from misheard.scoring.normalize import Normalizer
 
@@ -31,6 +34,7 @@ class Built:
     """Left out because a test already uses the recording or the sentence."""
     surplus_replay: int
     """Confirmed utterances beyond the replay ratio."""
+    quality: Quality
 
 
 def held_out_from(rows: Iterable[Row], normalize: Normalizer) -> HeldOut:
@@ -49,22 +53,31 @@ def build(
     replay_per_error: float,
     held_out: HeldOut,
     normalize: Normalizer,
+    balance_error_types: bool = False,
 ) -> Built:
     """One row for each distinct recording; the newest label of a recording counts."""
-    newest: dict[str, Labelled] = {}
-    seen = 0
+    labels: dict[str, list[Labelled]] = defaultdict(list)
     for utterance in labelled:
-        seen += 1
-        newest[utterance.audio_sha256] = utterance
-    allowed = [u for u in newest.values() if not _is_held_out(u, held_out, normalize)]
+        labels[utterance.audio_sha256].append(utterance)
+    newest = [same[-1] for same in labels.values()]
+    allowed = [u for u in newest if not _is_held_out(u, held_out, normalize)]
     errors = [u for u in allowed if u.is_error]
     replay = _chosen([u for u in allowed if not u.is_error], round(replay_per_error * len(errors)))
-    rows = [_row(u, shares, normalize) for u in [*errors, *replay]]
+    chosen = [*errors, *replay]
+    weights = [1.0] * len(chosen)
+    if balance_error_types:
+        weights = balanced_weights([u.error_types if u.is_error else () for u in chosen])
+    rows = [_row(u, shares, normalize, weight) for u, weight in zip(chosen, weights, strict=True)]
+    older = ([same.reference for same in labels[u.audio_sha256][:-1]] for u in chosen)
     return Built(
         rows=sorted(rows),
-        duplicates=seen - len(newest),
+        duplicates=sum(map(len, labels.values())) - len(newest),
         held_out=len(newest) - len(allowed),
         surplus_replay=len(allowed) - len(rows),
+        quality=assess(
+            flaws_of(u, normalize=normalize, same_recording=references)
+            for u, references in zip(chosen, older, strict=True)
+        ),
     )
 
 
@@ -81,7 +94,7 @@ def _chosen(replay: Sequence[Labelled], most: int) -> list[Labelled]:
     return keyed[:most]
 
 
-def _row(utterance: Labelled, shares: SplitShares, normalize: Normalizer) -> Row:
+def _row(utterance: Labelled, shares: SplitShares, normalize: Normalizer, weight: float) -> Row:
     split: Split = split_of(normalize(utterance.reference), shares, fallback=utterance.audio_sha256)
     return Row(
         audio_sha256=utterance.audio_sha256,
@@ -90,4 +103,5 @@ def _row(utterance: Labelled, shares: SplitShares, normalize: Normalizer) -> Row
         kind="error" if utterance.is_error else "replay",
         speaker_group=utterance.speaker_group,
         duration_s=round(utterance.duration_s, 3),
+        weight=weight,
     )

@@ -18,8 +18,10 @@ from misheard.blobs.store import BlobStore
 from misheard.database.engine import now, writing
 from misheard.database.schema import datasets
 from misheard.datasets.manifest import Row, dataset_id, from_jsonl, to_jsonl
+from misheard.datasets.quality import Quality
+from misheard.datasets.samples import Sample
 from misheard.datasets.split import Split
-from misheard.errors import EmptyDatasetError, InvalidManifestError, UnknownIdError
+from misheard.errors import EmptyDatasetError, UnknownIdError
 from misheard.scoring.normalize import require_text
 
 
@@ -43,14 +45,9 @@ class Dataset:
     counts: dict[str, int]
     """Utterances by split and by kind."""
     duration_s: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample(audio.Recording):
-    """A recording and what is spoken in it."""
-
-    reference: str
-    """Empty when nobody speaks."""
+    quality: dict[str, Any]
+    """`score`, the share of sound utterances, and `flaws`: how many have which. Empty for an
+    evaluation set."""
 
 
 class Datasets:
@@ -60,7 +57,14 @@ class Datasets:
         self._engine = engine
         self._blobs = blobs
 
-    def add(self, name: str, purpose: Purpose, rows: Iterable[Row]) -> Dataset:
+    def add(
+        self,
+        name: str,
+        purpose: Purpose,
+        rows: Iterable[Row],
+        *,
+        quality: Quality | None = None,
+    ) -> Dataset:
         """Keep a version; the same rows give the version that is there already."""
         chosen = list(rows)
         if not chosen:
@@ -74,6 +78,7 @@ class Datasets:
             manifest_sha256=self._blobs.put_bytes(manifest),
             counts=dict(sorted(Counter(_labels(chosen)).items())),
             duration_s=round(sum(row.duration_s for row in chosen), 3),
+            quality=quality.to_dict() if quality else {},
         )
         with writing(self._engine) as connection:
             query = select(datasets).where(datasets.c.id == made.id)
@@ -131,6 +136,10 @@ class Datasets:
         """The utterances of a version."""
         return from_jsonl(self._blobs.get_bytes(dataset.manifest_sha256))
 
+    def test_rows(self, dataset: Dataset) -> list[Row]:
+        """The utterances of a version that no training ever sees: all of an evaluation set."""
+        return [row for row in self.rows(dataset) if row.split is Split.TEST]
+
     def held_out_rows(self) -> list[Row]:
         """The utterances of every evaluation set."""
         return [row for one in self.listed(purpose=Purpose.EVALUATION) for row in self.rows(one)]
@@ -138,7 +147,8 @@ class Datasets:
     def export(self, dataset: Dataset, target: Path) -> None:
         """Write `<split>.jsonl` for each split, and `audio/`, into the new directory `target`.
 
-        A line has `audio_path` (relative to `target`), `reference`, `kind` and `speaker_group`.
+        A line has `audio_path` (relative to `target`), `reference`, `kind`, `speaker_group` and
+        `weight`.
         """
         (target / "audio").mkdir(parents=True)
         lines: dict[Split, list[str]] = {split: [] for split in Split}
@@ -151,51 +161,11 @@ class Datasets:
                 "reference": row.reference,
                 "kind": row.kind,
                 "speaker_group": row.speaker_group,
+                "weight": row.weight,
             }
             lines[row.split].append(json.dumps(line, ensure_ascii=False) + "\n")
         for split, texts in lines.items():
             (target / f"{split}.jsonl").write_text("".join(texts), encoding="utf-8")
-
-
-def read_samples(path: Path) -> list[Sample]:
-    """Recordings and references listed in a .jsonl, or a .json (a list or `{"samples": […]}`).
-
-    Each has `audio_path` (relative to the file, or to the working directory) and one of
-    `reference`, `text`, `target_text`; `speaker_group` is optional.
-    """
-    try:
-        text = path.read_text(encoding="utf-8")
-        listed = (
-            [json.loads(line) for line in text.split("\n") if line.strip()]
-            if path.suffix == ".jsonl"
-            else json.loads(text)
-        )
-    except OSError as error:
-        raise InvalidManifestError(f"'{path}': {error.strerror}.") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise InvalidManifestError(f"'{path}': {error}.") from error
-    if isinstance(listed, dict):
-        listed = listed.get("samples")
-    if not isinstance(listed, list):
-        raise InvalidManifestError(f"'{path}' holds no list of samples.")
-    return [_sample(item, number, path) for number, item in enumerate(listed, start=1)]
-
-
-def _sample(item: Any, number: int, path: Path) -> Sample:
-    where = f"'{path}', sample {number}"
-    if not isinstance(item, dict) or not isinstance(item.get("audio_path"), str):
-        raise InvalidManifestError(f"{where}: expected an object with an 'audio_path'.")
-    keys = [key for key in ("reference", "text", "target_text") if key in item]
-    if not keys:
-        raise InvalidManifestError(f"{where}: no 'reference' (or 'text', or 'target_text').")
-    beside = path.parent / item["audio_path"]
-    found = beside if beside.exists() else Path(item["audio_path"])
-    return Sample(
-        data=audio.read_bytes(found),
-        reference=require_text(item[keys[0]], what=where),
-        speaker_group=str(item.get("speaker_group", "")),
-        name=str(found),
-    )
 
 
 def _labels(rows: Iterable[Row]) -> Iterable[str]:

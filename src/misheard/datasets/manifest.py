@@ -23,6 +23,8 @@ class Row:
     """error, replay (confirmed, so that nothing is forgotten) or evaluation."""
     speaker_group: str
     duration_s: float
+    weight: float = 1.0
+    """How often an epoch of training shows it; never less than once."""
 
     @property
     def is_silent(self) -> bool:

@@ -10,11 +10,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from misheard.cases.cases import Correction
+from misheard.cases.records import Correction
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.datasets.datasets import Dataset
 from misheard.datasets.split import Split
-from misheard.demo.phone_prompts import Prompt, read_prompts, read_samples
+from misheard.demo.phone_prompts import (
+    EVALUATION_LIST,
+    Prompt,
+    read_prompts,
+    read_samples,
+    write_evaluation_set,
+)
 from misheard.errors import GateRefusedError, WorkspaceExistsError
 from misheard.gates.comparison import Comparison
 from misheard.gates.regression import SuiteKind
@@ -24,6 +30,8 @@ from misheard.workspace import Workspace
 ACTOR = "demo"
 MARKER = "made-by-misheard-demo"
 REPORT = "report.html"
+EVALUATION = "evaluation"
+"""Folder of the test split as files, beside the workspace."""
 _LONGEST_S = 30.0
 
 # The prompts are few: thresholds fit them, and 40 % are held out to carry a significance test.
@@ -125,12 +133,21 @@ def _portion(prompts: list[Prompt], clips_per_split: int | None) -> list[Prompt]
 
 
 def _fresh_workspace(directory: Path, settings: dict[str, Any]) -> Workspace:
-    if directory.exists() and any(directory.iterdir()):
-        if not (directory / MARKER).exists():
-            raise WorkspaceExistsError(f"'{directory}' was not made by the demo; name another.")
-        shutil.rmtree(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / MARKER).write_text("`misheard demo` may delete this folder.\n", encoding="utf-8")
+    # A checkout has the evaluation set in ./data before any workspace is there.
+    left = [path for path in directory.iterdir() if path.name != EVALUATION]
+    if left and not (directory / MARKER).exists():
+        raise WorkspaceExistsError(f"'{directory}' was not made by the demo; name another.")
+    for path in left:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.name != MARKER:
+            path.unlink()
+    (directory / MARKER).write_text(
+        f"`misheard demo` may delete everything here but '{EVALUATION}'.\n", encoding="utf-8"
+    )
+    if not (directory / EVALUATION / EVALUATION_LIST).exists():
+        write_evaluation_set(directory / EVALUATION)
     return Workspace.create(directory, settings=settings, actor=ACTOR)
 
 

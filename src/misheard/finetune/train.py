@@ -126,7 +126,7 @@ class TrainingRun:
                 continue
             positions = self._recipe.context.positions(clip.duration_s)
             features = log_mel(clip.samples, positions, bins=bins)
-            made.append(Example(features=features, labels=labels))
+            made.append(Example(features=features, labels=labels, weight=row.get("weight", 1.0)))
         return made
 
     def _train(

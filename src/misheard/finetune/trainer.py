@@ -31,6 +31,8 @@ class Example:
     features: NDArray[np.float32]
     """Log-mel, shape (bins, 2 × positions)."""
     labels: list[int]
+    weight: float = 1.0
+    """How often an epoch shows it; never less than once."""
 
     @property
     def positions(self) -> int:
@@ -73,20 +75,33 @@ def _pad(features: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
 
 
 class BatchesByLength(Sampler[int]):
-    """Clips of like length together, the batches in random order, anew each epoch."""
+    """Clips of like length together, the batches in random order, anew each epoch.
 
-    def __init__(self, positions: list[int], batch_size: int, seed: int) -> None:
+    An epoch shows every clip, and those with a weight above 1 more often: as many extra places as
+    the weights sum to beyond the clips, drawn in proportion to what each weighs beyond 1.
+    """
+
+    def __init__(
+        self,
+        positions: list[int],
+        batch_size: int,
+        seed: int,
+        weights: list[float] | None = None,
+    ) -> None:
         self._positions = positions
         self._batch_size = batch_size
         self._random = random.Random(seed)
+        self._beyond = [weight - 1.0 for weight in weights or []]
+        self._extra = round(sum(self._beyond))
 
     def __len__(self) -> int:
-        return len(self._positions)
+        return len(self._positions) + self._extra
 
     def __iter__(self) -> Iterator[int]:
-        order = sorted(
-            range(len(self._positions)), key=lambda i: (self._positions[i], self._random.random())
-        )
+        shown = list(range(len(self._positions)))
+        if self._extra:
+            shown += self._random.choices(shown, weights=self._beyond, k=self._extra)
+        order = sorted(shown, key=lambda i: (self._positions[i], self._random.random()))
         size = self._batch_size
         batches = [order[start : start + size] for start in range(0, len(order), size)]
         self._random.shuffle(batches)
@@ -102,6 +117,7 @@ class RightSizedTrainer(Seq2SeqTrainer):
             [example.positions for example in examples],
             self.args.per_device_train_batch_size,
             self.args.seed,
+            [example.weight for example in examples],
         )
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], **others: Any) -> Any:

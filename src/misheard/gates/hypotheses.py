@@ -24,6 +24,8 @@ class Hypothesis:
     text: str
     compute_s: float
     """Its share of the wall time of the batch that it was decoded in."""
+    error: str | None = None
+    """Why there is no text, where a transcriber that is none of ours has failed."""
 
 
 class Hypotheses:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 from misheard.gates.comparison import Comparison
 
@@ -14,6 +15,20 @@ class Verdict:
 
     passed: bool
     reasons: tuple[str, ...]
+    """One for each rule that had something to say."""
+    failures: tuple[str, ...] = ()
+    """Those of the reasons that speak against the candidate."""
+
+    @classmethod
+    def of(cls, findings: Iterable[tuple[bool, str]]) -> Self:
+        """From what each rule found: whether it is kept, and in which words."""
+        found = list(findings)
+        failures = tuple(reason for kept, reason in found if not kept)
+        return cls(
+            passed=not failures,
+            reasons=tuple(reason for _, reason in found),
+            failures=failures,
+        )
 
 
 def to_columns(record: object) -> dict[str, Any]:
@@ -24,13 +39,19 @@ def to_columns(record: object) -> dict[str, Any]:
         **values,
         "passed": verdict.passed,
         "reasons": list(verdict.reasons),
-        "figures": comparison.to_dict(),
+        "figures": comparison.to_dict() | {"failures": list(verdict.failures)},
     }
 
 
 def from_columns(row: dict[str, Any]) -> dict[str, Any]:
     """The fields that `to_columns` was given."""
     fields = dict(row)
-    verdict = Verdict(passed=fields.pop("passed"), reasons=tuple(fields.pop("reasons")))
-    comparison = Comparison.from_dict(fields.pop("figures"))
-    return {**fields, "verdict": verdict, "comparison": comparison}
+    figures = dict(fields.pop("figures"))
+    passed, reasons = fields.pop("passed"), tuple(fields.pop("reasons"))
+    # Kept before failures were told apart: all of it stands against a candidate that failed.
+    failures = tuple(figures.pop("failures", () if passed else reasons))
+    return {
+        **fields,
+        "verdict": Verdict(passed=passed, reasons=reasons, failures=failures),
+        "comparison": Comparison.from_dict(figures),
+    }

@@ -38,6 +38,7 @@ class Monitor:
                 func.avg(column.latency_s).label("mean_latency_s"),
                 func.avg(column.avg_logprob).label("mean_logprob"),
             )
+            .where(column.reported.is_(False))
             .group_by(column.version_id)
             .order_by(count.desc())
         )

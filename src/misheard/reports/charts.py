@@ -10,10 +10,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from html import escape
 
 _LEFT, _RIGHT = 2.0, 98.0
 _ROW_PX, _AXIS_PX = 58, 26
+_ROOM_FOR_DOTS, _ROOM_FOR_MARKS = 40, 30
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +38,17 @@ class Bar:
     value: float
     role: str
     """baseline or candidate."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OutcomeRow:
+    """What one thing came to, time after time."""
+
+    name: str
+    passed: Sequence[bool]
+    """Oldest first."""
+    note: str
+    """What stands at the right, of the newest."""
 
 
 def ticks(low: float, high: float, *, about: int = 4) -> list[float]:
@@ -93,7 +106,12 @@ def interval_plot(
     return _svg(label, height, parts)
 
 
-def bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, label: str) -> str:
+def bars(
+    groups: Sequence[tuple[str, Sequence[Bar]]],
+    *,
+    label: str,
+    as_text: Callable[[float], str] = "{:,.0f}".format,
+) -> str:
     """Horizontal bars in named groups, on one scale that starts at zero."""
     values = [bar.value for _, group in groups for bar in group]
     if not values or not all(map(math.isfinite, values)):
@@ -102,8 +120,9 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, label: str) -> str:
     place = _scale(0.0, max(values) or 1.0, 0.0, 62.0)
     parts, y = [], 0
     for name, group in groups:
-        parts.append(_text(0, y + 15, name, role="name"))
-        y += 24
+        if name:
+            parts.append(_text(0, y + 15, name, role="name"))
+            y += 24
         for bar in group:
             # Even nothing leaves a trace, so that a bar of 0 does not look forgotten.
             width = max(place(bar.value), 0.4)
@@ -111,7 +130,8 @@ def bars(groups: Sequence[tuple[str, Sequence[Bar]]], *, label: str) -> str:
                 f'<rect class="bar {bar.role}" x="0" y="{y}" width="{_n(width)}%" height="16"'
                 ' rx="2"/>'
             )
-            words = f"<tspan class='strong'>{bar.value:,.0f}</tspan> {escape(bar.name)}"
+            figure = escape(as_text(bar.value))
+            words = f"<tspan class='strong'>{figure}</tspan> {escape(bar.name)}"
             parts.append(
                 f'<text class="value" x="{_n(width)}%" dx="8" y="{y + 12.5}">{words}</text>'
             )
@@ -136,20 +156,101 @@ def line_chart(
     known = [(x, y) for x, y in line if math.isfinite(x) and math.isfinite(y)]
     if not known:
         return ""
+    whole = [tick for tick in ticks(0, max(1.0, *(x for x, _ in known))) if tick == int(tick)]
+    end = max(whole[-1], *(x for x, _ in known))
+    marks = [(tick, f"{tick:g}", "middle") for tick in whole[:-1]]
+    marks.append((whole[-1], f"{x_name} {whole[-1]:g}", "end"))
+    return _curve(
+        known, marks, (0, end), label=label, as_text=as_text, tick_text=tick_text, dots=dots
+    )
+
+
+def time_chart(
+    line: Sequence[tuple[datetime, float]],
+    *,
+    label: str,
+    as_text: Callable[[float], str],
+    tick_text: Callable[[float], str],
+    time_text: Callable[[datetime], str],
+) -> str:
+    """One line over `(time, y)` points, y from zero; points that are no numbers are left out.
+
+    The first and the last time are named; while there is room, each point has its dot.
+    """
+    known = [(at.timestamp(), at, y) for at, y in line if math.isfinite(y)]
+    if not known:
+        return ""
+    (first, begin, _), (last, end, _) = known[0], known[-1]
+    if first == last:
+        # One moment stands at the right, where the newest value always stands.
+        first -= 1.0
+        marks = [(last, time_text(end), "end")]
+    else:
+        marks = [(first, time_text(begin), "start"), (last, time_text(end), "end")]
+    return _curve(
+        [(x, y) for x, _, y in known],
+        marks,
+        (first, last),
+        label=label,
+        as_text=as_text,
+        tick_text=tick_text,
+        dots=len(known) <= _ROOM_FOR_DOTS,
+    )
+
+
+def outcome_rows(rows: Sequence[OutcomeRow], *, label: str) -> str:
+    """A row of marks for each name, oldest at the left: a dot where it passed, else a cross.
+
+    Only the newest that have room are drawn.
+    """
+    if not rows:
+        return ""
+    longest = min(max(len(row.passed) for row in rows), _ROOM_FOR_MARKS)
+    place = _scale(0, max(longest, 12), 2.0, 100.0)
+    parts = []
+    for index, row in enumerate(rows):
+        y = _ROW_PX * index
+        shown = row.passed[-_ROOM_FOR_MARKS:]
+        parts.append(_text(0, y + 18, row.name, role="name halo"))
+        parts.append(_text(100, y + 18, row.note, anchor="end", role="value halo"))
+        if len(shown) > 1:
+            ends = f'x1="{place(0)}%" x2="{place(len(shown) - 1)}%" y1="{y + 40}" y2="{y + 40}"'
+            parts.append(f'<line class="grid" {ends}/>')
+        for number, passed in enumerate(shown):
+            parts.append(_mark(place(number), y + 40, passed))
+    return _svg(label, _ROW_PX * len(rows), parts)
+
+
+def _mark(x: float, y: int, passed: bool) -> str:
+    if passed:
+        return f'<circle class="mark good" cx="{x}%" cy="{y}" r="6"/>'
+    # A nested picture, since a path knows no percentages.
+    cross = '<path class="mark bad" d="M-5 -5L5 5M5 -5L-5 5"/>'
+    return f'<svg x="{x}%" y="{y}" width="1" height="1" overflow="visible">{cross}</svg>'
+
+
+def _curve(
+    known: Sequence[tuple[float, float]],
+    marks: Sequence[tuple[float, str, str]],
+    span: tuple[float, float],
+    *,
+    label: str,
+    as_text: Callable[[float], str],
+    tick_text: Callable[[float], str],
+    dots: bool,
+) -> str:
+    """A line within `span`; `marks` are the named places below it: x, text and anchor."""
     top_px, bottom_px = 18.0, 178.0
-    x_axis = [tick for tick in ticks(0, max(1.0, *(x for x, _ in known))) if tick == int(tick)]
     y_axis = ticks(0, max(y for _, y in known), about=3)
-    across = _scale(0, max(x_axis[-1], *(x for x, _ in known)), 13.0, 97.0)
+    across = _scale(*span, 13.0, 97.0)
     down = _scale(y_axis[0], y_axis[-1], bottom_px, top_px)
     parts = []
     for tick in y_axis:
         y = down(tick)
         parts.append(f'<line class="grid" x1="13%" x2="100%" y1="{y}" y2="{y}"/>')
         parts.append(_text(0, y + 4, tick_text(tick), role="tick"))
-    for tick in x_axis:
-        words = f"{x_name} {tick:g}" if tick == x_axis[-1] else f"{tick:g}"
-        anchor = "end" if tick == x_axis[-1] else "middle"
-        parts.append(_text(across(tick), bottom_px + 20, words, anchor=anchor, role="tick"))
+    for x, words, anchor in marks:
+        parts.append(_text(across(x), bottom_px + 20, words, anchor=anchor, role="tick"))
     # Percentages are not allowed in a path, so the line has its own stretched coordinates.
     path = " ".join(f"{across(x)},{down(y)}" for x, y in known)
     parts.append(

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-import misheard
-from misheard.database.engine import now
 from misheard.finetune.events import TrainingEvent
 from misheard.finetune.recipe import Recipe
 from misheard.gates.comparison import Comparison
-from misheard.reports import charts, figures
+from misheard.reports import charts, drawings, figures
 from misheard.reports.changes import changes
 from misheard.reports.facts import Facts, gather
 from misheard.reports.headline import chance, headline
+from misheard.reports.page import drawn, render
 from misheard.workspace import Workspace
 
 
@@ -47,48 +43,18 @@ def cycle_report(workspace: Workspace, cycle_id: str) -> str:
     """The page on a cycle, in whatever state it is; raises `UnknownIdError` where there is none."""
     facts = gather(workspace, cycle_id)
     better, worse = changes(facts.comparison) if facts.comparison else (None, None)
-    return (
-        _environment()
-        .get_template("cycle.html.j2")
-        .render(
-            facts=facts,
-            cycle=facts.cycle,
-            comparison=facts.comparison,
-            headline=headline(facts),
-            drawings=_drawings(facts),
-            better=better,
-            worse=worse,
-            settings=_settings(facts.job.recipe) if facts.job else [],
-            style=_style(),
-            made_at=now(),
-            version=misheard.__version__,
-        )
+    return render(
+        "cycle.html.j2",
+        facts=facts,
+        cycle=facts.cycle,
+        comparison=facts.comparison,
+        headline=headline(facts),
+        chance=chance,
+        drawings=_drawings(facts),
+        better=better,
+        worse=worse,
+        settings=_settings(facts.job.recipe) if facts.job else [],
     )
-
-
-@cache
-def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("misheard", "reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    made.filters |= {
-        name: getattr(figures, name)
-        for name in (
-            "percent", "times", "p_value", "count", "number", "minutes", "duration",
-            "when", "plural",
-        )
-    }  # fmt: skip
-    made.globals["chance"] = chance
-    return made
-
-
-def _style() -> Markup:
-    # The style sheet is our own file; nothing in it comes from a workspace.
-    return Markup((files("misheard.reports") / "report.css").read_text(encoding="utf-8"))
 
 
 def _drawings(facts: Facts) -> Drawings:
@@ -98,58 +64,11 @@ def _drawings(facts: Facts) -> Drawings:
 
 
 def _compared(comparison: Comparison) -> dict[str, Markup]:
-    before, after = comparison.baseline, comparison.candidate
-    estimates = [
-        charts.Estimate(
-            name=name,
-            value=side.wer,
-            low=side.wer_interval[0],
-            high=side.wer_interval[1],
-            role=role,
-        )
-        for name, side, role in (("Live", before, "baseline"), ("Candidate", after, "candidate"))
-    ]
-    gain = charts.Estimate(
-        name="Live − candidate",
-        value=before.wer - after.wer,
-        low=comparison.reduction_interval[0],
-        high=comparison.reduction_interval[1],
-        role="candidate",
-    )
-    kinds = [
-        (
-            name.capitalize(),
-            [
-                charts.Bar(name="live", value=getattr(before, name), role="baseline"),
-                charts.Bar(name="candidate", value=getattr(after, name), role="candidate"),
-            ],
-        )
-        for name in ("substitutions", "deletions", "insertions")
-    ]
+    sides = [("Live", comparison.baseline, False), ("Candidate", comparison.candidate, True)]
     return {
-        "wer": _drawn(
-            charts.interval_plot(
-                estimates,
-                label="Word error rate with 95% intervals: "
-                f"live {figures.percent(before.wer)}, candidate {figures.percent(after.wer)}",
-                as_text=figures.percent,
-                tick_text=figures.tick_percent,
-            )
-        ),
-        "reduction": _drawn(
-            charts.interval_plot(
-                [gain],
-                label="Live word error rate minus the candidate's, with its 95% interval: "
-                f"{figures.signed_percent(gain.value)}",
-                as_text=figures.signed_percent,
-                tick_text=figures.signed_tick_percent,
-                zero=True,
-                sides=("candidate is worse", "candidate is better"),
-            )
-        ),
-        "kinds": _drawn(
-            charts.bars(kinds, label="Word errors by kind, live version and candidate")
-        ),
+        "wer": drawings.rates(sides),
+        "reduction": drawings.reduction(comparison),
+        "kinds": drawings.kinds(comparison),
     }
 
 
@@ -159,7 +78,7 @@ def _training(events: tuple[TrainingEvent, ...]) -> dict[str, Markup]:
         (event.epoch, event.validation_wer) for event in events if event.validation_wer is not None
     ]
     return {
-        "loss": _drawn(
+        "loss": drawn(
             charts.line_chart(
                 losses,
                 label=_course("Training loss", losses, figures.number),
@@ -168,7 +87,7 @@ def _training(events: tuple[TrainingEvent, ...]) -> dict[str, Markup]:
                 x_name="epoch",
             )
         ),
-        "validation_wer": _drawn(
+        "validation_wer": drawn(
             charts.line_chart(
                 rates,
                 label=_course("Validation word error rate", rates, figures.percent),
@@ -185,11 +104,6 @@ def _course(name: str, points: list[tuple[float, float]], as_text: Any) -> str:
     if not points:
         return name
     return f"{name}, from {as_text(points[0][1])} to {as_text(points[-1][1])}"
-
-
-def _drawn(svg: str) -> Markup:
-    # `charts` escapes every text that it is given.
-    return Markup(svg)
 
 
 def _settings(recipe: Recipe) -> list[Setting]:

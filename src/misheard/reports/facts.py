@@ -68,7 +68,6 @@ class Facts:
     stages: tuple[Stage, ...]
     baseline: ModelVersion
     candidate: ModelVersion | None
-    held_out: Dataset
     dataset: Dataset | None
     splits: tuple[SplitRow, ...]
     job: Job | None
@@ -99,7 +98,6 @@ def gather(workspace: Workspace, cycle_id: str) -> Facts:
         stages=stages(workspace.cycles.steps(cycle_id)),
         baseline=workspace.registry.get(cycle.baseline_id),
         candidate=workspace.registry.get(cycle.version_id) if cycle.version_id else None,
-        held_out=workspace.datasets.get(cycle.held_out_id),
         dataset=dataset,
         splits=splits(workspace.datasets.rows(dataset)) if dataset else (),
         job=workspace.jobs.get(cycle.job_id) if cycle.job_id else None,
@@ -161,8 +159,8 @@ def last_attempt(events: Sequence[TrainingEvent]) -> tuple[TrainingEvent, ...]:
 def _runs(workspace: Workspace, cycle: Cycle) -> tuple[tuple[Suite, SuiteRun], ...]:
     if cycle.version_id is None:
         return ()
-    suites = {suite.id: suite for suite in workspace.suites.listed()}
-    return tuple((suites[run.suite_id], run) for run in workspace.suites.runs_of(cycle.version_id))
+    runs = workspace.suites.runs_of(cycle.version_id, cycle_id=cycle.id)
+    return tuple((workspace.suites.get(run.suite_id), run) for run in runs)
 
 
 def _live(workspace: Workspace) -> str | None:

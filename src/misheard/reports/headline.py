@@ -28,6 +28,7 @@ class Headline:
 
 
 _STATES: dict[CycleState, tuple[str, str]] = {
+    _S.PROPOSED: ("Proposed: it is worth training", "wait"),
     _S.TRIGGERED: ("Begun; no dataset has been built yet", "calm"),
     _S.DATASET: ("The dataset is built; training has not started", "calm"),
     _S.TRAINING: ("The candidate is in training", "calm"),
@@ -57,14 +58,22 @@ def headline(facts: Facts) -> Headline:
     elif state is _S.AWAITING_APPROVAL:
         reason = f"Every gate is passed.{_caution(facts)} A person decides whether it goes live:"
         command = f"misheard cycle approve {facts.cycle.id}"
+    elif state is _S.PROPOSED:
+        reason = f"{_capital(reason)}. A person decides whether to train:"
+        command = f"misheard cycle approve {facts.cycle.id}"
     elif state is _S.REFUSED:
-        gate = "a regression suite" if _validated(facts) else "validation"
+        gate = "validation" if _failed_validation(facts) else "a regression suite"
         sentence += f" by {gate}; the live version stays"
         reason = f"Because of {reason}"
     elif state is _S.FAILED:
         sentence += f" {_failed_at(facts)}; the live version stays"
     elif state is _S.TRIGGERED:
         reason = f"Why it began: {reason}"
+    return with_mark(sentence=sentence, reason=reason, command=command, tone=tone)
+
+
+def with_mark(*, sentence: str, tone: str, reason: str = "", command: str = "") -> Headline:
+    """A headline with the sign of its tone."""
     return Headline(sentence=sentence, reason=reason, command=command, tone=tone, mark=_MARKS[tone])
 
 
@@ -107,8 +116,8 @@ def _now(facts: Facts) -> str:
     return f"Production uses {facts.live_id or 'nothing'} by now."
 
 
-def _validated(facts: Facts) -> bool:
-    return facts.validation is not None and facts.validation.verdict.passed
+def _failed_validation(facts: Facts) -> bool:
+    return facts.validation is not None and not facts.validation.verdict.passed
 
 
 def _failed_at(facts: Facts) -> str:

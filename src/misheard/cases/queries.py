@@ -1,0 +1,146 @@
+"""The queries behind `Cases`: the newest correction of an utterance, found by its index."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Select, and_, func, select, union
+
+from misheard.cases.measure import MEASURED
+from misheard.cases.records import CaseStatus, ErrorCase, Labelled
+from misheard.database.schema import case_types, corrections, error_cases, inferences
+
+NEWEST = corrections.alias("newest")
+_any = corrections.alias("any_correction")
+
+
+def _is_newest_of(inference_id: Any) -> Any:
+    last = select(func.max(_any.c.number)).where(_any.c.inference_id == inference_id)
+    return and_(
+        NEWEST.c.inference_id == inference_id,
+        NEWEST.c.number == last.correlate(inference_id.table).scalar_subquery(),
+    )
+
+
+CASES_WITH_NEWEST = error_cases.outerjoin(NEWEST, _is_newest_of(error_cases.c.inference_id))
+"""Every case beside the newest correction of its utterance."""
+
+CASES: Select[Any] = select(
+    error_cases,
+    inferences.c.audio_sha256,
+    inferences.c.source,
+    inferences.c.text.label("hypothesis"),
+    NEWEST.c.reference,
+    NEWEST.c.is_error,
+).select_from(CASES_WITH_NEWEST.join(inferences, inferences.c.id == error_cases.c.inference_id))
+
+HAS_STATUS: dict[CaseStatus, Any] = {
+    CaseStatus.OPEN: NEWEST.c.is_error.is_(None),
+    CaseStatus.CORRECTED: NEWEST.c.is_error.is_(True),
+    CaseStatus.CONFIRMED: NEWEST.c.is_error.is_(False),
+}
+_STATUS = {None: CaseStatus.OPEN, True: CaseStatus.CORRECTED, False: CaseStatus.CONFIRMED}
+_AT_ONCE = 500
+
+
+def cases(connection: Connection, query: Select[Any]) -> list[ErrorCase]:
+    """The cases that `query` (made from `CASES`) finds, with their types of error."""
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    types = _types(connection, [row["id"] for row in rows])
+    made = []
+    for row in rows:
+        status = _STATUS[row.pop("is_error")]
+        made.append(ErrorCase(**row, status=status, error_types=types[row["id"]]))
+    return made
+
+
+def touched(since: datetime) -> Any:
+    """Which cases were opened, or their utterances labelled, after `since`."""
+    opened = select(error_cases.c.id).where(error_cases.c.created_at > since)
+    labelled_since = (
+        select(error_cases.c.id)
+        .join(corrections, corrections.c.inference_id == error_cases.c.inference_id)
+        .where(corrections.c.created_at > since)
+    )
+    return error_cases.c.id.in_(union(opened, labelled_since))
+
+
+def confirmations(since: datetime | None) -> Select[Any]:
+    """How many utterances were confirmed as right."""
+    later = corrections.alias("later")
+    followed = select(later.c.number).where(
+        later.c.inference_id == NEWEST.c.inference_id, later.c.number > NEWEST.c.number
+    )
+    query: Select[Any] = select(func.count()).select_from(NEWEST)
+    query = query.where(NEWEST.c.is_error.is_(False), ~followed.exists())
+    return query if since is None else query.where(NEWEST.c.created_at > since)
+
+
+def labelled(connection: Connection) -> Iterator[Labelled]:
+    """Every utterance that somebody labelled, in the order of the newest labels."""
+    query: Select[Any] = (
+        select(
+            inferences.c.id.label("inference_id"),
+            inferences.c.audio_sha256,
+            inferences.c.duration_s,
+            inferences.c.speaker_group,
+            inferences.c.text.label("hypothesis"),
+            NEWEST.c.reference,
+            NEWEST.c.is_error,
+        )
+        .select_from(inferences.join(NEWEST, _is_newest_of(inferences.c.id)))
+        .order_by(NEWEST.c.number)
+    )
+    types, others = _types_by_inference(connection), _other_words(connection)
+    for row in connection.execute(query).mappings():
+        key = row["inference_id"]
+        yield Labelled(**row, error_types=types[key], other_references=others[key])
+
+
+def _types(connection: Connection, ids: Sequence[str]) -> dict[str, list[str]]:
+    found: dict[str, list[tuple[bool, str]]] = {key: [] for key in ids}
+    for start in range(0, len(ids), _AT_ONCE):
+        query = select(case_types).where(case_types.c.case_id.in_(ids[start : start + _AT_ONCE]))
+        for case_id, name, given in connection.execute(query):
+            found[case_id].append((given, name))
+    return {key: _ordered(pairs) for key, pairs in found.items()}
+
+
+def _ordered(pairs: Sequence[tuple[bool, str]]) -> list[str]:
+    given = sorted(name for is_given, name in pairs if is_given)
+    measured = {name for is_given, name in pairs if not is_given}
+    return [*given, *(name for name in MEASURED if name in measured and name not in given)]
+
+
+def _types_by_inference(connection: Connection) -> dict[str, tuple[str, ...]]:
+    query = select(error_cases.c.inference_id, case_types.c.given, case_types.c.name).join(
+        case_types, case_types.c.case_id == error_cases.c.id
+    )
+    found: dict[str, list[tuple[bool, str]]] = defaultdict(list)
+    for inference_id, given, name in connection.execute(query):
+        found[inference_id].append((given, name))
+    return defaultdict(tuple, {key: tuple(_ordered(pairs)) for key, pairs in found.items()})
+
+
+def _other_words(connection: Connection) -> dict[str, tuple[str, ...]]:
+    """For utterances that several people labelled: what all but the newest of them said last."""
+    several = (
+        select(corrections.c.inference_id)
+        .group_by(corrections.c.inference_id)
+        .having(func.count(corrections.c.author.distinct()) > 1)
+    )
+    query = (
+        select(corrections.c.inference_id, corrections.c.author, corrections.c.reference)
+        .where(corrections.c.inference_id.in_(several))
+        .order_by(corrections.c.number)
+    )
+    said: dict[str, dict[str, str]] = defaultdict(dict)
+    for inference_id, author, reference in connection.execute(query):
+        # Taken out first, so that the newest author stands last.
+        said[inference_id].pop(author, None)
+        said[inference_id][author] = reference
+    words = {key: tuple(by_author.values())[:-1] for key, by_author in said.items()}
+    return defaultdict(tuple, words)

@@ -1,0 +1,66 @@
+"""`misheard watch`."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import TYPE_CHECKING
+
+import click
+from rich.markup import escape
+
+from misheard.cli.output import bars, json_option, open_workspace, out, print_json
+
+if TYPE_CHECKING:
+    from misheard.watch import Look
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  misheard -w calls watch                       once an hour, until stopped
+  misheard -w calls watch --once --json         one look, for cron
+"""
+)
+@click.option(
+    "--interval",
+    default=3600.0,
+    show_default=True,
+    type=click.FloatRange(min=0.0, min_open=True),
+    help="Seconds between two looks.",
+)
+@click.option("--once", is_flag=True, help="Look once and leave.")
+@click.option("--no-train", is_flag=True, help="Begin cycles, but leave their training to others.")
+@json_option
+@click.pass_obj
+def command(
+    directory: str | None, interval: float, once: bool, no_train: bool, as_json: bool
+) -> None:
+    """Roll back what does worse, run due suites, train when it is worth it."""
+    from misheard.watch import watch  # noqa: PLC0415 - SQLAlchemy
+
+    if math.isnan(interval):
+        raise click.BadParameter("not a number of seconds", param_hint="--interval")
+    workspace = open_workspace(directory)
+    with bars() as shown:
+        looks = watch(workspace, interval_s=interval, observer=shown, train=not no_train)
+        for look in itertools.islice(looks, 1 if once else None):
+            if as_json:
+                print_json(look)
+            else:
+                _show(look)
+
+
+def _show(look: Look) -> None:
+    if look.rolled_back is not None:
+        back = look.rolled_back
+        out.print(f"[red]Rolled back[/] to {back.version_id}: {escape(back.reason)}")
+    for run in look.runs:
+        verdict = "[green]passed[/]" if run.verdict.passed else "[red]failed[/]"
+        out.print(f"Suite {run.suite_id} {verdict}: {escape('; '.join(run.verdict.reasons))}")
+    if look.begun is not None:
+        out.print(f"{look.begun.id} is [bold]{look.begun.state}[/]: {escape(look.begun.detail)}")
+    for cycle in look.advanced:
+        out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {escape(cycle.detail)}")
+    if not (look.rolled_back or look.runs or look.begun or look.advanced):
+        out.print("Nothing to do.", style="dim")

@@ -1,0 +1,106 @@
+"""Where the loop stands: what is live, what waits for whom, what happens next."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from misheard.cases.records import CaseCounts
+from misheard.cycle.states import Cycle, CycleState
+from misheard.deployment import Deployment
+from misheard.gates.validation import Validation
+from misheard.monitoring.activity import VersionActivity
+from misheard.registry import ModelVersion
+from misheard.triggers import TriggerDecision, TriggerRules
+from misheard.workspace import Workspace
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waiting:
+    """Something that does not go on by itself."""
+
+    what: str
+    who: str
+    """Who has to act: a person, a trainer elsewhere, a process."""
+    command: str
+    """What to type."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """Where the loop stands."""
+
+    live: Deployment
+    live_version: ModelVersion
+    live_validation: Validation | None
+    """The newest verdict on what is live."""
+    activity: list[VersionActivity]
+    cases: CaseCounts
+    trigger: TriggerDecision
+    rules: TriggerRules
+    cycles: dict[CycleState, int]
+    cycle: Cycle | None
+    """The newest one."""
+    suites: int
+    waiting: tuple[Waiting, ...]
+    next_step: str
+    """What happens next, and who has to do it."""
+
+
+def status(workspace: Workspace) -> Status:
+    """Ask every room."""
+    live = workspace.deployments.live()
+    trigger = workspace.cycles.check_trigger()
+    cases = workspace.cases.counts()
+    newest = workspace.cycles.listed(limit=10)
+    waiting = tuple(_waiting(newest, cases))
+    settings = workspace.settings.triggers.model_dump(exclude={"require_approval"})
+    return Status(
+        live=live,
+        live_version=workspace.registry.get(live.version_id),
+        live_validation=workspace.validations.latest_of(live.version_id),
+        activity=workspace.monitor.activity(),
+        cases=cases,
+        trigger=trigger,
+        rules=TriggerRules(**settings),
+        cycles=workspace.cycles.counts(),
+        cycle=newest[0] if newest else None,
+        suites=len(workspace.suites.listed()),
+        waiting=waiting,
+        next_step=_next_step(trigger, waiting),
+    )
+
+
+def _waiting(cycles: list[Cycle], cases: CaseCounts) -> list[Waiting]:
+    found = []
+    for cycle in cycles:
+        if cycle.state is CycleState.PROPOSED:
+            what = "a cycle wants to train"
+            command = f"misheard cycle approve {cycle.id}"
+            found.append(Waiting(what=what, who="a person", command=command))
+        elif cycle.state is CycleState.AWAITING_APPROVAL:
+            what = "a candidate passed every gate"
+            command = f"misheard cycle approve {cycle.id}"
+            found.append(Waiting(what=what, who="a person", command=command))
+        elif cycle.waits_for_trainer:
+            what = "a model is trained elsewhere"
+            command = f"misheard cycle take-model {cycle.id} DIRECTORY"
+            found.append(Waiting(what=what, who="a trainer", command=command))
+        elif not cycle.state.is_final:
+            what = f"a cycle stands at '{cycle.state}'"
+            command = f"misheard cycle run {cycle.id}"
+            found.append(Waiting(what=what, who="a process", command=command))
+    if cases.uncorrected:
+        one = cases.uncorrected == 1
+        what = f"{cases.uncorrected} error {'case has' if one else 'cases have'} no correction"
+        command = "misheard cases --status open"
+        found.append(Waiting(what=what, who="a person", command=command))
+    return found
+
+
+def _next_step(trigger: TriggerDecision, waiting: tuple[Waiting, ...]) -> str:
+    if trigger.should_trigger and not any("cycle-" in one.command for one in waiting):
+        return "it is worth training: misheard cycle begin"
+    if waiting:
+        first = waiting[0]
+        return f"{first.what}, and waits for {first.who}: {first.command}"
+    return "more transcripts and corrections: " + "; ".join(trigger.objections)

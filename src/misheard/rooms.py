@@ -1,0 +1,278 @@
+"""Every room of the loop, each built with what it needs."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import URL
+
+from misheard.backups import Backups
+from misheard.blobs.directory import DirectoryBlobs
+from misheard.capture.inferences import InferenceLog
+from misheard.cases.cases import Cases
+from misheard.cycle.cycles import Cycles
+from misheard.cycle.stages import CycleRules, Stages
+from misheard.cycle.states import CycleState
+from misheard.database.audit import AuditLog
+from misheard.database.engine import migrate, open_engine
+from misheard.datasets.datasets import Datasets
+from misheard.datasets.split import SplitShares
+from misheard.deployment import PRODUCTION, Deployments
+from misheard.errors import MisheardError, WorkspaceNotFoundError
+from misheard.finetune.backends.backend import TrainingBackend
+from misheard.finetune.backends.inprocess import InProcessBackend
+from misheard.finetune.backends.local import LocalBackend
+from misheard.finetune.jobs import Jobs
+from misheard.finetune.recipe import Recipe
+from misheard.gates.contender import Contender, from_function
+from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.regression import RegressionRules, RegressionSuites
+from misheard.gates.validation import ValidationRules, Validations
+from misheard.monitoring.activity import Monitor
+from misheard.monitoring.observations import Observations
+from misheard.registry import Registry
+from misheard.retention import Retention
+from misheard.settings import Settings
+from misheard.speech.transcriber import Transcriber
+from misheard.triggers import TriggerRules
+
+TranscribeFunction = Callable[[Any], Any]
+"""Takes an audio path or an array; gives a str, or a dict with `transcript`."""
+
+
+@dataclass
+class TranscribeFunctions:
+    """How the gates hear versions whose engine is not one of ours; None: with ours."""
+
+    baseline: TranscribeFunction | None = None
+    """The live version."""
+    of_model: Callable[[str], TranscribeFunction] | None = None
+    """Any other version, from the directory with its files."""
+
+
+class Rooms:
+    """Opens database and blobs, and hands out the rooms; `Workspace` does things with them."""
+
+    def __init__(self, root: Path, settings: Settings, *, is_new: bool = False) -> None:
+        """Use `open` or `create`."""
+        self.root = root
+        self.settings = settings
+        self.functions = TranscribeFunctions()
+        self._contenders: dict[tuple[str, Callable[..., Any]], Contender] = {}
+        file = root / "misheard.db"
+        # SQLite would make an empty database of a file that is lost or was cut to nothing.
+        if not (is_new or settings.database.url or (file.exists() and file.stat().st_size)):
+            raise WorkspaceNotFoundError(
+                f"'{file}' is missing or empty, so what it held is lost. Put a backup in its "
+                f"place: '{root / 'backups'}' (misheard.backups.restore)."
+            )
+        in_workspace = URL.create("sqlite", database=str(file))
+        self._engine = open_engine(settings.database.url or in_workspace)
+        migrate(self._engine, may_be_new=is_new)
+        self._blobs = DirectoryBlobs(root / "blobs")
+
+    # The rooms, in the order of the walk.
+
+    @cached_property
+    def inferences(self) -> InferenceLog:
+        """What production heard."""
+        return InferenceLog(self._engine, self._blobs)
+
+    @cached_property
+    def cases(self) -> Cases:
+        """Error cases and corrections."""
+        return Cases(self._engine, normalizer_name=self.settings.scoring.normalizer)
+
+    @cached_property
+    def datasets(self) -> Datasets:
+        """Dataset versions."""
+        return Datasets(self._engine, self._blobs)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Model versions."""
+        return Registry(self._engine, self._blobs, self.root / "models")
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Training jobs."""
+        backends: dict[str, type[TrainingBackend]] = {
+            "local": LocalBackend,
+            "inprocess": InProcessBackend,
+        }
+        return Jobs(
+            self._engine,
+            self.datasets,
+            self.registry,
+            backends[self.settings.backend](),
+            self.root / "jobs",
+            normalizer_name=self.settings.scoring.normalizer,
+            language=self.settings.speech.language,
+        )
+
+    @cached_property
+    def validations(self) -> Validations:
+        """The first gate."""
+        speech, gate = self.settings.speech, self.settings.validation
+        return Validations(
+            self._engine,
+            self.datasets,
+            Hypotheses(
+                self._engine,
+                self._blobs,
+                self.transcriber,
+                decoding=f"{speech.language} beam={speech.beam_size} {speech.compute_type}",
+            ),
+            blobs=self._blobs,
+            rules=ValidationRules(**gate.model_dump()),
+            normalizer_name=self.settings.scoring.normalizer,
+            replicates=self.settings.scoring.replicates,
+        )
+
+    @cached_property
+    def suites(self) -> RegressionSuites:
+        """The second gate."""
+        return RegressionSuites(
+            self._engine,
+            self.datasets,
+            self.validations,
+            rules=RegressionRules(**self.settings.regression.model_dump()),
+        )
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """What is live, and what was."""
+        return Deployments(self._engine)
+
+    @cached_property
+    def cycles(self) -> Cycles:
+        """The loop itself."""
+        rules = self.settings.datasets
+        trigger = self.settings.triggers.model_dump()
+        stages = Stages(
+            cases=self.cases,
+            datasets=self.datasets,
+            jobs=self.jobs,
+            registry=self.registry,
+            validations=self.validations,
+            suites=self.suites,
+            contender=self.contender,
+            before_deployment=self._back_up,
+            after_deployment=lambda: self._prune("retention"),
+            rules=CycleRules(
+                require_training_approval=trigger.pop("require_approval"),
+                triggers=TriggerRules(**trigger),
+                shares=SplitShares(
+                    train_percent=rules.train_percent,
+                    validation_percent=rules.validation_percent,
+                    test_percent=rules.test_percent,
+                ),
+                replay_per_error=rules.replay_per_error,
+                balance_error_types=rules.balance_error_types,
+                min_quality=rules.min_quality,
+                recipe=Recipe.from_dict(dict(self.settings.recipe)),
+                require_approval=self.settings.deployment.require_approval,
+                run_suites=self.settings.regression.run_on_deploy,
+                normalizer_name=self.settings.scoring.normalizer,
+            ),
+        )
+        return Cycles(
+            self._engine,
+            observations=self.observations,
+            deployments=self.deployments,
+            stages=stages,
+        )
+
+    @cached_property
+    def observations(self) -> Observations:
+        """Figures that were told to us, and those of the traffic."""
+        return Observations(self._engine)
+
+    @cached_property
+    def backups(self) -> Backups:
+        """Copies of the database, made before deployments."""
+        return Backups(self._engine, self.registry, self.root / "backups")
+
+    @cached_property
+    def retention(self) -> Retention:
+        """Lets go of the files of versions that are long gone."""
+        final = [state for state in CycleState if state.is_final]
+        return Retention(self._engine, self._blobs, self.registry, final_cycle_states=final)
+
+    @cached_property
+    def monitor(self) -> Monitor:
+        """What production did."""
+        return Monitor(self._engine)
+
+    @cached_property
+    def audit(self) -> AuditLog:
+        """Who did what, and why."""
+        return AuditLog(self._engine)
+
+    def transcriber(self, version_id: str) -> Transcriber:
+        """The engine of a model version, loaded; the last two stay loaded."""
+        made: Transcriber = self._load(version_id)
+        return made
+
+    @cached_property
+    def _load(self) -> Any:
+        from misheard.speech.whisper import (  # noqa: PLC0415 - CTranslate2
+            DecodingOptions,
+            WhisperTranscriber,
+        )
+
+        speech = self.settings.speech
+
+        @lru_cache(maxsize=2)
+        def load(version_id: str) -> Transcriber:
+            return WhisperTranscriber(
+                self.registry.directory(version_id),
+                name=version_id,
+                options=DecodingOptions(
+                    beam_size=speech.beam_size,
+                    batch_size=speech.batch_size,
+                    language=speech.language,
+                ),
+                compute_type=speech.compute_type,
+                threads=speech.threads,
+            )
+
+        return load
+
+    def contender(self, version_id: str) -> str | Contender:
+        """How a version is heard in the gates: by its owner's function where one is set."""
+        functions, live = self.functions, self.deployments.live().version_id
+        function = functions.baseline if version_id == live else functions.of_model
+        if function is None:
+            return version_id
+        # Kept, so that a model is loaded once, and no clip is heard twice.
+        known = self._contenders.get((version_id, function))
+        if known is None:
+            heard = function
+            if version_id != live:
+                heard = function(str(self.registry.directory(version_id)))
+            known = from_function(version_id, heard, self._blobs)
+            self._contenders[version_id, function] = known
+        return known
+
+    def _back_up(self, slot: str = PRODUCTION) -> None:
+        rules = self.settings.deployment
+        if rules.auto_backup_before_deploy:
+            newest = self.deployments.history(slot, limit=1)
+            self.backups.make(
+                version_id=newest[0].version_id if newest else None,
+                number=newest[0].number if newest else 0,
+                keep=rules.keep_previous_versions,
+            )
+
+    def _prune(self, actor: str) -> None:
+        try:
+            self.retention.prune(keep=self.settings.deployment.keep_previous_versions, actor=actor)
+        except MisheardError as error:
+            # The deployment is done; what is left over is let go of after the next one.
+            logging.getLogger("misheard").warning("Old versions were kept. %s", error)

@@ -1,0 +1,149 @@
+"""`misheard cycle`: a person's word, and models that were trained elsewhere."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+from misheard.cli.group import cli
+from misheard.cycle.options import CycleOptions
+from misheard.cycle.states import Cycle, CycleState
+from misheard.workspace import Workspace
+from tests import tiny
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    made = tiny.make(tmp_path / "ws", triggers={**tiny.TRIGGERS, "require_approval": True})
+    tiny.hold_out(made)
+    tiny.correct(made, tiny.heard(made, 3))
+    return made
+
+
+def run(workspace: Workspace, *arguments: str) -> Result:
+    return CliRunner().invoke(cli, ["-w", str(workspace.root), "cycle", *arguments])
+
+
+def ok(workspace: Workspace, *arguments: str) -> Any:
+    done = run(workspace, *arguments, "--json")
+    assert done.exit_code == 0, done.output
+    return json.loads(done.stdout)
+
+
+def proposed(workspace: Workspace) -> Cycle:
+    cycle = workspace.cycles.begin(actor="watch")
+    assert cycle is not None
+    return cycle
+
+
+def test_begin_proposes_where_training_needs_a_yes(workspace: Workspace) -> None:
+    told = ok(workspace, "begin", "--as", "ann")
+    assert (told["state"], told["actor"]) == ("proposed", "ann")
+    assert ok(workspace, "begin")["id"] == told["id"]
+    assert len(workspace.cycles.listed()) == 1
+
+
+def test_approve_begins_a_proposal(workspace: Workspace) -> None:
+    cycle = proposed(workspace)
+    told = ok(workspace, "approve", cycle.id, "--as", "boss")
+    assert (told["state"], told["detail"]) == ("triggered", "approved by boss")
+    (entry,) = workspace.audit.entries(subject=cycle.id)
+    assert (entry.actor, entry.action) == ("boss", "approve")
+    again = run(workspace, "approve", cycle.id)
+    assert again.exit_code == 2
+    assert "awaits no approval" in again.stderr
+
+
+def test_reject_says_why(workspace: Workspace) -> None:
+    cycle = proposed(workspace)
+    assert run(workspace, "reject", cycle.id).exit_code == 2
+    done = run(workspace, "reject", cycle.id, "--reason", "too [/expensive] [now]")
+    assert done.exit_code == 0, done.output
+    assert "too [/expensive] [now]" in " ".join(done.stdout.split())
+    assert workspace.cycles.get(cycle.id).state is CycleState.REJECTED
+
+
+def test_cancel_ends_a_proposal(workspace: Workspace) -> None:
+    told = ok(workspace, "cancel", proposed(workspace).id, "--as", "ann")
+    assert (told["state"], told["detail"]) == ("cancelled", "cancelled by ann")
+
+
+def elsewhere(workspace: Workspace) -> Cycle:
+    options = CycleOptions(trained_elsewhere=True, skip_validation=True)
+    cycle = workspace.cycles.begin(actor="ann", approved=True, options=options)
+    assert cycle is not None
+    return workspace.cycles.run(cycle.id)
+
+
+def test_take_model_takes_it_and_runs_the_gates(workspace: Workspace, tmp_path: Path) -> None:
+    cycle = elsewhere(workspace)
+    assert ok(workspace, "run", cycle.id)["state"] == "dataset"
+    told = ok(workspace, "take-model", cycle.id, str(tiny.model(tmp_path / "tuned", tuned=True)))
+    assert told["state"] == "awaiting_approval"
+    version = workspace.registry.get(told["version_id"])
+    assert (version.source, version.dataset_id) == (str(tmp_path / "tuned"), cycle.dataset_id)
+    assert ok(workspace, "approve", cycle.id)["state"] == "deployed"
+    assert workspace.deployments.live().version_id == version.id
+    assert (tmp_path / "tuned" / "model.bin").exists()
+
+
+def test_take_model_of_what_is_no_model_changes_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    cycle = elsewhere(workspace)
+    before = tiny.rows(workspace)
+    done = run(workspace, "take-model", cycle.id, str(tmp_path / "nowhere"))
+    assert done.exit_code == 2
+    assert "nowhere" in done.stderr
+    assert tiny.rows(workspace) == before
+
+
+def test_take_model_for_a_proposal_is_refused_and_keeps_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    cycle = proposed(workspace)
+    before = tiny.rows(workspace)
+    done = run(workspace, "take-model", cycle.id, str(tiny.model(tmp_path / "tuned")))
+    assert done.exit_code == 2
+    assert "it takes no model" in done.stderr
+    assert tiny.rows(workspace) == before
+
+
+def test_list_and_show_tell_what_happened(workspace: Workspace) -> None:
+    cycle = proposed(workspace)
+    workspace.cycles.reject(cycle.id, actor="boss", reason="no [noise]")
+    assert [one["id"] for one in ok(workspace, "list")] == [cycle.id]
+    told = ok(workspace, "show", cycle.id)
+    assert [step["to_state"] for step in told["steps"]] == ["proposed", "rejected"]
+    assert told["cycle"]["decision"]["error_cases"] == 3
+    assert "rejected by boss: no [noise]" in " ".join(
+        run(workspace, "show", cycle.id).stdout.split()
+    )
+    assert cycle.id in run(workspace, "list").stdout
+
+
+def test_unknown_cycles_are_bad_input(workspace: Workspace, tmp_path: Path) -> None:
+    for arguments in (
+        ("approve", "cycle-x"),
+        ("reject", "cycle-x", "--reason", "no"),
+        ("cancel", "cycle-x"),
+        ("run", "cycle-x"),
+        ("take-model", "cycle-x", str(tmp_path)),
+    ):
+        done = run(workspace, *arguments)
+        assert done.exit_code == 2, arguments
+        assert "cycle-x" in done.stderr
+
+
+def test_words_in_brackets_are_shown_as_they_were_heard_and_said(workspace: Workspace) -> None:
+    """Noise is often written so, and a table must neither hide it nor stumble over it."""
+    (one,) = tiny.heard(workspace, 1, first=60)
+    tiny.correct(workspace, [one], words="[noise] hello [/noise]")
+    done = CliRunner().invoke(cli, ["-w", str(workspace.root), "cases"])
+    assert done.exit_code == 0, done.output
+    assert "[noise]" in done.stdout
+    assert "[/noise]" in done.stdout

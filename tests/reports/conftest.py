@@ -1,0 +1,253 @@
+"""Pages read as a browser would, and a workspace whose transcripts are given."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Sequence
+from datetime import timedelta
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert, update
+
+from misheard.blobs.directory import DirectoryBlobs
+from misheard.cycle.states import Cycle, CycleState
+from misheard.database.engine import migrate, now, open_engine, writing
+from misheard.database.schema import cycle_steps, cycles, hypotheses, jobs
+from misheard.datasets.datasets import Dataset, Purpose
+from misheard.datasets.manifest import Row
+from misheard.datasets.split import Split
+from misheard.finetune.events import TrainingEvent, append_event
+from misheard.finetune.recipe import Recipe
+from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.regression import RegressionRules, RegressionSuites
+from misheard.gates.validation import ValidationRules, Validations
+from misheard.reports.cycle_report import cycle_report
+from misheard.settings import FILE_NAME
+from misheard.speech.transcriber import Transcriber
+from misheard.workspace import Workspace
+
+INLINE = {"span", "code", "mark", "del", "time", "tspan", "em", "b"}
+VOID = {"meta", "link", "br", "line", "circle", "rect", "polyline"}
+ATTACK = "<script>alert(1)</script> press pound"
+
+
+class Page(HTMLParser):
+    """What a browser would make of the page: text, tags with attributes, text by tag."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.text = ""
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.open: list[str] = []
+        self.by_tag: dict[str, list[str]] = {}
+        self.feed(html)
+        self.close()
+        assert not self.open, f"left open: {self.open}"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+        self.text += "" if tag in INLINE else " "
+        if tag not in VOID:
+            self.open.append(tag)
+            self.by_tag.setdefault(tag, []).append("")
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+        self.text += "" if tag in INLINE else " "
+
+    def handle_data(self, data: str) -> None:
+        if self.open and self.open[-1] != "style":
+            self.text += data
+            for tag in set(self.open):
+                self.by_tag[tag][-1] += data
+
+    @property
+    def words(self) -> str:
+        """The visible text with single spaces."""
+        return " ".join(self.text.split())
+
+    def count(self, tag: str, css_class: str = "") -> int:
+        return sum(
+            found == tag and (not css_class or css_class in attributes.get("class", "").split())
+            for found, attributes in self.tags
+        )
+
+
+def _no_transcriber(version_id: str) -> Transcriber:
+    raise AssertionError(f"{version_id} was asked for")
+
+
+class Bench:
+    """A workspace whose two versions are files of one line, and whose transcripts are given."""
+
+    def __init__(self, root: Path) -> None:
+        root.mkdir()
+        self.root = root
+        self.engine = open_engine(f"sqlite:///{root / 'misheard.db'}")
+        migrate(self.engine)
+        (root / FILE_NAME).touch()
+        self.workspace = Workspace.open(root)
+        settings = self.workspace.settings
+        blobs = DirectoryBlobs(root / "blobs")
+        # The gates as they are, except that every transcript is there already.
+        self.validations = Validations(
+            self.engine,
+            self.workspace.datasets,
+            Hypotheses(self.engine, blobs, _no_transcriber, decoding="given"),
+            blobs=blobs,
+            # Sets are so small here that one utterance is more than the usual share.
+            rules=ValidationRules(
+                **settings.validation.model_dump() | {"max_wer_degradation_rate": 0.5}
+            ),
+            normalizer_name="whisper-english",
+            replicates=1000,
+        )
+        self.suites = RegressionSuites(
+            self.engine,
+            self.workspace.datasets,
+            self.validations,
+            rules=RegressionRules(**settings.regression.model_dump()),
+        )
+        self.live = self.version("live")
+        self.candidate = self.version("candidate", parent=self.live)
+        self.workspace.deployments.deploy(self.live, actor="ana", reason="the first model")
+
+    def dataset(
+        self,
+        name: str,
+        references: Sequence[str],
+        *,
+        training: bool = False,
+        groups: Sequence[str] = (),
+    ) -> Dataset:
+        """A set of these utterances, each in a group of its own where none are named."""
+        rows = [
+            Row(
+                audio_sha256=f"{name}-{index}",
+                reference=reference,
+                split=Split.TRAIN if training else Split.TEST,
+                kind="error" if training else "evaluation",
+                speaker_group=groups[index % len(groups)] if groups else f"call-{index}",
+                duration_s=1.5 if not groups else 0.5 + 2 * (index % 3),
+            )
+            for index, reference in enumerate(references)
+        ]
+        purpose = Purpose.TRAINING if training else Purpose.EVALUATION
+        return self.workspace.datasets.add(name, purpose, rows)
+
+    def heard(self, version: str, dataset: Dataset, texts: Sequence[str], compute_s: float) -> None:
+        names = [f"{dataset.name}-{index}" for index in range(len(texts))]
+        with writing(self.engine) as connection:
+            for name, text in zip(names, texts, strict=True):
+                values = {
+                    "version_id": version,
+                    "audio_sha256": name,
+                    "decoding": "given",
+                    "text": text,
+                    "compute_s": compute_s,
+                }
+                connection.execute(insert(hypotheses).values(**values))
+
+    def begin(self, held_out: Dataset) -> Cycle:
+        cycle = self.workspace.cycles.begin(actor="ana", held_out_id=held_out.id, force=True)
+        assert cycle is not None
+        return cycle
+
+    def put(self, cycle: Cycle, state: CycleState, detail: str = "", **values: object) -> None:
+        """Set a cycle down where it would stand after `state`'s step."""
+        step = {
+            "cycle_id": cycle.id,
+            "created_at": now() + timedelta(seconds=65),
+            "from_state": cycle.state,
+            "to_state": state,
+            "detail": detail,
+        }
+        with writing(self.engine) as connection:
+            chosen = update(cycles).where(cycles.c.id == cycle.id)
+            connection.execute(chosen.values(state=state, detail=detail, **values))
+            connection.execute(insert(cycle_steps).values(**step))
+
+    def trained(self, cycle: Cycle, dataset: Dataset, *, error: str | None = None) -> str:
+        """A job of the cycle that has ended, with its events."""
+        job_id = cycle.id.replace("cycle-", "job-")
+        result = {
+            "training_loss": 0.7,
+            "trained_s": 83.0,
+            "training_clips": 3,
+            "validation_clips": 1,
+            "validation_wer": [0.5, 0.25],
+        }
+        with writing(self.engine) as connection:
+            connection.execute(
+                insert(jobs).values(
+                    id=job_id,
+                    created_at=now(),
+                    state="failed" if error else "completed",
+                    backend="local",
+                    base_version_id=self.live,
+                    dataset_id=dataset.id,
+                    recipe=Recipe(epochs=2).to_dict(),
+                    ended_at=now(),
+                    error=error,
+                    result=None if error else result,
+                )
+            )
+        events = self.workspace.jobs.paths(job_id).events
+        events.parent.mkdir(parents=True)
+        for event in (
+            # An attempt that was cut short; the report must not draw it.
+            TrainingEvent(at_s=0, phase="prepare"),
+            TrainingEvent(at_s=1, phase="train", epoch=0.5, loss=9.87),
+            TrainingEvent(at_s=0, phase="prepare"),
+            TrainingEvent(at_s=1, phase="train", epoch=0.5, loss=1.61),
+            TrainingEvent(at_s=2, phase="train", epoch=1, validation_wer=0.5),
+            TrainingEvent(at_s=3, phase="train", epoch=1.5, loss=float("nan")),
+            TrainingEvent(at_s=4, phase="train", epoch=2, loss=0.41),
+            TrainingEvent(at_s=5, phase="train", epoch=2, validation_wer=0.25),
+        ):
+            append_event(events, event)
+        return job_id
+
+    def page(self, cycle: Cycle) -> Page:
+        return Page(cycle_report(self.workspace, cycle.id))
+
+    def version(self, text: str, parent: str | None = None) -> str:
+        files = self.root / text
+        files.mkdir()
+        (files / "model.bin").write_text(text)
+        return self.workspace.registry.register(
+            files, name="tiny", source=text, actor="ana", parent_id=parent
+        ).id
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    return Bench(tmp_path / "workspace")
+
+
+needs_browser = pytest.mark.skipif(
+    shutil.which("chromium") is None,
+    reason="no chromium here; CI installs it (apt-get install chromium)",
+)
+
+
+def photograph(html: str, folder: Path, width: int) -> int:
+    """Bytes of the picture that a browser makes of a page; one that is blank has a few thousand."""
+    page, picture = folder / "report.html", folder / "report.png"
+    page.write_text(html, encoding="utf-8")
+    command = ["chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-sync"]
+    command += ["--disable-background-networking", "--disable-component-update", "--no-first-run"]
+    command += [f"--user-data-dir={folder / 'profile'}", f"--window-size={width},2000"]
+    subprocess.run(
+        [*command, f"--screenshot={picture}", page.as_uri()],
+        capture_output=True,
+        timeout=60,
+        check=True,
+    )
+    return picture.stat().st_size
