@@ -17,7 +17,7 @@ from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState, Observer
 from misheard.database.engine import now, writing
 from misheard.database.schema import suite_runs
-from misheard.gates.regression import SuiteKind
+from misheard.gates.suites import SuiteKind
 from misheard.watch import look, roll_back_if_worse, watch
 from misheard.workspace import Workspace
 from tests import tiny

@@ -30,8 +30,8 @@ def open_workspace(
     return Workspace.open_or_create(directory)
 
 
-class Config:
-    """What every configuration can do; a dataclass beneath."""
+class Plain:
+    """What every configuration and record can do; a dataclass beneath."""
 
     def to_dict(self) -> dict[str, Any]:
         """Every field and its value."""

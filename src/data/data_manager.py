@@ -13,11 +13,11 @@ from misheard.cases.records import CaseStatus, Correction, ErrorCase
 from misheard.errors import UnknownIdError
 from misheard.optional import optional
 from misheard.workspace import current_actor
-from src.data._shared import iso, log, open_workspace, plain
+from src.data._shared import Plain, iso, log, open_workspace
 
 
 @dataclass(frozen=True, kw_only=True)
-class FailedCase:
+class FailedCase(Plain):
     """A transcript that was wrong, and what was really said where that is known."""
 
     case_id: str
@@ -29,10 +29,6 @@ class FailedCase:
     """As given with the case; else word errors over words, once it is corrected."""
     metadata: dict[str, Any] = field(default_factory=dict)
     timestamp: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field and its value."""
-        return plain(self)  # type: ignore[no-any-return]
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:

@@ -14,7 +14,7 @@ from misheard.cycle.states import Cycle, CycleState
 from misheard.errors import IllegalTransitionError, TrainingCallbackError, UnknownIdError
 from misheard.watch import watch
 from misheard.workspace import Workspace, current_actor
-from src.data._shared import Config, iso, log, open_workspace, plain, present
+from src.data._shared import Plain, iso, log, open_workspace, present
 from src.data.data_manager import DataManager
 
 TrainingCallback = Callable[["FinetuningJob", dict[str, Any]], bool]
@@ -41,7 +41,7 @@ _STATUS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuningConfig(Config):
+class FinetuningConfig(Plain):
     """When training is worth it, and what is trained on."""
 
     min_error_cases: int = 100
@@ -88,7 +88,7 @@ class FinetuningConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FinetuningJob:
+class FinetuningJob(Plain):
     """One fine-tune, from its trigger to a model."""
 
     job_id: str
@@ -103,10 +103,6 @@ class FinetuningJob:
     completed_at: str | None = None
     error_message: str | None = None
     config: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field and its value."""
-        return plain(self)  # type: ignore[no-any-return]
 
 
 class FinetuningOrchestrator:

@@ -20,13 +20,13 @@ from misheard.errors import (
 )
 from misheard.reports.written import write_report
 from misheard.workspace import Workspace, current_actor
-from src.data._shared import Config, iso, log, open_workspace, plain
+from src.data._shared import Plain, iso, log, open_workspace
 
 Status = Literal["registered", "deployed", "archived", "failed"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DeploymentConfig(Config):
+class DeploymentConfig(Plain):
     """How a version goes live."""
 
     deployment_strategy: str = "replace"
@@ -58,7 +58,7 @@ class DeploymentConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ModelVersion:
+class ModelVersion(Plain):
     """A model that can be live, and where it came from."""
 
     version_id: str
@@ -77,10 +77,6 @@ class ModelVersion:
     validation_passed: bool | None
     validation_timestamp: str | None
     metadata: dict[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field and its value."""
-        return plain(self)  # type: ignore[no-any-return]
 
 
 class ModelDeployer:

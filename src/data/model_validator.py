@@ -11,14 +11,14 @@ from misheard.datasets.samples import Sample, parse_samples, read_samples
 from misheard.gates.validation import Validation
 from misheard.reports.written import write_report
 from misheard.workspace import Workspace
-from src.data._shared import Config, iso, open_workspace, plain
+from src.data._shared import Plain, iso, open_workspace
 
 Transcribe = Callable[[Any], Any]
 """Takes an audio path (or an array); gives a str, or a dict with `transcript`."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidationConfig(Config):
+class ValidationConfig(Plain):
     """What a model must show against the baseline."""
 
     min_wer_improvement: float = 0.0
@@ -36,7 +36,7 @@ class ValidationConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ValidationResult:
+class ValidationResult(Plain):
     """A model that was compared with a baseline."""
 
     model_id: str
@@ -58,10 +58,6 @@ class ValidationResult:
     failure_reason: str | None
     failed_samples: list[dict[str, Any]] = field(default_factory=list)
     """Those on which the model makes more errors than the baseline, or could not answer."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field and its value."""
-        return plain(self)  # type: ignore[no-any-return]
 
 
 class ModelValidator:

@@ -16,7 +16,7 @@ from misheard.gates.contender import Contender
 from misheard.gates.suites import Suite, SuiteKind, SuiteRun
 from misheard.reports.written import write_report
 from misheard.workspace import Workspace
-from src.data._shared import Config, iso, open_workspace, plain, present
+from src.data._shared import Plain, iso, open_workspace, present
 
 KINDS = {
     "benchmark": SuiteKind.BENCHMARK,
@@ -27,7 +27,7 @@ KINDS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionConfig(Config):
+class RegressionConfig(Plain):
     """When suites run, and how strictly they are judged."""
 
     run_on_deploy: bool = True
@@ -48,7 +48,7 @@ class RegressionConfig(Config):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RegressionResult:
+class RegressionResult(Plain):
     """A model on one test."""
 
     test_id: str
@@ -65,10 +65,6 @@ class RegressionResult:
     num_samples: int
     failed_samples: list[dict[str, Any]] = field(default_factory=list)
     timestamp: str | None
-
-    def to_dict(self) -> dict[str, Any]:
-        """Every field and its value."""
-        return plain(self)  # type: ignore[no-any-return]
 
 
 class RegressionTester:

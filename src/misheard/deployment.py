@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from misheard.database import audit
-from misheard.database.engine import now, writing
+from misheard.database.engine import now, take_turns, writing
 from misheard.database.schema import deployments, versions
 from misheard.errors import (
     DeploymentConflictError,
@@ -18,7 +18,7 @@ from misheard.errors import (
     NothingDeployedError,
     UnknownIdError,
 )
-from misheard.registry import require_files, take_turns
+from misheard.registry import require_files
 
 PRODUCTION = "production"
 """The slot that is meant where none is named."""

@@ -13,12 +13,12 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, insert, null, select, text, update
+from sqlalchemy import Connection, Engine, insert, null, select, update
 
 from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.details import checked_details
-from misheard.database.engine import now, writing
+from misheard.database.engine import now, take_turns, writing
 from misheard.database.schema import versions
 from misheard.errors import (
     BadInputError,
@@ -205,15 +205,6 @@ def require_files(version_id: str, pruned_at: datetime | None) -> None:
             f"{version_id} was pruned on {pruned_at:%Y-%m-%d}. Register its files again, or choose "
             "another: misheard versions. More are kept with deployment.keep_previous_versions."
         )
-
-
-def take_turns(connection: Connection) -> None:
-    """Let only one transaction at a time decide which files are kept.
-
-    On SQLite nothing is needed: a transaction that writes has the lock from its beginning.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE versions IN SHARE ROW EXCLUSIVE MODE"))
 
 
 def _files_under(path: Path) -> dict[str, Path]:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, Select, func, select, update
 
 from misheard.blobs.store import BlobStore
 from misheard.database import audit
-from misheard.database.engine import now, writing
+from misheard.database.engine import now, take_turns, writing
 from misheard.database.schema import audit as audit_table
 from misheard.database.schema import (
     cycles,
@@ -22,7 +22,7 @@ from misheard.database.schema import (
     versions,
 )
 from misheard.errors import BadInputError
-from misheard.registry import Registry, take_turns
+from misheard.registry import Registry
 
 _PRUNE = "prune"
 _DELETE = "delete"

@@ -14,7 +14,7 @@ from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database.engine import now
 from misheard.deployment import Deployment
 from misheard.errors import LeaseLostError, MisheardError
-from misheard.gates.regression import SuiteRun
+from misheard.gates.suites import SuiteRun
 from misheard.monitoring.rollback import should_roll_back
 from misheard.workspace import Workspace
 

@@ -15,7 +15,7 @@ from misheard.cli.group import cli
 from misheard.cli.status import show
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState
-from misheard.gates.regression import SuiteKind
+from misheard.gates.suites import SuiteKind
 from misheard.reports.status import Status, status
 from misheard.workspace import Workspace
 from tests import tiny

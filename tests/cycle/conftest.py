@@ -29,7 +29,8 @@ from misheard.finetune.jobs import Jobs
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.gates.hypotheses import Hypotheses
-from misheard.gates.regression import RegressionRules, RegressionSuites
+from misheard.gates.regression import RegressionSuites
+from misheard.gates.suites import RegressionRules
 from misheard.gates.validation import ValidationRules, Validations
 from misheard.monitoring.observations import Observations
 from misheard.registry import Registry

@@ -21,7 +21,7 @@ from misheard.errors import (
     NothingDeployedError,
     UnknownIdError,
 )
-from misheard.gates.regression import SuiteKind
+from misheard.gates.suites import SuiteKind
 
 S = CycleState
 WHOLE_WAY = [

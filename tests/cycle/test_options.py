@@ -19,7 +19,7 @@ from misheard.errors import (
     IllegalTransitionError,
     InvalidSettingError,
 )
-from misheard.gates.regression import SuiteKind
+from misheard.gates.suites import SuiteKind
 
 S = CycleState
 LoopOf = Callable[..., Any]

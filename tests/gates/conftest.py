@@ -8,9 +8,11 @@ import pytest
 from sqlalchemy import Engine
 
 from misheard.blobs.directory import DirectoryBlobs
-from misheard.datasets.datasets import Dataset, Datasets, Sample
+from misheard.datasets.datasets import Dataset, Datasets
+from misheard.datasets.samples import Sample
 from misheard.gates.hypotheses import Hypotheses
-from misheard.gates.regression import RegressionRules, RegressionSuites
+from misheard.gates.regression import RegressionSuites
+from misheard.gates.suites import RegressionRules
 from misheard.gates.validation import ValidationRules, Validations
 from misheard.registry import ModelVersion
 from misheard.settings import RegressionSettings, ValidationSettings

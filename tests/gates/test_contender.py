@@ -12,7 +12,8 @@ import soundfile
 
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
-from misheard.datasets.datasets import Dataset, Datasets, Sample
+from misheard.datasets.datasets import Dataset, Datasets
+from misheard.datasets.samples import Sample
 from misheard.errors import BlobNotFoundError
 from misheard.gates.contender import from_function
 from misheard.gates.validation import Validations

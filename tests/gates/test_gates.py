@@ -12,7 +12,8 @@ from sqlalchemy import Engine, select
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.database.schema import validations as table
-from misheard.datasets.datasets import Dataset, Datasets, Sample
+from misheard.datasets.datasets import Dataset, Datasets
+from misheard.datasets.samples import Sample
 from misheard.errors import InvalidTranscriptError, UnknownIdError
 from misheard.gates.hypotheses import Hypotheses
 from misheard.gates.validation import ValidationCounts, Validations, judge

@@ -10,9 +10,9 @@ import pytest
 
 from misheard.gates import regression, validation
 from misheard.gates.comparison import Comparison, Side
-from misheard.gates.regression import RegressionRules, Suite, SuiteKind
 from misheard.gates.slices import Slice
 from misheard.gates.slices import SliceKind as PartKind
+from misheard.gates.suites import RegressionRules, Suite, SuiteKind
 from misheard.gates.validation import ValidationRules
 from misheard.settings import RegressionSettings, ValidationSettings
 

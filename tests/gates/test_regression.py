@@ -15,10 +15,12 @@ from sqlalchemy import Engine, select, update
 from misheard.database.audit import AuditEntry, AuditLog
 from misheard.database.engine import now, writing
 from misheard.database.schema import suite_runs
-from misheard.datasets.datasets import Dataset, Datasets, Sample
+from misheard.datasets.datasets import Dataset, Datasets
+from misheard.datasets.samples import Sample
 from misheard.errors import InvalidSuiteError, UnknownIdError
 from misheard.gates.comparison import DEGRADATION
-from misheard.gates.regression import RegressionSuites, Suite, SuiteKind
+from misheard.gates.regression import RegressionSuites
+from misheard.gates.suites import Suite, SuiteKind
 from misheard.gates.validation import Validations
 from tests.gates.conftest import REGRESSION_RULES, Ear
 

@@ -22,7 +22,8 @@ from misheard.datasets.split import Split
 from misheard.finetune.events import TrainingEvent, append_event
 from misheard.finetune.recipe import Recipe
 from misheard.gates.hypotheses import Hypotheses
-from misheard.gates.regression import RegressionRules, RegressionSuites
+from misheard.gates.regression import RegressionSuites
+from misheard.gates.suites import RegressionRules
 from misheard.gates.validation import ValidationRules, Validations
 from misheard.reports.cycle_report import cycle_report
 from misheard.settings import FILE_NAME

@@ -10,7 +10,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import audit
 from misheard.errors import UnknownIdError
 from misheard.finetune.recipe import Recipe
-from misheard.gates.regression import SuiteKind
+from misheard.gates.suites import SuiteKind
 from misheard.gates.validation import Validation
 from misheard.reports.changes import SHOWN, changes
 from misheard.reports.cycle_report import cycle_report

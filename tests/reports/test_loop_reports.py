@@ -20,7 +20,7 @@ from misheard.cases.records import Correction
 from misheard.database.engine import now, writing
 from misheard.database.schema import observations, suite_runs
 from misheard.errors import BadInputError
-from misheard.gates.regression import SuiteKind
+from misheard.gates.suites import SuiteKind
 from misheard.reports import loop_facts
 from misheard.reports.loop_pages import as_html
 from misheard.reports.loop_reports import (

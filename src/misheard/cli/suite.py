@@ -37,7 +37,7 @@ def add(
 ) -> None:
     """Add a suite that every candidate has to pass."""
     from misheard.datasets.samples import read_samples  # noqa: PLC0415 - SQLAlchemy
-    from misheard.gates.regression import SuiteKind  # noqa: PLC0415 - as above
+    from misheard.gates.suites import SuiteKind  # noqa: PLC0415 - as above
 
     workspace = open_workspace(directory)
     dataset = workspace.datasets.add_evaluation(f"suite {name}", read_samples(manifest))

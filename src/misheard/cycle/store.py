@@ -13,10 +13,9 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.stages import Step
 from misheard.cycle.states import TRANSITIONS, Cycle, CycleState, CycleStep
-from misheard.database.engine import now, writing
+from misheard.database.engine import now, take_turns, writing
 from misheard.database.schema import cycle_steps, cycles
 from misheard.errors import IllegalTransitionError, LeaseLostError, UnknownIdError
-from misheard.registry import take_turns
 
 # Longer than the longest silence between two reports of progress.
 LEASE = timedelta(minutes=2)

@@ -42,6 +42,15 @@ def writing(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
+def take_turns(connection: Connection) -> None:
+    """Let only one transaction at a time decide on what others decide on, too.
+
+    On SQLite nothing is needed: a transaction that writes has the lock from its beginning.
+    """
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("LOCK TABLE versions IN SHARE ROW EXCLUSIVE MODE"))
+
+
 def migrate(engine: Engine, *, may_be_new: bool = True) -> None:
     """Bring the schema to the newest revision; nothing happens when it is there already.
 

@@ -23,7 +23,7 @@ from misheard.demo.phone_prompts import (
 )
 from misheard.errors import GateRefusedError, WorkspaceExistsError
 from misheard.gates.comparison import Comparison
-from misheard.gates.regression import SuiteKind
+from misheard.gates.suites import SuiteKind
 from misheard.reports.cycle_report import cycle_report
 from misheard.workspace import Workspace
 

@@ -23,8 +23,6 @@ from misheard.gates.validation import Validations, id_of
 from misheard.gates.verdict import from_columns, to_columns
 from misheard.speech.transcriber import Progress, no_progress
 
-__all__ = ["RegressionRules", "RegressionSuites", "Suite", "SuiteKind", "SuiteRun", "judge"]
-
 ALERT_ACTOR = "misheard"
 """Who the audit log says has raised an alert."""
 

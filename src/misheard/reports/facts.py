@@ -17,7 +17,7 @@ from misheard.errors import NothingDeployedError
 from misheard.finetune.events import TrainingEvent
 from misheard.finetune.jobs import Job
 from misheard.gates.comparison import Comparison
-from misheard.gates.regression import Suite, SuiteRun
+from misheard.gates.suites import Suite, SuiteRun
 from misheard.gates.validation import Validation
 from misheard.registry import ModelVersion
 from misheard.workspace import Workspace

@@ -8,8 +8,8 @@ from datetime import datetime
 
 from misheard.deployment import Deployment
 from misheard.gates.comparison import Side
-from misheard.gates.regression import Suite, SuiteRun
 from misheard.gates.slices import Slice
+from misheard.gates.suites import Suite, SuiteRun
 from misheard.gates.validation import Validation
 from misheard.reports import charts, figures
 
