@@ -30,6 +30,7 @@ from misheard.finetune.jobs import Jobs
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.registry import ModelVersion, Registry
+from misheard.scoring.normalize import normalizer
 from misheard.speech.transcriber import Transcript
 
 # The same examples on every machine, and no time limit on a busy one.
@@ -105,7 +106,7 @@ def log(engine: Engine, blobs: DirectoryBlobs) -> InferenceLog:
 
 @pytest.fixture
 def cases(engine: Engine) -> Cases:
-    return Cases(engine, normalizer_name=NORMALIZER)
+    return Cases(engine, normalizer=normalizer(NORMALIZER))
 
 
 @pytest.fixture
@@ -196,7 +197,7 @@ class Studio:
             self.registry,
             backend,
             self.root / "jobs",
-            normalizer_name=NORMALIZER,
+            normalizer=normalizer(NORMALIZER),
             language="en",
         )
 

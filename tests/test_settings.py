@@ -3,9 +3,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from misheard.errors import InvalidSettingError
-from misheard.settings import Settings, load_settings, parse_settings
+from misheard.settings import Settings, load_settings, parse_settings, write_settings
 
 
 def written(tmp_path: Path, text: str) -> Path:
@@ -127,3 +129,36 @@ def test_bytes_that_are_no_utf_8_are_an_error(tmp_path: Path) -> None:
 def test_settings_cannot_be_changed_afterwards() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Settings().triggers.min_error_cases = 1  # type: ignore[misc]
+
+
+def test_equivalents_are_groups_of_spellings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = written(tmp_path, '[scoring]\nequivalents = [["pbx", "p b x"], ["ok", "okay", "k"]]\n')
+    assert load_settings(path).scoring.equivalents == (("pbx", "p b x"), ("ok", "okay", "k"))
+    monkeypatch.setenv("MISHEARD_SCORING__EQUIVALENTS", '[["a", "b"]]')
+    assert load_settings(path).scoring.equivalents == (("a", "b"),)
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['"pbx"', '["pbx", "p b x"]', '[["pbx"]]', "[[1, 2]]", "[[]]", '[["a", "b"], "c"]', "3"],
+)
+def test_equivalents_that_are_no_groups_are_errors(tmp_path: Path, value: str) -> None:
+    with pytest.raises(InvalidSettingError, match=r"scoring\.equivalents"):
+        load_settings(written(tmp_path, f"[scoring]\nequivalents = {value}\n"))
+
+
+# A lone surrogate is no text that a file could hold.
+SPELLINGS = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
+
+
+@given(groups=st.lists(st.lists(SPELLINGS, min_size=2, max_size=3), max_size=3))
+def test_groups_of_any_text_are_read_back_as_they_were_written(
+    tmp_path_factory: pytest.TempPathFactory, groups: list[list[str]]
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "groups.toml"
+    write_settings(path, {"backend": "inprocess", "scoring": {"equivalents": groups}})
+    settings = load_settings(path)
+    assert [list(group) for group in settings.scoring.equivalents] == groups
+    assert settings.backend == "inprocess"

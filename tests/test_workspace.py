@@ -124,9 +124,11 @@ def test_an_unknown_setting_makes_no_workspace(tmp_path: Path, tiny: str) -> Non
     [
         {"recipe": {"epoch": 3}},
         {"scoring": {"normalizer": "dutch"}},
+        {"scoring": {"normalizer": "no_such_module:function"}},
+        {"scoring": {"equivalents": [["pbx", "p b x"], ["pbx", "switch"]]}},
         {"datasets": {"train_percent": 110, "validation_percent": -20}},
     ],
-    ids=["recipe", "normalizer", "shares"],
+    ids=["recipe", "normalizer", "function", "equivalents", "shares"],
 )
 def test_a_setting_that_no_room_can_take_makes_no_workspace(
     tmp_path: Path, tiny: str, settings: dict
@@ -619,3 +621,17 @@ def test_who_is_acting(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("MISHEARD_ACTOR")
     monkeypatch.delenv("USER")
     assert current_actor().startswith("uid ")
+
+
+def test_a_longer_table_of_equivalents_moves_no_sentence_to_another_split(tmp_path: Path) -> None:
+    workspace = tiny_workspace.make(tmp_path / "ws")
+    tiny_workspace.correct(workspace, tiny_workspace.heard(workspace, 30), words="mister pump")
+    table = [["old pump", "mister pump"]]
+    grown = workspace.configured({"scoring": {"equivalents": table}})
+    assert grown.normalizer("mister pump 3") == "old pump 3"
+
+    def splits(of: Workspace) -> dict[str, str]:
+        return {row.audio_sha256: row.split for row in of.cycles._stages._built().rows}
+
+    assert len(set(splits(workspace).values())) > 1
+    assert splits(grown) == splits(workspace)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Real
 from pathlib import Path
@@ -50,6 +51,8 @@ class Recording:
     """Who speaks, or which call: what moves together in statistics. By default, itself alone."""
     name: str = "audio"
     """For error messages."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+    """What gates may look at apart, such as channel or noise."""
 
 
 def sha256_of(data: bytes) -> str:

@@ -19,6 +19,10 @@ class MisheardError(Exception):
         self.detail = detail
 
 
+class MisheardWarning(UserWarning):
+    """What was asked was done, and there is something to know about it."""
+
+
 class BadInputError(MisheardError):
     """The input cannot be used."""
 
@@ -39,6 +43,14 @@ class InvalidSamplesError(BadInputError):
 
 class InvalidTranscriptError(BadInputError):
     """A transcript must be text."""
+
+
+class NormalizerFailedError(InvalidTranscriptError):
+    """The normaliser could make nothing of a text."""
+
+
+class MismatchedLengthsError(BadInputError):
+    """There must be as many hypotheses as references."""
 
 
 class ModelNotFoundError(BadInputError):
@@ -79,6 +91,14 @@ class InvalidManifestError(BadInputError):
 
 class InvalidSuiteError(BadInputError):
     """No regression suite can be held to these figures."""
+
+
+class NoSuiteError(BadInputError):
+    """There is no regression suite to run."""
+
+
+class BaselineNotMovedError(BadInputError):
+    """The baseline of a suite is moved only for a reason."""
 
 
 class BlobNotFoundError(MisheardError):

@@ -31,13 +31,16 @@ from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
 from misheard.gates.contender import Contender, from_function
 from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.infrastructure import Infrastructure, InfrastructureCheck
+from misheard.gates.judging import ValidationRules
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.suites import RegressionRules
-from misheard.gates.validation import ValidationRules, Validations
+from misheard.gates.validation import Validations
 from misheard.monitoring.activity import Monitor
 from misheard.monitoring.observations import Observations
 from misheard.registry import Registry
 from misheard.retention import Retention
+from misheard.scoring.normalize import Normalizer, normalizer
 from misheard.settings import Settings
 from misheard.speech.transcriber import Transcriber
 from misheard.triggers import TriggerRules
@@ -80,6 +83,12 @@ class Rooms:
     # The rooms, in the order of the walk.
 
     @cached_property
+    def normalizer(self) -> Normalizer:
+        """What references and transcripts go through before they are compared."""
+        scoring = self.settings.scoring
+        return normalizer(scoring.normalizer, scoring.equivalents)
+
+    @cached_property
     def inferences(self) -> InferenceLog:
         """What production heard."""
         return InferenceLog(self._engine, self._blobs)
@@ -87,7 +96,7 @@ class Rooms:
     @cached_property
     def cases(self) -> Cases:
         """Error cases and corrections."""
-        return Cases(self._engine, normalizer_name=self.settings.scoring.normalizer)
+        return Cases(self._engine, normalizer=self.normalizer)
 
     @cached_property
     def datasets(self) -> Datasets:
@@ -112,26 +121,31 @@ class Rooms:
             self.registry,
             backends[self.settings.backend](),
             self.root / "jobs",
-            normalizer_name=self.settings.scoring.normalizer,
+            normalizer=self.normalizer,
             language=self.settings.speech.language,
+        )
+
+    @cached_property
+    def hypotheses(self) -> Hypotheses:
+        """What versions make of clips."""
+        speech = self.settings.speech
+        return Hypotheses(
+            self._engine,
+            self._blobs,
+            self.transcriber,
+            decoding=f"{speech.language} beam={speech.beam_size} {speech.compute_type}",
         )
 
     @cached_property
     def validations(self) -> Validations:
         """The first gate."""
-        speech, gate = self.settings.speech, self.settings.validation
         return Validations(
             self._engine,
             self.datasets,
-            Hypotheses(
-                self._engine,
-                self._blobs,
-                self.transcriber,
-                decoding=f"{speech.language} beam={speech.beam_size} {speech.compute_type}",
-            ),
+            self.hypotheses,
             blobs=self._blobs,
-            rules=ValidationRules(**gate.model_dump()),
-            normalizer_name=self.settings.scoring.normalizer,
+            rules=ValidationRules(**self.settings.validation.model_dump()),
+            normalizer=self.normalizer,
             replicates=self.settings.scoring.replicates,
         )
 
@@ -143,6 +157,21 @@ class Rooms:
             self.datasets,
             self.validations,
             rules=RegressionRules(**self.settings.regression.model_dump()),
+            contender=self.contender,
+        )
+
+    @cached_property
+    def infrastructure(self) -> Infrastructure:
+        """Whether an artefact works in a fresh process."""
+        speech = self.settings.speech
+        return Infrastructure(
+            self._engine,
+            self._blobs,
+            self.registry,
+            options=self._decoding(),
+            compute_type=speech.compute_type,
+            threads=speech.threads,
+            max_latency_s=self.settings.deployment.max_latency_s,
         )
 
     @cached_property
@@ -163,6 +192,7 @@ class Rooms:
             validations=self.validations,
             suites=self.suites,
             contender=self.contender,
+            check_files=self.check_files,
             before_deployment=self._back_up,
             after_deployment=lambda: self._prune("retention"),
             rules=CycleRules(
@@ -179,7 +209,7 @@ class Rooms:
                 recipe=Recipe.from_dict(dict(self.settings.recipe)),
                 require_approval=self.settings.deployment.require_approval,
                 run_suites=self.settings.regression.run_on_deploy,
-                normalizer_name=self.settings.scoring.normalizer,
+                normalizer=self.normalizer,
             ),
         )
         return Cycles(
@@ -215,6 +245,10 @@ class Rooms:
         """Who did what, and why."""
         return AuditLog(self._engine)
 
+    def recording(self, audio_sha256: str) -> bytes:
+        """The encoded audio of an utterance; `BlobNotFoundError` where it is not kept."""
+        return self._blobs.get_bytes(audio_sha256)
+
     def transcriber(self, version_id: str) -> Transcriber:
         """The engine of a model version, loaded; the last two stay loaded."""
         made: Transcriber = self._load(version_id)
@@ -222,10 +256,7 @@ class Rooms:
 
     @cached_property
     def _load(self) -> Any:
-        from misheard.speech.whisper import (  # noqa: PLC0415 - CTranslate2
-            DecodingOptions,
-            WhisperTranscriber,
-        )
+        from misheard.speech.whisper import WhisperTranscriber  # noqa: PLC0415 - CTranslate2
 
         speech = self.settings.speech
 
@@ -234,16 +265,20 @@ class Rooms:
             return WhisperTranscriber(
                 self.registry.directory(version_id),
                 name=version_id,
-                options=DecodingOptions(
-                    beam_size=speech.beam_size,
-                    batch_size=speech.batch_size,
-                    language=speech.language,
-                ),
+                options=self._decoding(),
                 compute_type=speech.compute_type,
                 threads=speech.threads,
             )
 
         return load
+
+    def _decoding(self) -> Any:
+        from misheard.speech.whisper import DecodingOptions  # noqa: PLC0415 - CTranslate2
+
+        speech = self.settings.speech
+        return DecodingOptions(
+            beam_size=speech.beam_size, batch_size=speech.batch_size, language=speech.language
+        )
 
     def contender(self, version_id: str) -> str | Contender:
         """How a version is heard in the gates: by its owner's function where one is set."""
@@ -260,6 +295,19 @@ class Rooms:
             known = from_function(version_id, heard, self._blobs)
             self._contenders[version_id, function] = known
         return known
+
+    def check_files(self, version_id: str, dataset_id: str | None) -> InfrastructureCheck | None:
+        """Try a version in a fresh process; None where that is off, or its engine is not ours.
+
+        Whose verdict was reached without our engine is served by another one.
+        """
+        version = self.registry.get(version_id)
+        judged = version.verdict is not None or self.validations.latest_of(version_id) is not None
+        foreign = judged and not self.hypotheses.has_heard(version_id)
+        if foreign or self.functions.of_model or not self.settings.deployment.check_files:
+            return None
+        rows = self.datasets.rows(self.datasets.get(dataset_id)) if dataset_id else []
+        return self.infrastructure.check(version_id, rows)
 
     def _back_up(self, slot: str = PRODUCTION) -> None:
         rules = self.settings.deployment

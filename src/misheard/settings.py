@@ -11,7 +11,7 @@ import os
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -55,6 +55,10 @@ class ScoringSettings(_Section):
     """How transcripts are compared."""
 
     normalizer: str = "whisper-english"
+    """none, basic, unicode or whisper-english; or `package.module:function`, one of yours."""
+    equivalents: tuple[Annotated[tuple[str, ...], Field(min_length=2)], ...] = ()
+    """Groups of spellings that count as the same, the first of each stands for it; beyond those
+    that the normaliser knows: [["pbx", "p b x"], ["voicemail", "voice mail"]]."""
     replicates: int = Field(default=10_000, ge=100)
     """Bootstrap replicates behind each interval."""
 
@@ -107,7 +111,21 @@ class ValidationSettings(_Section):
     max_wer_degradation_rate: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of utterances whose own WER may rise by more than 0.2."""
     require_no_major_degradation: bool = True
-    """No slice of the set (a group, a range of lengths) is worse by more than chance."""
+    """No slice of the set (a group, a range of lengths, a tag) is worse by more than its limit,
+    by more than chance."""
+    slice_limits: dict[str, Annotated[float, Field(ge=0.0)]] = {}
+    """How far the WER may rise on a slice, absolute: { "channel" = 0.01, "channel=mobile" = 0.0 };
+    "" is for all others, which otherwise may not rise at all."""
+    general_set: str = "general"
+    """Name of a held-out set of speech that the model is not tuned for; looked at where it is."""
+    general_margin: float = Field(default=0.01, ge=0.0)
+    """The WER on it may rise by less than this, absolute, by the upper end of its interval."""
+    max_hallucination_rate: float = Field(default=1.0, ge=0.0, le=1.0)
+    """Share of the clips without speech that may be given words; never more than live."""
+    max_real_time_factor: float = Field(default=1.0, gt=0.0)
+    """Seconds of compute for a second of audio, at most."""
+    max_slowdown: float = Field(default=1.5, gt=0.0)
+    """The candidate may take so many times as long as the live version."""
 
 
 class RegressionSettings(_Section):
@@ -151,6 +169,10 @@ class DeploymentSettings(_Section):
     """`misheard watch` rolls back when the live version's error rate is too high."""
     rollback_on_error_threshold: float = Field(default=0.5, ge=0.0, le=1.0)
     """Error rate since the deployment, by the lower end of its 95 % interval."""
+    check_files: bool = True
+    """Before a version goes live, it is loaded and transcribes three clips in a fresh process."""
+    max_latency_s: float = Field(default=10.0, gt=0.0)
+    """None of the three may take longer."""
 
 
 class Settings(_Section):
@@ -198,6 +220,26 @@ def parse_settings(values: dict[str, Any], *, source: str) -> Settings:
         raise InvalidSettingError(
             f"{key} = {first.get('input')!r} in '{source}' or the environment: {first['msg']}."
         ) from error
+
+
+def load_equivalents(path: Path) -> tuple[tuple[str, ...], ...]:
+    """Groups of equivalents: a list of lists in JSON, or what a settings file says of them."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        values = json.loads(text) if path.suffix.lower() == ".json" else tomllib.loads(text)
+    except OSError as error:
+        raise InvalidSettingError(f"'{path}' cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise InvalidSettingError(f"'{path}' is not valid TOML or JSON: {error}.") from error
+    for key in ("scoring", "equivalents"):
+        values = values.get(key, values) if isinstance(values, dict) else values
+    if isinstance(values, dict):
+        raise InvalidSettingError(
+            f"'{path}' has no equivalents: write equivalents = "
+            '[["voicemail", "voice mail"], …], the first of each group standing for it.'
+        )
+    parsed = parse_settings({"scoring": {"equivalents": values}}, source=str(path))
+    return parsed.scoring.equivalents
 
 
 def _put(values: dict[str, Any], keys: list[str], text: str) -> None:
@@ -249,6 +291,6 @@ def write_settings(path: Path, sections: dict[str, Any]) -> None:
     Path(file.name).rename(path)
 
 
-def _toml(value: bool | int | float | str) -> str:
-    """A scalar as TOML writes it: JSON's way is valid there too, but for the character DEL."""
+def _toml(value: Any) -> str:
+    """A scalar or a list as TOML writes it: JSON's way is valid there too, but for DEL."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

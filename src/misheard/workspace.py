@@ -16,18 +16,14 @@ from misheard import audio
 from misheard.capture.inferences import Heard, Inference
 from misheard.cases.records import Correction
 from misheard.database.engine import writing
-from misheard.datasets.datasets import Dataset, Purpose
-from misheard.datasets.samples import Sample
 from misheard.deployment import PRODUCTION, Deployment
 from misheard.errors import (
-    EmptyDatasetError,
-    GateRefusedError,
     WorkspaceExistsError,
     WorkspaceNotFoundError,
 )
 from misheard.finetune.recipe import Recipe
-from misheard.gates.contender import Contender
-from misheard.rooms import Rooms, TranscribeFunction
+from misheard.gatekeeping import Gatekeeping
+from misheard.rooms import TranscribeFunction
 from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
@@ -36,7 +32,7 @@ from misheard.speech.transcriber import Progress, Transcript, no_progress
 DEFAULT_DIRECTORY = "data"
 
 
-class Workspace(Rooms):
+class Workspace(Gatekeeping):
     """A directory with settings, database, blobs and models, and every room of the loop."""
 
     @classmethod
@@ -132,6 +128,7 @@ class Workspace(Rooms):
                 transcript=transcript,
                 speaker_group=one.speaker_group,
                 source=one.name,
+                tags=one.tags,
             )
             for one, clip, transcript in zip(recordings, clips, transcripts, strict=True)
         ]
@@ -163,6 +160,7 @@ class Workspace(Rooms):
             transcript=Transcript(text=hypothesis, latency_s=0.0, compute_s=0.0),
             speaker_group=recording.speaker_group,
             source=recording.name,
+            tags=recording.tags,
         )
         self.inferences.keep_audio([heard])
         said_by = version_id or self.deployments.live().version_id
@@ -193,38 +191,6 @@ class Workspace(Rooms):
 
         return transcribe
 
-    def held_out(self) -> Dataset:
-        """The set that decides where none is named: held-out recordings, else a test split."""
-        found = self.datasets.latest("held-out")
-        if found is not None:
-            return found
-        for dataset in self.datasets.listed(purpose=Purpose.TRAINING):
-            if dataset.counts.get("test"):
-                return dataset
-        raise EmptyDatasetError(
-            "Nothing was held out, so there is nothing to test on. Hold recordings out (misheard "
-            "dataset hold-out test.jsonl), or name an evaluation set."
-        )
-
-    def evaluation_set(self, name: str, samples: Sequence[Sample]) -> Dataset:
-        """Keep `samples` as a held-out set; the same ones give the set that is there already."""
-        if not samples:
-            raise EmptyDatasetError(f"'{name}' holds no sample.")
-        return self.datasets.add_evaluation(name, samples)
-
-    def function_contender(
-        self, name: str, function: TranscribeFunction, samples: Sequence[Sample] = ()
-    ) -> Contender:
-        """Any function as one side of a gate; it is given the samples' own paths or arrays."""
-        keys = [audio.sha256_of(sample.data) for sample in samples]
-        pairs = list(zip(keys, samples, strict=True))
-        return self.validations.contender(
-            name,
-            function,
-            paths={key: one.path for key, one in pairs if one.path is not None},
-            arrays={key: one.array for key, one in pairs if one.array is not None},
-        )
-
     def deploy(
         self,
         version_id: str,
@@ -241,29 +207,13 @@ class Workspace(Rooms):
         """
         known = self.registry.get(version_id)
         if not force and known.id not in self.deployments.ever_live(slot):
-            self._require_gates(known.id)
+            self.require_gates(known.id)
         self._back_up(slot)
         made = self.deployments.deploy(known.id, actor=actor, reason=reason, slot=slot)
         if slot == PRODUCTION:
             self.cycles.note_live(known.id, actor=actor, reason=reason)
         self._prune(actor)
         return made
-
-    def _require_gates(self, version_id: str) -> None:
-        instead = "Run a cycle, or deploy it with --force if you know better."
-        if not self.passed_validation(version_id):
-            raise GateRefusedError(f"{version_id} has not passed validation. {instead}")
-        failed = [run for run in self.suites.runs_of(version_id) if not run.verdict.passed]
-        if failed:
-            names = ", ".join(f"'{self.suites.get(run.suite_id).name}'" for run in failed)
-            raise GateRefusedError(f"{version_id} fails the suites {names}. {instead}")
-
-    def passed_validation(self, version_id: str) -> bool:
-        """Whether the newest verdict on a version, ours before one told to us, let it through."""
-        ours = self.validations.latest_of(version_id)
-        if ours is not None:
-            return ours.verdict.passed
-        return bool((self.registry.get(version_id).verdict or {}).get("passed"))
 
     def roll_back(
         self, *, actor: str, reason: str, to: str | None = None, slot: str = PRODUCTION
@@ -302,4 +252,4 @@ def current_actor() -> str:
 def _check(settings: Settings) -> None:
     """What only the rooms know of their settings; an error now rather than in the night."""
     Recipe.from_dict(dict(settings.recipe))
-    normalizer(settings.scoring.normalizer)
+    normalizer(settings.scoring.normalizer, settings.scoring.equivalents)

@@ -26,6 +26,7 @@ from misheard.database.schema import (
     inferences,
     metadata,
 )
+from misheard.scoring.normalize import normalizer
 
 HEARD = "press one now"
 WORDS = [HEARD, "Press one, now!", "press two now", "press now", "press one now please", ""]
@@ -71,7 +72,7 @@ def memory() -> Iterator[Engine]:
 
 def lived(engine: Engine, history: list[tuple[Any, ...]]) -> Cases:
     """A workspace's worth of cases in which this has happened, and nothing before it."""
-    cases = Cases(engine, normalizer_name="basic")
+    cases = Cases(engine, normalizer=normalizer("basic"))
     with writing(engine) as connection:
         for table in (case_types, error_cases, corrections, inferences):
             connection.execute(table.delete())
@@ -254,7 +255,7 @@ def plans(engine: Engine) -> Iterator[list[str]]:
 
 
 def test_a_window_is_looked_up_and_never_read_as_a_whole(crowd: Engine) -> None:
-    cases = Cases(crowd, normalizer_name="basic")
+    cases = Cases(crowd, normalizer=normalizer("basic"))
     since = now() - timedelta(days=20)
     with plans(crowd) as found:
         cases.counts(since=since, min_suspicion=0.5)
@@ -268,7 +269,7 @@ def test_a_window_is_looked_up_and_never_read_as_a_whole(crowd: Engine) -> None:
 
 
 def test_the_newest_cases_are_found_without_sorting_all(crowd: Engine) -> None:
-    cases = Cases(crowd, normalizer_name="basic")
+    cases = Cases(crowd, normalizer=normalizer("basic"))
     with plans(crowd) as found:
         assert [case.id for case in cases.listed(limit=2)] == ["case-99998", "case-99997"]
         cases.listed(error_type="names")
@@ -281,7 +282,7 @@ def test_the_newest_cases_are_found_without_sorting_all(crowd: Engine) -> None:
 
 
 def test_a_hundred_thousand_corrections_do_not_make_a_windowed_count_slow(crowd: Engine) -> None:
-    cases = Cases(crowd, normalizer_name="basic")
+    cases = Cases(crowd, normalizer=normalizer("basic"))
     since = now() - timedelta(days=20)
     counts = cases.counts(since=since)
     window = [n for n in range(MANY) if timedelta(minutes=5) * n > timedelta(days=345)]
@@ -306,7 +307,7 @@ def test_an_index_is_what_makes_it_quick(crowd: Engine, tmp_path: Path) -> None:
         connection.exec_driver_sql("DROP INDEX ix_error_cases_created_at")
         connection.commit()
     with plans(bare) as found:
-        Cases(bare, normalizer_name="basic").counts(since=now())
+        Cases(bare, normalizer=normalizer("basic")).counts(since=now())
     assert any(line.startswith("SCAN error_cases") for line in found)
     bare.dispose()
 

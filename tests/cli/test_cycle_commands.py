@@ -18,7 +18,12 @@ from tests import tiny
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    made = tiny.make(tmp_path / "ws", triggers={**tiny.TRIGGERS, "require_approval": True})
+    # The models here are files with nothing in them, which no fresh process could load.
+    made = tiny.make(
+        tmp_path / "ws",
+        triggers={**tiny.TRIGGERS, "require_approval": True},
+        deployment={"check_files": False},
+    )
     tiny.hold_out(made)
     tiny.correct(made, tiny.heard(made, 3))
     return made
@@ -70,6 +75,20 @@ def test_reject_says_why(workspace: Workspace) -> None:
 def test_cancel_ends_a_proposal(workspace: Workspace) -> None:
     told = ok(workspace, "cancel", proposed(workspace).id, "--as", "ann")
     assert (told["state"], told["detail"]) == ("cancelled", "cancelled by ann")
+
+
+def test_a_model_whose_files_do_not_load_is_refused(
+    workspace: Workspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISHEARD_DEPLOYMENT__CHECK_FILES", "true")
+    cycle = elsewhere(workspace)
+    ok(workspace, "run", cycle.id)
+    told = ok(workspace, "take-model", cycle.id, str(tiny.model(tmp_path / "tuned", tuned=True)))
+    assert told["state"] == "refused"
+    assert "does not work in a fresh process" in told["detail"]
+    checked = workspace.infrastructure.latest_of(told["version_id"])
+    assert checked is not None
+    assert not checked.passed
 
 
 def elsewhere(workspace: Workspace) -> Cycle:

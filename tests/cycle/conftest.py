@@ -29,11 +29,13 @@ from misheard.finetune.jobs import Jobs
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.judging import ValidationRules
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.suites import RegressionRules
-from misheard.gates.validation import ValidationRules, Validations
+from misheard.gates.validation import Validations
 from misheard.monitoring.observations import Observations
 from misheard.registry import Registry
+from misheard.scoring.normalize import normalizer
 from misheard.settings import RegressionSettings, ValidationSettings
 from misheard.speech.transcriber import FunctionTranscriber, Transcript
 from misheard.triggers import TriggerRules
@@ -114,7 +116,7 @@ def make_loop(
     migrate(engine)
     blobs = DirectoryBlobs(root / "blobs")
     datasets, registry = Datasets(engine, blobs), Registry(engine, blobs, root / "models")
-    cases, log = Cases(engine, normalizer_name=NORMALIZER), InferenceLog(engine, blobs)
+    cases, log = Cases(engine, normalizer=normalizer(NORMALIZER)), InferenceLog(engine, blobs)
     deployments, backend = Deployments(engine), CopyingBackend()
     source = root / "base"
     source.mkdir()
@@ -139,7 +141,7 @@ def make_loop(
         hypotheses,
         blobs=blobs,
         rules=ValidationRules(**ValidationSettings().model_dump()),
-        normalizer_name=NORMALIZER,
+        normalizer=normalizer(NORMALIZER),
         replicates=100,
     )
     suites = RegressionSuites(
@@ -160,7 +162,7 @@ def make_loop(
         registry,
         backend,
         root / "jobs",
-        normalizer_name=NORMALIZER,
+        normalizer=normalizer(NORMALIZER),
         language="en",
     )
     samples = [
@@ -186,7 +188,7 @@ def make_loop(
                 replay_per_error=1.0,
                 recipe=Recipe(epochs=1),
                 require_approval=require_approval,
-                normalizer_name=NORMALIZER,
+                normalizer=normalizer(NORMALIZER),
             ),
             **rules,
         ),

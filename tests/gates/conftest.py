@@ -11,10 +11,12 @@ from misheard.blobs.directory import DirectoryBlobs
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.datasets.samples import Sample
 from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.judging import ValidationRules
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.suites import RegressionRules
-from misheard.gates.validation import ValidationRules, Validations
+from misheard.gates.validation import Validations
 from misheard.registry import ModelVersion
+from misheard.scoring.normalize import normalizer
 from misheard.settings import RegressionSettings, ValidationSettings
 from misheard.speech.transcriber import FunctionTranscriber
 
@@ -30,7 +32,7 @@ TEXTS = [f"press {number} now" for number in range(12)]
 
 
 class Ear:
-    """Hears the number of a tone; the one with bad ears hears every third wrong."""
+    """Hears the number of a tone; the one with bad ears hears every other one wrong."""
 
     def __init__(self, bad_versions: set[str]) -> None:
         self.bad_versions = bad_versions
@@ -40,7 +42,7 @@ class Ear:
         def listen(samples: object) -> str:
             self.calls += 1
             number = round(len(samples) / 160) - 10  # type: ignore[arg-type]
-            wrong = version_id in self.bad_versions and number % 3 == 0
+            wrong = version_id in self.bad_versions and number % 2 == 0
             return "press pound" if wrong else f"Press {number}, now."
 
         return FunctionTranscriber(listen, name=version_id)
@@ -71,7 +73,7 @@ def validations(
         hypotheses,
         blobs=blobs,
         rules=RULES,
-        normalizer_name="whisper-english",
+        normalizer=normalizer("whisper-english"),
         replicates=200,
     )
 

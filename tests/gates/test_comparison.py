@@ -7,8 +7,10 @@ import pytest
 
 from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
-from misheard.gates.comparison import Comparison, pair
+from misheard.gates.comparison import Comparison
 from misheard.gates.hypotheses import Hypothesis
+from misheard.gates.pairing import pair
+from misheard.scoring.normalize import normalizer
 
 
 def rows(*references: str) -> list[Row]:
@@ -30,15 +32,15 @@ def heard(*texts: str, compute_s: float = 1.0) -> list[Hypothesis]:
 
 
 def compared(given: list[Row], before: list[Hypothesis], after: list[Hypothesis]) -> Comparison:
-    paired = pair(given, before, after, normalizer_name="whisper-english")
+    paired = pair(given, before, after, normalizer=normalizer("whisper-english"))
     return paired.compare(replicates=500, alpha=0.05)
 
 
 def test_the_figures_by_hand() -> None:
     made = compared(
         rows("press pound now", "goodbye", ""),
-        heard("press pond", "Good bye.", "thanks", compute_s=6.0),
-        heard("Press pound now!", "good bye", "", compute_s=1.5),
+        heard("press pond", "Good pie.", "thanks", compute_s=6.0),
+        heard("Press pound now!", "good pie", "", compute_s=1.5),
     )
     assert (made.utterances, made.words, made.silent, made.audio_s) == (3, 4, 1, 6.0)
     before, after = made.baseline, made.candidate
@@ -67,6 +69,9 @@ def test_only_utterances_whose_errors_differ_are_listed_as_changed() -> None:
         "candidate": "press pound",
         "baseline_errors": 1,
         "candidate_errors": 0,
+        "reference_words": "press pound",
+        "baseline_words": "press pond",
+        "candidate_words": "press pound",
     }
 
 
@@ -114,7 +119,9 @@ def test_a_failure_on_silence_counts_as_one_word_that_nobody_spoke() -> None:
 
 def test_the_error_stands_with_the_utterance() -> None:
     failed = Hypothesis(text="", compute_s=0.1, error="OSError: no")
-    paired = pair(rows("a", "b"), [failed, *heard("b")], heard("a", "b"), normalizer_name="none")
+    paired = pair(
+        rows("a", "b"), [failed, *heard("b")], heard("a", "b"), normalizer=normalizer("none")
+    )
     first, second = paired.utterances()
     assert first["baseline_error"] == "OSError: no"
     assert "candidate_error" not in first

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,10 +15,12 @@ from misheard.blobs.directory import DirectoryBlobs
 from misheard.database.schema import validations as table
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.datasets.samples import Sample
-from misheard.errors import InvalidTranscriptError, UnknownIdError
+from misheard.errors import UnknownIdError
 from misheard.gates.hypotheses import Hypotheses
-from misheard.gates.validation import ValidationCounts, Validations, judge
-from misheard.gates.verdict import Verdict, from_columns, to_columns
+from misheard.gates.judging import judge
+from misheard.gates.validation import ValidationCounts, Validations
+from misheard.gates.verdict import Answer, Criterion, Verdict, from_columns, to_columns
+from misheard.scoring.normalize import normalizer
 from misheard.speech.transcriber import FunctionTranscriber
 from tests.gates.conftest import RULES, TEXTS, Ear
 
@@ -79,7 +82,7 @@ def test_a_recording_that_stands_twice_is_heard_once(
     assert ear.calls == 1
 
 
-def test_a_transcriber_that_fails_leaves_nothing_half_kept(
+def test_where_a_transcriber_fails_its_hypothesis_says_why_and_is_not_kept(
     engine: Engine,
     blobs: DirectoryBlobs,
     datasets: Datasets,
@@ -93,10 +96,40 @@ def test_a_transcriber_that_fails_leaves_nothing_half_kept(
         lambda _: FunctionTranscriber(lambda samples: 5),
         decoding="test",  # type: ignore[arg-type, return-value]
     )
-    with pytest.raises(InvalidTranscriptError):
-        broken.of(versions[0], datasets.rows(held_out))
-    Hypotheses(engine, blobs, ear.of, decoding="test").of(versions[0], datasets.rows(held_out))
+    rows = datasets.rows(held_out)
+    failed = broken.of(versions[0], rows)
+    assert [one.text for one in failed] == [""] * 12
+    assert all("got int" in str(one.error) for one in failed)
+    Hypotheses(engine, blobs, ear.of, decoding="test").of(versions[0], rows)
     assert ear.calls == 12
+
+
+def test_one_bad_clip_costs_nothing_but_itself(
+    engine: Engine,
+    blobs: DirectoryBlobs,
+    datasets: Datasets,
+    held_out: Dataset,
+    versions: tuple[str, str],
+) -> None:
+    def deaf_to_long(samples: object) -> str:
+        if len(samples) > 3_300:  # type: ignore[arg-type]
+            raise RuntimeError("too long\0 for me")
+        return "press"
+
+    room = Hypotheses(
+        engine, blobs, lambda _: FunctionTranscriber(deaf_to_long, name="d"), decoding="test"
+    )
+    rows = datasets.rows(held_out)
+    done: list[int] = []
+    heard = room.of(versions[0], rows, progress=done.append)
+    failed = [row.reference for row, one in zip(rows, heard, strict=True) if one.error is not None]
+    assert failed == ["press 11 now"]
+    assert sum(done) == 12
+    assert heard[-1].error in (None, "RuntimeError: too long for me")
+    # The eleven others are known now; the failure is tried again.
+    again: list[int] = []
+    room.of(versions[0], rows, progress=again.append)
+    assert again[0] == 11
 
 
 def test_a_better_candidate_passes_and_the_verdict_is_kept(
@@ -105,7 +138,7 @@ def test_a_better_candidate_passes_and_the_verdict_is_kept(
     old, new = versions
     made = validations.run(new, old, held_out)
     assert made.verdict.passed
-    assert made.comparison.baseline.errors == 8
+    assert made.comparison.baseline.errors == 12
     assert made.comparison.candidate.errors == 0
     assert validations.get(made.id) == made
     assert validations.latest_of(new) == made
@@ -149,18 +182,19 @@ def test_every_utterance_of_a_validation_is_kept(
     kept = validations.utterances(validations.get(made.id))
     assert made.utterances_sha256 in blobs
     assert sorted(one["reference"] for one in kept) == sorted(TEXTS)
-    (third,) = [one for one in kept if one["reference"] == "press 3 now"]
-    row = next(row for row in datasets.rows(held_out) if row.reference == "press 3 now")
-    assert third == {
+    (fourth,) = [one for one in kept if one["reference"] == "press 4 now"]
+    row = next(row for row in datasets.rows(held_out) if row.reference == "press 4 now")
+    assert fourth == {
         "audio_sha256": row.audio_sha256,
-        "reference": "press 3 now",
+        "reference": "press 4 now",
         "words": 3,
         "baseline": "press pound",
-        "candidate": "Press 3, now.",
+        "candidate": "Press 4, now.",
         "baseline_errors": 2,
         "candidate_errors": 0,
         "speaker_group": row.speaker_group,
         "duration_s": row.duration_s,
+        "tags": {},
     }
     assert sum(one["baseline_errors"] for one in kept) == made.comparison.baseline.errors
 
@@ -263,7 +297,7 @@ def test_the_level_of_the_slices_is_that_of_the_rules(
             hypotheses,
             blobs=blobs,
             rules=replace(RULES, alpha=alpha),
-            normalizer_name="whisper-english",
+            normalizer=normalizer("whisper-english"),
             replicates=100,
         )
         compared = gate.compare(versions[0], versions[1], dataset)
@@ -280,9 +314,11 @@ def test_a_verdict_kept_before_failures_were_told_apart_loads(
     with engine.connect() as connection:
         row = dict(connection.execute(select(table)).mappings().one())
     figures = json.loads(json.dumps(row["figures"]))
-    del figures["failures"], figures["slices"]
+    del figures["criteria"], figures["unjudged"], figures["slices"]
     for changed in figures["changed"]:
-        del changed["words"]
+        for key in ("words", "reference_words", "baseline_words", "candidate_words"):
+            del changed[key]
+    figures["z"] = 2.0
     old = from_columns(row | {"figures": figures})
     assert old["verdict"].failures == made.verdict.reasons
     assert old["comparison"] == replace(made.comparison, slices=())
@@ -299,10 +335,22 @@ def test_the_failures_are_kept(
 
 
 def test_a_verdict_passes_where_nothing_failed() -> None:
-    assert Verdict.of([(True, "a")]) == Verdict(passed=True, reasons=("a",))
-    assert Verdict.of([(True, "a"), (False, "b")]) == Verdict(
-        passed=False, reasons=("a", "b"), failures=("b",)
-    )
+    good, bad = Criterion.of("a", True, "a"), Criterion.of("b", False, "b")
+    unclear = replace(bad, answer=Answer.INCONCLUSIVE, words_needed=300)
+    assert Verdict.of([good]).answer is Answer.PASS
+    assert Verdict.of([good, unclear]).answer is Answer.INCONCLUSIVE
+    assert Verdict.of([good, unclear, bad]).answer is Answer.FAIL
+    assert Verdict.of([good, unclear, bad]).failures == ("b", "b")
+    assert Verdict.of([]).answer is Answer.FAIL
+
+
+def test_the_words_needed_settle_all_that_is_open_or_are_not_given() -> None:
+    good = Criterion.of("a", True, "a")
+    some = replace(good, answer=Answer.INCONCLUSIVE, words_needed=300)
+    more, never = replace(some, words_needed=500), replace(some, words_needed=None)
+    assert Verdict.of([good]).words_needed is None
+    assert Verdict.of([good, some, more]).words_needed == 500
+    assert Verdict.of([some, never]).words_needed is None
 
 
 def test_an_unknown_verdict_is_an_error(validations: Validations) -> None:
@@ -313,3 +361,44 @@ def test_an_unknown_verdict_is_an_error(validations: Validations) -> None:
 def test_the_clips_of_this_file_are_told_apart(tone: Callable[..., bytes]) -> None:
     lengths = {len(audio.decode(tone(seconds=0.1 + n / 100)).samples) for n in range(12)}
     assert len(lengths) == 12
+
+
+def test_a_version_that_seems_slow_is_timed_again_in_turn_with_the_live_one(
+    engine: Engine,
+    blobs: DirectoryBlobs,
+    datasets: Datasets,
+    held_out: Dataset,
+    versions: tuple[str, str],
+    ear: Ear,
+) -> None:
+    old, new = versions
+    # How much longer than the sound itself each listens; a neighbour disturbs the first hearing.
+    pace = {old: 0.1, new: 1.0}
+
+    def listener(version_id: str) -> FunctionTranscriber:
+        def listen(samples: object) -> str:
+            time.sleep(pace[version_id] * len(samples) / 16_000)  # type: ignore[arg-type]
+            return ear.of(version_id).transcribe([audio.from_samples(samples, 16_000)])[0].text
+
+        return FunctionTranscriber(listen, name=version_id)
+
+    gate = Validations(
+        engine,
+        datasets,
+        Hypotheses(engine, blobs, listener, decoding="test"),
+        blobs=blobs,
+        rules=replace(RULES, max_real_time_factor=100.0),
+        normalizer=normalizer("whisper-english"),
+        replicates=100,
+    )
+    slow = gate.run(new, old, held_out)
+    assert not slow.verdict.passed
+    assert slow.comparison.timed_in_turn > 1.5
+    assert any("timed in turn" in reason for reason in slow.verdict.failures)
+    pace[new] = 0.1
+    again = gate.run(new, old, held_out)
+    # The hypotheses still know the slow hours; the ratio of one run knows better.
+    assert again.comparison.speedup < 0.5
+    assert again.comparison.timed_in_turn == pytest.approx(1.0, abs=0.4)
+    assert again.verdict.passed
+    assert gate.get(again.id) == again

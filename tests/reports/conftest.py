@@ -4,35 +4,44 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import insert, select, update
 
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.cycle.states import Cycle, CycleState
 from misheard.database.engine import migrate, now, open_engine, writing
-from misheard.database.schema import cycle_steps, cycles, hypotheses, jobs
+from misheard.database.schema import cycle_steps, cycles, hypotheses, jobs, validations
 from misheard.datasets.datasets import Dataset, Purpose
 from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
+from misheard.demo.phone_prompts import read_prompts, read_samples
 from misheard.finetune.events import TrainingEvent, append_event
 from misheard.finetune.recipe import Recipe
-from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.contender import Contender
+from misheard.gates.hypotheses import Hypotheses, Hypothesis
+from misheard.gates.judging import ValidationRules
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.suites import RegressionRules
-from misheard.gates.validation import ValidationRules, Validations
+from misheard.gates.validation import Validation, Validations
+from misheard.gates.verdict import Criterion, Verdict, to_columns
 from misheard.reports.cycle_report import cycle_report
+from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME
 from misheard.speech.transcriber import Transcriber
 from misheard.workspace import Workspace
+from tests.conftest import make_wav
 
 INLINE = {"span", "code", "mark", "del", "time", "tspan", "em", "b"}
-VOID = {"meta", "link", "br", "line", "circle", "rect", "polyline"}
+VOID = {"meta", "link", "br", "line", "circle", "rect", "polyline", "input"}
 ATTACK = "<script>alert(1)</script> press pound"
+QUOTES = "\"'><img src=x onerror=alert(1)> & <b>loud</b>"
 
 
 class Page(HTMLParser):
@@ -63,7 +72,7 @@ class Page(HTMLParser):
         self.text += "" if tag in INLINE else " "
 
     def handle_data(self, data: str) -> None:
-        if self.open and self.open[-1] != "style":
+        if self.open and self.open[-1] not in {"style", "script"}:
             self.text += data
             for tag in set(self.open):
                 self.by_tag[tag][-1] += data
@@ -78,6 +87,78 @@ class Page(HTMLParser):
             found == tag and (not css_class or css_class in attributes.get("class", "").split())
             for found, attributes in self.tags
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spoken:
+    """A recording, what is said in it, and what two versions hear."""
+
+    data: bytes = field(repr=False)
+    reference: str
+    live: str | None
+    """None: the live version gives no transcript."""
+    candidate: str | None
+    group: str = ""
+    duration_s: float = 1.0
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+
+def calls() -> list[Spoken]:
+    """42 recordings: telephone prompts, a text that means ill, and silence.
+
+    The candidate breaks 2, makes 1 worse and 2 better, and fixes 20.
+    """
+    # A prompt of one word has no word to lose.
+    chosen = [one for one in read_prompts() if 3 <= len(one.reference.split()) <= 12][:40]
+    made = []
+    for index, (prompt, sample) in enumerate(zip(chosen, read_samples(chosen), strict=True)):
+        words = prompt.reference.split()
+        live = candidate = prompt.reference
+        if index < 20:
+            live = " ".join(["mumbled", *words[1:]])
+        if index in (3, 4):
+            live, candidate = " ".join(words[2:]), " ".join(words[1:])
+        if index in (20, 21):
+            candidate = f"{prompt.reference} mumbled"
+        if index == 22:
+            live, candidate = " ".join(words[1:]), " ".join(words[2:])
+        made.append(
+            Spoken(
+                data=sample.data,
+                reference=prompt.reference,
+                live=live,
+                candidate=candidate,
+                group=f"call {index // 2}",
+                duration_s=prompt.duration_s,
+                tags={"channel": "mobile" if index % 2 else "landline"},
+            )
+        )
+    made.append(
+        Spoken(
+            data=make_wav(seconds=0.4),
+            reference=ATTACK,
+            live="press pound",
+            candidate=ATTACK,
+            group=QUOTES,
+            tags={QUOTES: QUOTES},
+        )
+    )
+    made.append(Spoken(data=make_wav(seconds=0.5), reference="", live="you", candidate=""))
+    return made
+
+
+def _given(version: str, texts: Mapping[str, str | None]) -> Contender:
+    """A side whose transcripts are given, by the recording's SHA-256."""
+
+    def hypothesis(text: str | None) -> Hypothesis:
+        if text is None:
+            return Hypothesis(text="", compute_s=0.0, error="it <b>broke</b>")
+        return Hypothesis(text=text, compute_s=0.1)
+
+    return Contender(
+        id=version,
+        hypothesise=lambda rows, _: [hypothesis(texts[row.audio_sha256]) for row in rows],
+    )
 
 
 def _no_transcriber(version_id: str) -> Transcriber:
@@ -95,7 +176,7 @@ class Bench:
         (root / FILE_NAME).touch()
         self.workspace = Workspace.open(root)
         settings = self.workspace.settings
-        blobs = DirectoryBlobs(root / "blobs")
+        self.blobs = blobs = DirectoryBlobs(root / "blobs")
         # The gates as they are, except that every transcript is there already.
         self.validations = Validations(
             self.engine,
@@ -106,7 +187,7 @@ class Bench:
             rules=ValidationRules(
                 **settings.validation.model_dump() | {"max_wer_degradation_rate": 0.5}
             ),
-            normalizer_name="whisper-english",
+            normalizer=normalizer("whisper-english"),
             replicates=1000,
         )
         self.suites = RegressionSuites(
@@ -154,6 +235,30 @@ class Bench:
                     "compute_s": compute_s,
                 }
                 connection.execute(insert(hypotheses).values(**values))
+
+    def recorded(self, name: str, spoken: Sequence[Spoken]) -> Validation:
+        """A validation on real recordings, whose transcripts are given."""
+        keys = [self.blobs.put_bytes(one.data) for one in spoken]
+        rows = [
+            Row(
+                audio_sha256=key,
+                reference=one.reference,
+                split=Split.TEST,
+                kind="evaluation",
+                speaker_group=one.group or f"call-{index}",
+                duration_s=one.duration_s,
+                tags=tuple(sorted(one.tags.items())),
+            )
+            for index, (key, one) in enumerate(zip(keys, spoken, strict=True))
+        ]
+        dataset = self.workspace.datasets.add(name, Purpose.EVALUATION, rows)
+        live, candidate = (
+            {key: getattr(one, side) for key, one in zip(keys, spoken, strict=True)}
+            for side in ("live", "candidate")
+        )
+        return self.validations.run(
+            _given(self.candidate, candidate), _given(self.live, live), dataset
+        )
 
     def begin(self, held_out: Dataset) -> Cycle:
         cycle = self.workspace.cycles.begin(actor="ana", held_out_id=held_out.id, force=True)
@@ -227,6 +332,27 @@ class Bench:
         ).id
 
 
+def stored(bench: Bench, validation: Validation) -> dict[str, Any]:
+    """The row of a validation."""
+    with bench.engine.connect() as connection:
+        query = select(validations).where(validations.c.id == validation.id)
+        return dict(connection.execute(query).mappings().one())
+
+
+def store(bench: Bench, validation: Validation, **values: Any) -> None:
+    with writing(bench.engine) as connection:
+        chosen = update(validations).where(validations.c.id == validation.id)
+        connection.execute(chosen.values(**values))
+
+
+def judge_again(bench: Bench, validation: Validation, *criteria: Criterion) -> Validation:
+    """The same validation, had its criteria been these."""
+    judged = to_columns(replace(validation, verdict=Verdict.of(criteria)))
+    kept = {key: judged[key] for key in ("passed", "reasons", "figures")}
+    store(bench, validation, **kept)
+    return bench.workspace.validations.get(validation.id)
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "workspace")
@@ -236,6 +362,20 @@ needs_browser = pytest.mark.skipif(
     shutil.which("chromium") is None,
     reason="no chromium here; CI installs it (apt-get install chromium)",
 )
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """Debian's Chromium, driven by Playwright."""
+    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - slow, and few tests need it
+
+    with sync_playwright() as playwright:
+        made = playwright.chromium.launch(
+            executable_path=shutil.which("chromium"),
+            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+        )
+        yield made
+        made.close()
 
 
 def photograph(html: str, folder: Path, width: int) -> int:

@@ -12,10 +12,11 @@ from misheard.errors import UnknownIdError
 from misheard.finetune.recipe import Recipe
 from misheard.gates.suites import SuiteKind
 from misheard.gates.validation import Validation
+from misheard.gates.verdict import Answer, Criterion
 from misheard.reports.changes import SHOWN, changes
 from misheard.reports.cycle_report import cycle_report
 from misheard.reports.facts import NEWEST
-from tests.reports.conftest import ATTACK, Bench, Page, needs_browser, photograph
+from tests.reports.conftest import ATTACK, Bench, Page, judge_again, needs_browser, photograph
 
 REFERENCES = ["press pound", "the caller was here", ATTACK, "hold the line", "thank you", ""]
 LIVE = ["press pond", "the color was", "script alert 1 script press pound", "hold line", "", ""]
@@ -93,11 +94,41 @@ def test_the_headline_warns_where_the_gain_may_be_chance(bench: Bench) -> None:
 
 
 def test_a_refusal_names_its_gate_and_reason(bench: Bench) -> None:
-    cycle, _ = validated(bench)
+    cycle, validation = validated(bench)
+    judge_again(bench, validation, Criterion.of("cer", True, "CER falls"))
     bench.put(cycle, CycleState.REFUSED, "digits: 1 word error where the live version makes 0")
     page = bench.page(cycle)
     assert page.by_tag["h1"][0] == "Refused by a regression suite; the live version stays"
     assert "Because of digits: 1 word error" in page.words
+
+
+def test_what_is_not_settled_is_no_failure(bench: Bench) -> None:
+    cycle, validation = validated(bench)
+    settled = judge_again(bench, validation, Criterion.of("cer", False, "CER rises"))
+    assert not settled.verdict.passed
+    bench.put(cycle, CycleState.REFUSED, "CER rises")
+    page = bench.page(cycle)
+    assert page.by_tag["h1"] == ["Refused by validation; the live version stays"]
+    assert page.count("header", "bad") == 1 and "✗ failed" in page.words
+    judge_again(
+        bench,
+        validation,
+        Criterion(name="significance", answer=Answer.INCONCLUSIVE, reason="p = 0.3"),
+    )
+    page = bench.page(cycle)
+    assert page.by_tag["h1"] == ["Not settled by validation; the live version stays"]
+    assert page.count("header", "wait") == 1 and "? inconclusive" in page.words
+    assert f"misheard report {validation.id}" in page.words
+
+
+def test_files_that_do_not_work_refuse_by_themselves(bench: Bench) -> None:
+    cycle, validation = validated(bench)
+    judge_again(bench, validation, Criterion.of("cer", True, "CER falls"))
+    bench.put(cycle, CycleState.REGRESSION, "passed every suite")
+    bench.put(cycle, CycleState.REFUSED, "does not work in a fresh process")
+    assert bench.page(cycle).by_tag["h1"] == [
+        "Refused by the check of its files; the live version stays"
+    ]
 
 
 def test_every_changed_utterance_stands_with_its_wrong_words(bench: Bench) -> None:
@@ -174,7 +205,8 @@ def test_recipe_dataset_steps_and_suites_are_told(bench: Bench) -> None:
     assert "train 3 0 3 4 s" in page.words
     assert "after 1 min 05 s" in page.words
     assert "digits critical · 2 utterances" in page.words
-    assert "1 word errors where the live version makes 0" in page.words
+    (run,) = bench.suites.runs()
+    assert run.verdict.failures and all(reason in page.words for reason in run.verdict.reasons)
 
 
 def test_labelling_is_counted_and_not_listed(bench: Bench) -> None:

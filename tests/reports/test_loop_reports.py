@@ -21,6 +21,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import observations, suite_runs
 from misheard.errors import BadInputError
 from misheard.gates.suites import SuiteKind
+from misheard.gates.verdict import Answer, Criterion
 from misheard.reports import loop_facts
 from misheard.reports.loop_pages import as_html
 from misheard.reports.loop_reports import (
@@ -32,7 +33,7 @@ from misheard.reports.loop_reports import (
     validation_report,
 )
 from misheard.speech.transcriber import Transcript
-from tests.reports.conftest import ATTACK, Bench, Page, needs_browser, photograph
+from tests.reports.conftest import ATTACK, Bench, Page, judge_again, needs_browser, photograph
 
 KEYS = {
     "validation": {
@@ -52,7 +53,8 @@ KEYS = {
         "generated_at", "trends", "inference_statistics", "learning_summary", "models",
     },
 }  # fmt: skip
-GROUPS = ("front desk", "night line", "billing <b>")
+# So many that groups which all point one way are more than chance.
+GROUPS = ("front desk", "night line", "billing <b>", *(f"line {number}" for number in range(5)))
 SPOKEN = [f"please press {key} to reach the front desk" for key in ("star", "pound", "hash")] * 20
 SPOKEN.append("thank you for calling")
 DAY = timedelta(days=1)
@@ -279,6 +281,18 @@ def test_the_validation_page_compares_like_with_like(filled: Bench) -> None:
             assert f"{one.candidate_errors / one.words:.1%} candidate" in words
 
 
+def test_an_inconclusive_validation_is_its_own_answer(filled: Bench) -> None:
+    newest = filled.workspace.validations.listed(limit=1)[0]
+    unsettled = Criterion(name="wer", answer=Answer.INCONCLUSIVE, reason="it may be chance")
+    judge_again(filled, newest, unsettled)
+    page = Page(as_html("validation", filled.workspace))
+    assert page.count("header", "wait") == 1
+    assert "● inconclusive" in page.by_tag["header"][0]
+    table = page.words.partition("What the gate said")[2]
+    assert "? inconclusive" in table
+    assert f"misheard report {newest.id}" in page.words
+
+
 def test_a_set_scored_otherwise_stands_by_itself(filled: Bench) -> None:
     kept = filled.workspace.validations.listed(limit=10)
     other = kept[0].comparison.from_dict(asdict(kept[0].comparison) | {"normalizer": "none"})
@@ -316,7 +330,8 @@ def test_a_suite_that_failed_last_time_heads_the_page(bench: Bench) -> None:
     bench.suites.run_all(bench.candidate, bench.live)
     page = Page(as_html("regression", bench.workspace))
     assert page.by_tag["h1"] == ["1 of 1 suite failed last time"]
-    assert "digits: 2 word errors where the live version makes 0" in page.words
+    (run,) = bench.suites.runs()
+    assert f"digits: {run.verdict.failures[0]}" in page.words
 
 
 def test_the_performance_page_shows_trends_and_types(filled: Bench) -> None:

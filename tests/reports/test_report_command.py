@@ -12,7 +12,7 @@ from misheard.cli.group import cli
 from misheard.cli.report import LOOP_REPORTS
 from misheard.cycle.states import Cycle
 from misheard.reports.loop_reports import REPORTS
-from tests.reports.conftest import Bench
+from tests.reports.conftest import Bench, calls
 
 
 @pytest.fixture(autouse=True)
@@ -66,7 +66,41 @@ def test_on_the_loop(bench: Bench, tmp_path: Path, name: str) -> None:
     assert (tmp_path / "page.html").exists()
 
 
-@pytest.mark.parametrize("arguments", [("validation", "cycle-1"), ("progress", "cycle-1")])
+def test_on_a_validation(bench: Bench, tmp_path: Path) -> None:
+    validation = bench.recorded("calls", calls())
+    page = tmp_path / "misheard-verdict.html"
+    for arguments in (["validation", validation.id], [validation.id], [validation.id, "--all"]):
+        done = report(bench, *arguments)
+        assert done.exit_code == 0, done.output
+        again = f"misheard report {validation.id}{' --all' if '--all' in arguments else ''}</code>"
+        assert again in page.read_text(encoding="utf-8")
+        page.unlink()
+    done = report(bench, validation.id, "--json", "-o", "there.html")
+    there = str((tmp_path / "there.html").resolve())
+    assert json.loads(done.stdout) == {"validation_id": validation.id, "report": there}
+    assert Path(there).exists() and not page.exists()
+
+
+@pytest.mark.parametrize("arguments", [("val-nowhere",), ("validation", "val-nowhere")])
+def test_an_unknown_validation_is_refused(
+    bench: Bench, tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    done = report(bench, *arguments)
+    assert done.exit_code == 2
+    assert "There is no validation 'val-nowhere'" in done.output
+    assert not list(tmp_path.glob("*.html"))
+
+
+@pytest.mark.parametrize("arguments", [("validation",), ("cycle",), ()])
+def test_all_is_for_one_validation(bench: Bench, arguments: tuple[str, ...]) -> None:
+    done = report(bench, *arguments, "--all")
+    assert done.exit_code == 2
+    assert "misheard report val-" in done.output
+
+
+@pytest.mark.parametrize(
+    "arguments", [("deployment", "val-1"), ("validation", "cycle-1"), ("progress", "cycle-1")]
+)
 def test_what_makes_no_sense_is_refused(bench: Bench, arguments: tuple[str, str]) -> None:
     done = report(bench, *arguments)
     assert done.exit_code == 2

@@ -12,6 +12,7 @@ from misheard import audio
 from misheard.errors import ModelCorruptError
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
+from misheard.scoring.normalize import normalizer
 from misheard.scoring.score import score
 from misheard.speech.whisper import DecodingOptions, WhisperTranscriber, compression_ratio
 
@@ -162,7 +163,7 @@ def test_a_clip_over_30_s_is_cut_and_its_text_joined_in_order(
     assert {shape[2] for shape in watched.shapes} == {3_000}
     assert sum(done) == 1
     # Words in the wrong order would be errors: swapping two of three parts gives over 50 %.
-    wer = score([prompt.reference], [made.text], normalizer_name="whisper-english").wer
+    wer = score([prompt.reference], [made.text], normalizer=normalizer("whisper-english")).wer
     assert wer < 0.25, made.text
 
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from sqlalchemy import Connection, Engine, func, insert, select
@@ -16,6 +16,7 @@ from misheard.database.schema import error_cases, inferences
 from misheard.errors import BadInputError, UnknownIdError
 from misheard.scoring.normalize import require_text
 from misheard.speech.transcriber import Transcript
+from misheard.tags import require_tags, tagged
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +41,8 @@ class Inference:
     latency_s: float
     reported: bool
     """Known only because somebody reported it as wrong, so it is no sample of the traffic."""
+    tags: dict[str, str] = field(default_factory=dict)
+    """As given with the recording, and `noise` as measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ class Heard:
     speaker_group: str = ""
     client_id: str | None = None
     source: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
 class InferenceLog:
@@ -145,6 +149,7 @@ class InferenceLog:
 def _check(item: Heard) -> None:
     require_text(item.transcript.text, what="the transcript")
     require_text(item.speaker_group, what="the speaker group")
+    require_tags(item.tags, what="the tags")
     if item.client_id is not None:
         require_text(item.client_id, what="the client id")
     if sha256_of(item.data) != item.audio.sha256:
@@ -173,4 +178,5 @@ def _inference(version_id: str, item: Heard, *, reported: bool = False) -> Infer
         compression_ratio=transcript.compression_ratio,
         latency_s=transcript.latency_s,
         reported=reported,
+        tags=tagged(item.audio, item.tags),
     )

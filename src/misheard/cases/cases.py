@@ -23,17 +23,23 @@ from misheard.cases.records import (
 from misheard.database import audit
 from misheard.database.details import checked_details
 from misheard.database.engine import new_id, now, writing
-from misheard.database.schema import case_types, corrections, error_cases, inferences
+from misheard.database.schema import (
+    case_types,
+    corrections,
+    error_cases,
+    inferences,
+    suite_cases,
+)
 from misheard.errors import BadInputError, UnknownIdError
-from misheard.scoring.normalize import normalizer, require_text
+from misheard.scoring.normalize import Normalizer, require_text
 
 
 class Cases:
     """Opens cases, takes corrections, and hands out what was learnt."""
 
-    def __init__(self, engine: Engine, *, normalizer_name: str) -> None:
+    def __init__(self, engine: Engine, *, normalizer: Normalizer) -> None:
         self._engine = engine
-        self._normalize = normalizer(normalizer_name)
+        self._normalize = normalizer
 
     def correct(self, given: Sequence[Correction]) -> list[bool]:
         """Store corrections, all or none; for each, whether the transcript was wrong.
@@ -220,12 +226,13 @@ class Cases:
     def clear(self, *, actor: str) -> int:
         """Forget every case and correction, for good; how many cases there were.
 
-        What was heard stays in the inference log, and datasets stay as they are.
+        What was heard stays in the inference log; datasets stay as they are, those of suites too.
         """
         with writing(self._engine) as connection:
             count = connection.execute(select(func.count()).select_from(error_cases)).scalar_one()
             connection.execute(case_types.delete())
             connection.execute(error_cases.delete())
+            connection.execute(suite_cases.delete())
             connection.execute(corrections.delete())
             entry = audit.AuditEntry(
                 actor=actor, action="clear", subject="cases", evidence={"cases": count}

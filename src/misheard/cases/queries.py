@@ -87,6 +87,7 @@ def labelled(connection: Connection) -> Iterator[Labelled]:
             inferences.c.audio_sha256,
             inferences.c.duration_s,
             inferences.c.speaker_group,
+            inferences.c.tags,
             inferences.c.text.label("hypothesis"),
             NEWEST.c.reference,
             NEWEST.c.is_error,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from enum import StrEnum
@@ -82,6 +83,7 @@ class Labelled:
     hypothesis: str
     reference: str
     is_error: bool
+    tags: Mapping[str, str] = field(default_factory=dict)
     error_types: tuple[str, ...] = ()
     other_references: tuple[str, ...] = ()
     """What other people said last of the same transcript."""

@@ -16,8 +16,10 @@ def command() -> None:
 
 @command.command(
     epilog="""\b
-Example (each line: {"audio_path": "clips/7.wav", "reference": "press one"}):
-  misheard -w calls dataset hold-out test.jsonl --name held-out
+Examples (each line: {"audio_path": "clips/7.wav", "reference": "press one"}, and if you can say
+so "speaker_group": "agent 4", "tags": {"channel": "mobile"}):
+  misheard -w calls dataset hold-out test.jsonl
+  misheard -w calls dataset hold-out other-speech.jsonl --name general
 """
 )
 @click.argument("manifest", type=click.Path(path_type=Path))

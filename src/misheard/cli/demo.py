@@ -63,7 +63,7 @@ def _show(result: DemoResult) -> None:
     out.print(table(title, ["", "base model ", "fine-tuned, live "], rows))
     out.print(
         f"[bold green]{compared.relative_reduction:.0%} fewer word errors[/] "
-        f"(p = {compared.p_value:.2g}, matched pairs), "
+        f"(p = {compared.p_value:.2g}, by whole menus), "
         f"[bold green]{compared.speedup:.1f} times faster[/], "
         f"in {result.seconds / 60:.1f} minutes"
     )

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import importlib
 import sys
+import warnings
 from typing import Any
 
 import click
 
 from misheard import __version__
-from misheard.errors import MisheardError
+from misheard.errors import MisheardError, MisheardWarning
 
 VERBS: dict[str, str] = {
     "demo": "Walk real telephone speech once round the whole loop.",
@@ -21,14 +22,18 @@ VERBS: dict[str, str] = {
     "cases": "List error cases.",
     "trigger": "Is it worth training now, and why?",
     "dataset": "Dataset versions and held-out sets.",
-    "suite": "Regression suites.",
+    "validate": "Judge a version by the first gate, and keep the verdict.",
+    "compare": "Compare two versions on one set; nothing is judged or kept.",
+    "suite": "Regression suites: add and list them, their cases, history and baselines.",
+    "regress": "Run the regression suites on a version: what it fixes and what it breaks.",
     "cycle": "Begin a cycle, run it, approve it, look at it.",
     "versions": "List model versions and where each came from.",
     "deploy": "Make a version live.",
     "rollback": "Make live again what was live before.",
     "watch": "Roll back what does worse, run due suites, train when it is worth it.",
     "audit": "Who did what, when and why.",
-    "report": "Write an HTML report: on a cycle, or on the loop.",
+    "report": "Write an HTML report: on a cycle, on a validation, or on the loop.",
+    "score": "Score transcripts of any tool against references, and compare two systems.",
     "settings": "Show every setting and its value.",
 }
 """Command → summary, in the order of the walk; a test holds them equal to the commands' own."""
@@ -63,11 +68,30 @@ class _LazyGroup(click.Group):
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
-            return super().invoke(ctx)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                return super().invoke(ctx)
         except MisheardError as error:
             click.secho("error: ", fg="red", bold=True, nl=False, err=True)
             click.echo(str(error), err=True)
             sys.exit(error.exit_code)
+
+
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: Any = None,
+    line: str | None = None,
+) -> None:
+    """Ours as a line on standard error; those of libraries as Python shows them."""
+    if not issubclass(category, MisheardWarning):
+        text = warnings.formatwarning(message, category, filename, lineno, line)
+        (file or sys.stderr).write(text)
+        return
+    click.secho("warning: ", fg="yellow", bold=True, nl=False, err=True)
+    click.echo(str(message), err=True)
 
 
 @click.group(

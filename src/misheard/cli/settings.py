@@ -21,10 +21,17 @@ def command(directory: str | None, as_json: bool) -> None:
         print_json(values)
         return
     rows = [
-        (f"{section}.{key}", value)
+        (f"{section}.{key}", _shown(value))
         for section, inner in values.items()
         if isinstance(inner, dict)
         for key, value in inner.items()
     ]
     rows += [(key, value) for key, value in values.items() if not isinstance(value, dict)]
     out.print(table(str(workspace.root / "misheard.toml"), ["setting", "value"], rows))
+
+
+def _shown(value: object) -> object:
+    """Groups of equivalents a line each, as people write them."""
+    if isinstance(value, tuple):
+        return "\n".join(" = ".join(group) for group in value) or "none of its own"
+    return value

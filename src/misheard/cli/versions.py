@@ -10,6 +10,7 @@ from rich.console import Console
 
 from misheard.cli.output import json_option, open_workspace, out, percent, print_json, table, when
 from misheard.deployment import PRODUCTION
+from misheard.gates.verdict import Answer
 from misheard.registry import ModelVersion
 
 _WIDE = 130
@@ -63,15 +64,15 @@ def _found(workspace: Workspace, limit: int) -> list[tuple[ModelVersion, str]]:
     found = []
     for one in workspace.registry.listed(limit=limit):
         validation = workspace.validations.latest_of(one.id)
-        refused = validation is not None and not validation.verdict.passed
-        found.append((one, _status(one, live, once, refused=refused)))
+        answer = validation.verdict.answer if validation is not None else Answer.PASS
+        found.append((one, _status(one, live, once, answer)))
     return found
 
 
 def _status(
-    version: ModelVersion, live: Mapping[str, str], once: Collection[str], *, refused: bool
+    version: ModelVersion, live: Mapping[str, str], once: Collection[str], answer: Answer
 ) -> str:
-    """Live, was live, refused by the first gate, candidate, or pruned (its files are gone)."""
+    """Live, was live, pruned (its files are gone), or by the first gate's newest answer."""
     slots = [slot for slot, version_id in live.items() if version_id == version.id]
     if slots:
         return "live" if PRODUCTION in slots else f"live in {', '.join(slots)}"
@@ -79,4 +80,5 @@ def _status(
         return "pruned"
     if version.id in once:
         return "was live"
-    return "refused" if refused else "candidate"
+    judged = {Answer.FAIL: "refused", Answer.INCONCLUSIVE: "inconclusive"}
+    return judged.get(answer, "candidate")

@@ -23,11 +23,13 @@ from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
 from misheard.gates.comparison import Side
 from misheard.gates.contender import Contender
+from misheard.gates.infrastructure import InfrastructureCheck
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.validation import Validation, Validations
+from misheard.gates.verdict import told
 from misheard.monitoring.observations import performance_in
 from misheard.registry import ModelVersion, Registry
-from misheard.scoring.normalize import normalizer
+from misheard.scoring.normalize import Normalizer
 
 _S = CycleState
 
@@ -42,7 +44,7 @@ class CycleRules:
     recipe: Recipe
     require_approval: bool
     """Of a deployment."""
-    normalizer_name: str
+    normalizer: Normalizer
     require_training_approval: bool = False
     balance_error_types: bool = False
     min_quality: float = 0.0
@@ -81,6 +83,10 @@ class Stages:
     rules: CycleRules
     contender: Callable[[str], str | Contender] = field(default=lambda version_id: version_id)
     """How a version is heard in the gates: by its files, or by a function of its owner."""
+    check_files: Callable[[str, str | None], InfrastructureCheck | None] = field(
+        default=lambda _version_id, _dataset_id: None
+    )
+    """Whether a version's files work in a fresh process; None where that was not looked at."""
     before_deployment: Callable[[], object] = field(default=lambda: None)
     after_deployment: Callable[[], object] = field(default=lambda: None)
 
@@ -104,6 +110,7 @@ class Stages:
                 f"{dataset.id} has {built.quality}; {self.rules.min_quality:.1%} is wanted. Look "
                 "at its corrections, or lower datasets.min_quality."
             )
+        self.suites.keep_corrections(dataset)
         detail = (
             f"{len(built.rows)} utterances, {built.quality}; left out: "
             f"{built.duplicates} duplicates, {built.held_out} held out, "
@@ -112,12 +119,14 @@ class Stages:
         return Step(_S.DATASET, detail, {"dataset_id": dataset.id})
 
     def _built(self) -> Built:
-        normalize = normalizer(self.rules.normalizer_name)
+        # A sentence keeps its split for ever, also when the table of equivalents grows.
+        normalize = self.rules.normalizer.without_equivalents
         return build(
             self.cases.labelled(),
             shares=self.rules.shares,
             replay_per_error=self.rules.replay_per_error,
             held_out=held_out_from(self.datasets.held_out_rows(), normalize),
+            permanent=held_out_from(self.suites.permanent_rows(), normalize),
             normalize=normalize,
             balance_error_types=self.rules.balance_error_types,
         )
@@ -168,7 +177,9 @@ class Stages:
         if cycle.options.skip_validation:
             return Step(_S.VALIDATED, f"{cycle.actor} wanted no validation", {})
         held_out = self._held_out(cycle)
-        total = 2 * len(self.datasets.test_rows(held_out))
+        general = self.validations.general_set(held_out)
+        sets = [held_out, *([general] if general is not None else [])]
+        total = 2 * sum(len(self.datasets.test_rows(one)) for one in sets)
         validation = self.validations.run(
             self.contender(str(cycle.version_id)),
             self.contender(cycle.baseline_id),
@@ -179,7 +190,7 @@ class Stages:
         verdict = validation.verdict
         return Step(
             _S.VALIDATED if verdict.passed else _S.REFUSED,
-            "; ".join(verdict.reasons),
+            told(verdict),
             {"validation_id": validation.id, "held_out_id": held_out.id},
             lambda connection: _measured(connection, cycle.baseline_id, validation, "baseline"),
         )
@@ -199,7 +210,10 @@ class Stages:
                 "No correction fell into the test split, so there is nothing to test on. Correct "
                 "more, or hold recordings out: misheard dataset hold-out test.jsonl"
             )
-        return dataset if cycle.dataset_id is not None else self._kept(cycle, built)
+        if cycle.dataset_id is None:
+            dataset = self._kept(cycle, built)
+            self.suites.keep_corrections(dataset)
+        return dataset
 
     def _run_suites(self, cycle: Cycle, observer: Observer) -> Step:
         if cycle.options.skip_regression:
@@ -221,6 +235,9 @@ class Stages:
         return Step(_S.REGRESSION, passed, {})
 
     def _ask_or_deploy(self, cycle: Cycle, _: Observer) -> Step:
+        checked = self.check_files(str(cycle.version_id), cycle.held_out_id or cycle.dataset_id)
+        if checked is not None and not checked.passed:
+            return Step(_S.REFUSED, f"{cycle.version_id} {checked.detail}", {})
         if self._asks(cycle):
             return Step(_S.AWAITING_APPROVAL, f"misheard cycle approve {cycle.id}", {})
         return self.deploy(cycle, cycle.actor, "passed every gate")

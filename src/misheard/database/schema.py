@@ -28,7 +28,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
-REVISION = "0001"
+REVISION = "0002"
 """The newest migration; a workspace at another revision is upgraded or refused."""
 
 
@@ -88,6 +88,8 @@ inferences = Table(
     Column("latency_s", Float, nullable=False),
     # True: known only because somebody reported it as wrong, so it is no sample of the traffic.
     Column("reported", Boolean, nullable=False),
+    # Whatever slices are cut by: channel, noise, speaker.
+    Column("tags", JSON, nullable=False, default=dict, server_default="{}"),
     Index("ix_inferences_version_id_created_at", "version_id", "created_at"),
 )
 
@@ -241,6 +243,70 @@ suite_runs = Table(
     Column("baseline_id", Text, nullable=False),
     Column("passed", Boolean, nullable=False),
     Column("reasons", JSON, nullable=False),
+    Column("figures", JSON, nullable=False),
+)
+
+suite_baselines = Table(
+    "suite_baselines",
+    metadata,
+    # What a suite is held to; its highest number counts. It moves only by a new row.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("suite_id", Text, ForeignKey("suites.id"), nullable=False, index=True),
+    Column("version_id", Text, nullable=False),
+    # NULL where no word is spoken.
+    Column("wer", Float),
+    Column("cer", Float),
+    Column("silent_with_text", Integer, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
+)
+
+suite_cases = Table(
+    "suite_cases",
+    metadata,
+    # Utterances that a suite has for good; of an utterance the highest number counts.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("suite_name", Text, nullable=False),
+    Column("audio_sha256", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("speaker_group", Text, nullable=False),
+    Column("duration_s", Float, nullable=False),
+    Column("tags", JSON, nullable=False),
+    # Where it comes from: who corrected which transcript, and how.
+    Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False),
+    Column("correction_number", _Serial, ForeignKey("corrections.number"), nullable=False),
+    Column("dataset_id", Text, ForeignKey("datasets.id")),
+    UniqueConstraint("suite_name", "correction_number"),
+    Index("ix_suite_cases_suite_name_audio_sha256", "suite_name", "audio_sha256"),
+)
+
+suite_results = Table(
+    "suite_results",
+    metadata,
+    # Every utterance of a run, so that a case has a history.
+    Column("run_id", Text, ForeignKey("suite_runs.id"), nullable=False),
+    Column("audio_sha256", Text, nullable=False),
+    Column("reference", Text, nullable=False),
+    Column("words", Integer, nullable=False),
+    Column("baseline_errors", Integer, nullable=False),
+    Column("candidate_errors", Integer, nullable=False),
+    Column("baseline_text", Text, nullable=False),
+    Column("candidate_text", Text, nullable=False),
+    PrimaryKeyConstraint("run_id", "audio_sha256"),
+    Index("ix_suite_results_audio_sha256_run_id", "audio_sha256", "run_id"),
+)
+
+infrastructure_checks = Table(
+    "infrastructure_checks",
+    metadata,
+    # An artefact that was loaded, and asked to transcribe, in a process of its own.
+    Column("id", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("version_id", Text, ForeignKey("versions.id"), nullable=False, index=True),
+    Column("passed", Boolean, nullable=False),
+    Column("detail", Text, nullable=False),
     Column("figures", JSON, nullable=False),
 )
 

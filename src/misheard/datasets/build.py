@@ -12,7 +12,7 @@ from misheard.datasets.balance import balanced_weights
 from misheard.datasets.manifest import Row
 from misheard.datasets.quality import Quality, assess, flaws_of
 from misheard.datasets.split import Split, SplitShares, split_of
-from misheard.scoring.normalize import Normalizer
+from misheard.scoring.normalize import Normalize
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +37,10 @@ class Built:
     quality: Quality
 
 
-def held_out_from(rows: Iterable[Row], normalize: Normalizer) -> HeldOut:
+_NOTHING = HeldOut(audio=frozenset(), sentences=frozenset())
+
+
+def held_out_from(rows: Iterable[Row], normalize: Normalize) -> HeldOut:
     """What the rows of evaluation sets forbid."""
     rows = list(rows)
     return HeldOut(
@@ -52,10 +55,14 @@ def build(
     shares: SplitShares,
     replay_per_error: float,
     held_out: HeldOut,
-    normalize: Normalizer,
+    normalize: Normalize,
     balance_error_types: bool = False,
+    permanent: HeldOut = _NOTHING,
 ) -> Built:
-    """One row for each distinct recording; the newest label of a recording counts."""
+    """One row for each distinct recording; the newest label of a recording counts.
+
+    What is in `permanent` stays in the test split, whatever its words are now.
+    """
     labels: dict[str, list[Labelled]] = defaultdict(list)
     for utterance in labelled:
         labels[utterance.audio_sha256].append(utterance)
@@ -67,7 +74,11 @@ def build(
     weights = [1.0] * len(chosen)
     if balance_error_types:
         weights = balanced_weights([u.error_types if u.is_error else () for u in chosen])
-    rows = [_row(u, shares, normalize, weight) for u, weight in zip(chosen, weights, strict=True)]
+    pinned = _pinned(chosen, permanent, normalize)
+    rows = [
+        _row(u, shares, normalize, weight, pinned)
+        for u, weight in zip(chosen, weights, strict=True)
+    ]
     older = ([same.reference for same in labels[u.audio_sha256][:-1]] for u in chosen)
     return Built(
         rows=sorted(rows),
@@ -81,11 +92,17 @@ def build(
     )
 
 
-def _is_held_out(utterance: Labelled, held_out: HeldOut, normalize: Normalizer) -> bool:
+def _is_held_out(utterance: Labelled, held_out: HeldOut, normalize: Normalize) -> bool:
     return (
         utterance.audio_sha256 in held_out.audio
         or normalize(utterance.reference) in held_out.sentences
     )
+
+
+def _pinned(chosen: Iterable[Labelled], permanent: HeldOut, normalize: Normalize) -> HeldOut:
+    """`permanent`, and what its recordings are said to hold now: no sentence is in two splits."""
+    newer = {normalize(u.reference) for u in chosen if u.audio_sha256 in permanent.audio} - {""}
+    return HeldOut(audio=permanent.audio, sentences=permanent.sentences | newer)
 
 
 def _chosen(replay: Sequence[Labelled], most: int) -> list[Labelled]:
@@ -94,8 +111,12 @@ def _chosen(replay: Sequence[Labelled], most: int) -> list[Labelled]:
     return keyed[:most]
 
 
-def _row(utterance: Labelled, shares: SplitShares, normalize: Normalizer, weight: float) -> Row:
+def _row(
+    utterance: Labelled, shares: SplitShares, normalize: Normalize, weight: float, pinned: HeldOut
+) -> Row:
     split: Split = split_of(normalize(utterance.reference), shares, fallback=utterance.audio_sha256)
+    if _is_held_out(utterance, pinned, normalize):
+        split = Split.TEST
     return Row(
         audio_sha256=utterance.audio_sha256,
         reference=utterance.reference,
@@ -104,4 +125,5 @@ def _row(utterance: Labelled, shares: SplitShares, normalize: Normalizer, weight
         speaker_group=utterance.speaker_group,
         duration_s=round(utterance.duration_s, 3),
         weight=weight,
+        tags=tuple(sorted(utterance.tags.items())),
     )

@@ -17,12 +17,13 @@ from misheard import audio
 from misheard.blobs.store import BlobStore
 from misheard.database.engine import now, writing
 from misheard.database.schema import datasets
-from misheard.datasets.manifest import Row, dataset_id, from_jsonl, to_jsonl
+from misheard.datasets.manifest import PERMANENT, Row, dataset_id, from_jsonl, to_jsonl
 from misheard.datasets.quality import Quality
 from misheard.datasets.samples import Sample
 from misheard.datasets.split import Split
 from misheard.errors import EmptyDatasetError, UnknownIdError
 from misheard.scoring.normalize import require_text
+from misheard.tags import tagged
 
 
 class Purpose(StrEnum):
@@ -101,6 +102,7 @@ class Datasets:
                     kind="evaluation",
                     speaker_group=sample.speaker_group or clip.sha256,
                     duration_s=round(clip.duration_s, 3),
+                    tags=tuple(sorted(tagged(clip, sample.tags).items())),
                 )
             )
         for sample in samples:
@@ -141,8 +143,17 @@ class Datasets:
         return [row for row in self.rows(dataset) if row.split is Split.TEST]
 
     def held_out_rows(self) -> list[Row]:
-        """The utterances of every evaluation set."""
-        return [row for one in self.listed(purpose=Purpose.EVALUATION) for row in self.rows(one)]
+        """The utterances of every evaluation set, but for a suite's permanent cases.
+
+        Those are never trained on either: `build` keeps them in the test split, where they count.
+        """
+        return [
+            row
+            for one in self.listed(purpose=Purpose.EVALUATION)
+            if one.counts.get(PERMANENT) != one.counts.get(Split.TEST)
+            for row in self.rows(one)
+            if row.kind != PERMANENT
+        ]
 
     def export(self, dataset: Dataset, target: Path) -> None:
         """Write `<split>.jsonl` for each split, and `audio/`, into the new directory `target`.

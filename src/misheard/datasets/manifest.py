@@ -6,9 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
+from typing import Any
 
 from misheard.datasets.split import Split
 from misheard.errors import InvalidManifestError
+
+PERMANENT = "permanent"
+"""Kind of a row that is a suite's for good, since somebody corrected it: see `suite_cases`."""
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -20,11 +24,13 @@ class Row:
     """What was spoken; empty when nobody speaks."""
     split: Split
     kind: str
-    """error, replay (confirmed, so that nothing is forgotten) or evaluation."""
+    """error, replay (confirmed, so that nothing is forgotten), evaluation or `PERMANENT`."""
     speaker_group: str
     duration_s: float
     weight: float = 1.0
     """How often an epoch of training shows it; never less than once."""
+    tags: tuple[tuple[str, str], ...] = ()
+    """What slices are cut by, as sorted pairs: (("channel", "mobile"), ("noise", "street"))."""
 
     @property
     def is_silent(self) -> bool:
@@ -34,8 +40,15 @@ class Row:
 
 def to_jsonl(rows: Iterable[Row]) -> bytes:
     """The canonical bytes of a manifest: sorted rows, sorted keys, one a line."""
-    lines = (json.dumps(asdict(row), sort_keys=True, ensure_ascii=False) for row in sorted(rows))
+    lines = (json.dumps(_values(row), sort_keys=True, ensure_ascii=False) for row in sorted(rows))
     return "".join(line + "\n" for line in lines).encode()
+
+
+def _values(row: Row) -> dict[str, Any]:
+    values = asdict(row)
+    # Without tags a row is what it was before there were any, and so is the id of its dataset.
+    tags = dict(values.pop("tags"))
+    return values | ({"tags": tags} if tags else {})
 
 
 def from_jsonl(data: bytes) -> list[Row]:
@@ -43,9 +56,14 @@ def from_jsonl(data: bytes) -> list[Row]:
     try:
         # Not splitlines: a transcript may hold U+2028, which is no end of a line in JSON.
         values = [json.loads(line) for line in data.decode().split("\n") if line]
-        return [Row(**value | {"split": Split(value["split"])}) for value in values]
-    except (ValueError, TypeError, KeyError) as error:
+        return [_row(value) for value in values]
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise InvalidManifestError(f"{error}.") from error
+
+
+def _row(value: dict[str, Any]) -> Row:
+    tags = tuple(sorted(value.get("tags", {}).items()))
+    return Row(**value | {"split": Split(value["split"]), "tags": tags})
 
 
 def dataset_id(manifest: bytes) -> str:

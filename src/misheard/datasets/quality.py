@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from misheard.cases.records import Labelled
-from misheard.scoring.normalize import Normalizer
+from misheard.scoring.normalize import Normalize
 
 _SHORTEST_S, _LONGEST_S = 0.1, 30.0
 """Less holds no word; more does not fit Whisper's window and is left out of training."""
@@ -42,7 +42,7 @@ class Quality:
 
 
 def flaws_of(
-    utterance: Labelled, *, normalize: Normalizer, same_recording: Sequence[str] = ()
+    utterance: Labelled, *, normalize: Normalize, same_recording: Sequence[str] = ()
 ) -> list[str]:
     """What is wrong with a labelled utterance; `same_recording`: older labels of the same audio."""
     text = normalize(utterance.reference)

@@ -29,7 +29,8 @@ def read_samples(path: Path) -> list[Sample]:
     """Recordings and references listed in a .jsonl, or a .json (a list or `{"samples": […]}`).
 
     Each has `audio_path` (relative to the file, or to the working directory) and one of
-    `reference`, `text`, `target_text`; `speaker_group` is optional.
+    `reference`, `text`, `target_text`; `speaker_group` and `tags` ({"channel": "mobile"}) are
+    optional.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -84,6 +85,7 @@ def _sample(item: Any, where: str, beside: Path | None) -> Sample:
     told: dict[str, Any] = {
         "reference": require_text(item[keys[0]], what=where),
         "speaker_group": "" if group is None else require_text(str(group), what=where),
+        "tags": _tags(item.get("tags"), where),
     }
     if isinstance(source, str | Path):
         near = (beside or Path()) / source
@@ -94,3 +96,16 @@ def _sample(item: Any, where: str, beside: Path | None) -> Sample:
     rate_hz = item.get("sampling_rate", item.get("sample_rate", audio.SAMPLE_RATE_HZ))
     data = audio.encode_wav(source, rate_hz, name=where)
     return Sample(data=data, name=where, array=source, **told)
+
+
+def _tags(given: Any, where: str) -> dict[str, str]:
+    if given is None:
+        return {}
+    if not isinstance(given, Mapping):
+        raise InvalidManifestError(f"{where}: 'tags' must be names and values of an object.")
+    return {
+        require_text(str(key), what=where): require_text(
+            str(value).lower() if isinstance(value, bool) else str(value), what=where
+        )
+        for key, value in given.items()
+    }

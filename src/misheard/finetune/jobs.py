@@ -24,6 +24,7 @@ from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.registry import Registry
+from misheard.scoring.normalize import Normalizer
 
 _POLL_S = 0.5
 
@@ -70,7 +71,7 @@ class Jobs:
         backend: TrainingBackend,
         root: Path,
         *,
-        normalizer_name: str,
+        normalizer: Normalizer,
         language: str,
     ) -> None:
         self._engine = engine
@@ -78,13 +79,14 @@ class Jobs:
         self._registry = registry
         self._backend = backend
         self._root = root
-        self._normalizer_name = normalizer_name
+        self._normalizer = normalizer
         self._language = language
 
     def submit(self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe) -> Job:
         """Start a job; one of this id that is there already is started again only if it stopped."""
         if not dataset.counts.get("train"):
             raise EmptyDatasetError(f"'{dataset.id}' has no training rows.")
+        self._normalizer.require_spec()
         job = Job(
             id=job_id,
             created_at=now(),
@@ -180,7 +182,8 @@ class Jobs:
         order = Order(
             base_name=job.base_version_id,
             dataset_id=job.dataset_id,
-            normalizer=self._normalizer_name,
+            normalizer=self._normalizer.require_spec(),
+            equivalents=self._normalizer.equivalents,
             language=self._language,
             recipe=job.recipe,
         )

@@ -16,6 +16,8 @@ class Order:
     base_name: str
     dataset_id: str
     normalizer: str
+    equivalents: tuple[tuple[str, ...], ...] = ()
+    """Spellings that count as the same, beyond what the normaliser knows."""
     language: str
     """Code of the spoken language, for models that know several."""
     recipe: Recipe
@@ -31,4 +33,7 @@ class Order:
     def read(cls, path: Path) -> Order:
         """Read what `write` wrote."""
         values = json.loads(path.read_text(encoding="utf-8"))
-        return cls(**values | {"recipe": Recipe.from_dict(values["recipe"])})
+        equivalents = tuple(tuple(group) for group in values.get("equivalents", ()))
+        return cls(
+            **values | {"recipe": Recipe.from_dict(values["recipe"]), "equivalents": equivalents}
+        )

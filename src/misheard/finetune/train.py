@@ -30,6 +30,7 @@ from misheard.finetune.events import TrainingEvent, append_event
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.trainer import Example, RightSizedTrainer, collate
+from misheard.scoring.normalize import normalizer
 from misheard.scoring.score import score
 from misheard.speech.context import ModelCard
 from misheard.speech.convert import to_ctranslate2, to_transformers
@@ -179,7 +180,7 @@ class TrainingRun:
         rate = score(
             [row["reference"] for row in rows],
             [transcript.text for transcript in transcripts],
-            normalizer_name=self._order.normalizer,
+            normalizer=normalizer(self._order.normalizer, self._order.equivalents),
         ).wer
         self._rates.append(rate)
         return rate

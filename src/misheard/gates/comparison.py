@@ -1,38 +1,20 @@
-"""Two versions on the same utterances: rates, intervals, the paired test. Pure."""
+"""Two versions on the same utterances: rates, intervals, tests, and what changed. Records only."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
-from misheard.datasets.manifest import Row
-from misheard.gates.hypotheses import Hypothesis
-from misheard.gates.slices import Slice, SliceKind, slices
+from misheard.gates.plain import with_nan, without_nan
+from misheard.gates.slices import Slice
 from misheard.scoring.normalize import normalizer
-from misheard.scoring.score import Score, score
-from misheard.scoring.significance import (
-    Interval,
-    MatchedPairs,
-    matched_pairs,
-    paired_bootstrap,
-)
+from misheard.scoring.significance import Interval
 
 DEGRADATION = 0.2
 """An utterance has got worse when its own WER rises by more than this: one word in five."""
-
-_CHANGED = (
-    "audio_sha256",
-    "reference",
-    "words",
-    "baseline",
-    "candidate",
-    "baseline_errors",
-    "candidate_errors",
-)
+UNNOTICED = 0.01
+"""Below this share of the audio's own length nobody notices which of two models is slower."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +23,10 @@ class Side:
 
     wer: float
     cer: float
+    mer: float = math.nan
+    """Match error rate: the chance that a pair of aligned words is wrong."""
+    wil: float = math.nan
+    """Share of the word information that is lost."""
     errors: int
     substitutions: int
     deletions: int
@@ -51,6 +37,12 @@ class Side:
     """Clips in which nobody speaks and that were given words."""
     compute_s: float
     """Time to transcribe all clips."""
+    failed: int = 0
+    """Utterances without a transcript; each counts as fully wrong."""
+    formatting_only: int = 0
+    """Utterances whose text differs from the reference in case, punctuation or spelling alone."""
+    confusions: dict[str, Any] = field(default_factory=dict)
+    """Which words are confused, inserted and deleted most; see `scoring.confusions`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,18 +54,40 @@ class Comparison:
     silent: int
     audio_s: float
     normalizer: str
+    """Name of what both sides and the references went through."""
     baseline: Side
     candidate: Side
     reduction_interval: Interval
-    """95 % interval of baseline WER minus candidate WER."""
+    """95 % interval of baseline WER minus candidate WER, by bootstrap over groups."""
+    reduction_se: float = math.nan
+    """Standard error of that difference, over groups."""
     p_value: float
-    """Matched-pairs test, two-sided."""
-    z: float
+    """The test that decides: groups swap sides, two-sided. See `significance.permutation_test`."""
+    exact: bool = False
+    """Whether `p_value` is exact; else by its normal approximation."""
+    blocks: int = 0
+    """Groups of utterances that move together."""
+    mapsswe_p: float = math.nan
+    """NIST's matched-pair sentence-segment test, two-sided, for whoever wants to compare."""
+    segments: int = 0
+    """Segments of that test."""
     changed: tuple[dict[str, Any], ...]
     """Utterances whose number of errors differs: audio, reference and its number of words, both
-    texts, both counts."""
+    texts, both counts, and all three texts as they were compared."""
     slices: tuple[Slice, ...] = ()
     """Parts of the set, each with a test of its own."""
+    timed_in_turn: float = math.nan
+    """Times that the candidate takes as long as the baseline, both timed in turn in one run; NaN
+    where that was not done."""
+    must_pass: int = 0
+    """Utterances of which a candidate has to get every word right."""
+    missed: tuple[dict[str, Any], ...] = ()
+    """Those of them that it did not."""
+
+    @property
+    def gain(self) -> float:
+        """Baseline WER minus candidate WER."""
+        return self.baseline.wer - self.candidate.wer
 
     @property
     def relative_reduction(self) -> float:
@@ -90,9 +104,34 @@ class Comparison:
         return self.baseline.compute_s / self.candidate.compute_s
 
     @property
+    def real_time_factor(self) -> float:
+        """Seconds the candidate needs for a second of audio."""
+        return self.candidate.compute_s / self.audio_s if self.audio_s else math.nan
+
+    @property
+    def slowdown(self) -> float:
+        """Times that the candidate takes as long as the baseline, by the best measure at hand."""
+        return 1 / self.speedup if math.isnan(self.timed_in_turn) else self.timed_in_turn
+
+    def is_slower_than(self, times: float) -> bool:
+        """Whether it takes more than so many times as long, and that is worth a thought."""
+        spent_s = self.candidate.compute_s - self.baseline.compute_s
+        return spent_s > UNNOTICED * self.audio_s and self.slowdown > times
+
+    @property
     def degraded(self) -> int:
         """Utterances whose own WER rises by more than `DEGRADATION`."""
         return len(self.worse_by(DEGRADATION))
+
+    @property
+    def fixed(self) -> tuple[dict[str, Any], ...]:
+        """The utterances that were wrong and are right now."""
+        return tuple(row for row in self.changed if not row["candidate_errors"])
+
+    @property
+    def broken(self) -> tuple[dict[str, Any], ...]:
+        """The utterances that were right and are wrong now."""
+        return tuple(row for row in self.changed if not row["baseline_errors"])
 
     def worse_by(self, threshold: float) -> tuple[dict[str, Any], ...]:
         """The utterances whose own WER rises by more than `threshold`; silence counts as a word."""
@@ -104,13 +143,16 @@ class Comparison:
 
     def to_dict(self) -> dict[str, Any]:
         """For storage; not-a-number becomes None, since JSON has no word for it."""
-        values: dict[str, Any] = _without_nan(asdict(self))
+        values: dict[str, Any] = without_nan(asdict(self))
         return values
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Comparison:
         """Read what `to_dict` wrote."""
-        filled, normalizer_name = _with_nan(values), values["normalizer"]
+        rows = {key: values.get(key, ()) for key in ("changed", "slices", "missed")}
+        # Revision 0001 kept the statistic of another test.
+        apart = {"z", *rows}
+        filled = with_nan({key: item for key, item in values.items() if key not in apart})
         sides = {
             name: Side(**filled[name] | {"wer_interval": tuple(filled[name]["wer_interval"])})
             for name in ("baseline", "candidate")
@@ -120,121 +162,11 @@ class Comparison:
             | sides
             | {
                 "reduction_interval": tuple(filled["reduction_interval"]),
-                "changed": tuple(_with_words(row, normalizer_name) for row in values["changed"]),
-                "slices": tuple(
-                    Slice(**one | {"kind": SliceKind(one["kind"])})
-                    for one in values.get("slices", ())
-                ),
+                "changed": tuple(_completed(row, values["normalizer"]) for row in rows["changed"]),
+                "slices": tuple(Slice(**one) for one in rows["slices"]),
+                "missed": tuple(rows["missed"]),
             }
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Pairing:
-    """Two sides scored on the same rows; the lists and arrays have one entry a row."""
-
-    rows: Sequence[Row]
-    baseline: Sequence[Hypothesis]
-    candidate: Sequence[Hypothesis]
-    before: Score
-    after: Score
-
-    def utterances(self) -> list[dict[str, Any]]:
-        """Every utterance with both texts and both counts of errors, in the order of the rows."""
-        return [
-            {
-                "audio_sha256": row.audio_sha256,
-                "reference": row.reference,
-                "words": int(words),
-                "baseline": baseline.text,
-                "candidate": candidate.text,
-                "baseline_errors": int(before),
-                "candidate_errors": int(after),
-                "speaker_group": row.speaker_group,
-                "duration_s": row.duration_s,
-            }
-            | ({"baseline_error": baseline.error} if baseline.error is not None else {})
-            | ({"candidate_error": candidate.error} if candidate.error is not None else {})
-            for row, baseline, candidate, words, before, after in zip(
-                self.rows,
-                self.baseline,
-                self.candidate,
-                self.before.words.reference_length,
-                self.before.words.errors,
-                self.after.words.errors,
-                strict=True,
-            )
-        ]
-
-    def compare(self, *, replicates: int, alpha: float) -> Comparison:
-        """Rates and intervals, the test of the difference, and the slices at level `alpha`."""
-        words = self.before.words.reference_length
-        before, after = self.before.words.errors, self.after.words.errors
-        test: MatchedPairs = matched_pairs(before, after)
-        intervals = paired_bootstrap(
-            before,
-            after,
-            words,
-            [row.speaker_group for row in self.rows],
-            replicates=replicates,
-        )
-        return Comparison(
-            utterances=len(self.rows),
-            words=int(words.sum()),
-            silent=int(self.before.silent.sum()),
-            audio_s=round(sum(row.duration_s for row in self.rows), 3),
-            normalizer=self.before.normalizer,
-            baseline=_side(self.before, intervals.baseline, self.baseline),
-            candidate=_side(self.after, intervals.candidate, self.candidate),
-            reduction_interval=intervals.reduction,
-            p_value=test.p_value,
-            z=test.z,
-            changed=tuple(
-                {key: one[key] for key in _CHANGED}
-                for one in self.utterances()
-                if one["baseline_errors"] != one["candidate_errors"]
-            ),
-            slices=slices(self.rows, before, after, words, alpha=alpha),
-        )
-
-
-def pair(
-    rows: Sequence[Row],
-    baseline: Sequence[Hypothesis],
-    candidate: Sequence[Hypothesis],
-    *,
-    normalizer_name: str,
-) -> Pairing:
-    """Score both sides on `rows`."""
-    references = [row.reference for row in rows]
-    before, after = (_score(references, side, normalizer_name) for side in (baseline, candidate))
-    return Pairing(rows=rows, baseline=baseline, candidate=candidate, before=before, after=after)
-
-
-def _score(references: list[str], side: Sequence[Hypothesis], normalizer_name: str) -> Score:
-    scored = score(references, [one.text for one in side], normalizer_name=normalizer_name)
-    # A failure has no text, so all that was spoken is missing. On silence that would be right.
-    wrong = np.array([one.error is not None for one in side], bool) & scored.silent
-    return replace(
-        scored,
-        words=replace(scored.words, insertions=scored.words.insertions + wrong),
-        characters=replace(scored.characters, insertions=scored.characters.insertions + wrong),
-    )
-
-
-def _side(scored: Score, interval: Interval, hypotheses: Sequence[Hypothesis]) -> Side:
-    words = scored.words
-    return Side(
-        wer=scored.wer,
-        cer=scored.cer,
-        errors=int(words.errors.sum()),
-        substitutions=int(words.substitutions.sum()),
-        deletions=int(words.deletions.sum()),
-        insertions=int(words.insertions.sum()),
-        wer_interval=interval,
-        silent_with_text=int((words.insertions[scored.silent] > 0).sum()),
-        compute_s=sum(hypothesis.compute_s for hypothesis in hypotheses),
-    )
 
 
 def _rises(row: dict[str, Any], threshold: float, *, sign: int = 1) -> bool:
@@ -243,24 +175,10 @@ def _rises(row: dict[str, Any], threshold: float, *, sign: int = 1) -> bool:
     return bool(more > threshold * max(row["words"], 1) + 1e-9)
 
 
-def _with_words(row: dict[str, Any], normalizer_name: str) -> dict[str, Any]:
-    """For comparisons that were kept before the number of words was."""
-    if "words" in row:
+def _completed(row: dict[str, Any], normalizer_name: str) -> dict[str, Any]:
+    """A row of revision 0001 did not say what was compared; its normaliser is one of ours."""
+    if "words" in row and "reference_words" in row:
         return row
-    return row | {"words": len(normalizer(normalizer_name)(row["reference"]).split())}
-
-
-def _without_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _without_nan(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_without_nan(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _with_nan(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _with_nan(item) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_with_nan(item) for item in value]
-    return float("nan") if value is None else value
+    normalize = normalizer(normalizer_name)
+    texts = {f"{key}_words": normalize(row[key]) for key in ("reference", "baseline", "candidate")}
+    return {"words": len(texts["reference_words"].split())} | row | texts

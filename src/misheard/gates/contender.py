@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,13 +14,12 @@ import numpy as np
 from misheard import audio
 from misheard.blobs.store import BlobStore
 from misheard.datasets.manifest import Row
-from misheard.gates.hypotheses import Hypotheses, Hypothesis
+from misheard.gates.hypotheses import Hypotheses, Hypothesis, one_line
 from misheard.speech.transcriber import FunctionTranscriber, Progress, no_progress
 
 Transcribe = Callable[[Any], Any]
 """Takes the path of an audio file (str), or an array; returns a str or a dict with `transcript`."""
 
-_ERROR_CHARACTERS = 1_000
 _NO_AUDIO = audio.Audio(samples=np.zeros(0, np.float32), sha256="")
 
 
@@ -96,11 +94,5 @@ def _call(name: str, function: Transcribe, source: Any) -> Hypothesis:
         (transcript,) = adapter.transcribe([_NO_AUDIO])
     except Exception as error:  # noqa: BLE001 - whatever a stranger's function raises is its failure
         spent_s = time.perf_counter() - started
-        return Hypothesis(text="", compute_s=spent_s, error=_text_of(error))
+        return Hypothesis(text="", compute_s=spent_s, error=one_line(error))
     return Hypothesis(text=transcript.text, compute_s=transcript.compute_s)
-
-
-def _text_of(error: Exception) -> str:
-    """One line that can be stored whatever the message holds."""
-    text = "".join(traceback.format_exception_only(error)).strip()
-    return text.encode(errors="backslashreplace").decode().replace("\0", "")[:_ERROR_CHARACTERS]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import statistics
+import time
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +18,8 @@ from misheard.datasets.manifest import Row
 from misheard.speech.transcriber import Progress, Transcriber, no_progress
 
 _CLIPS_AT_ONCE = 256
+_ERROR_CHARACTERS = 1_000
+_TIMED_CLIPS, _ROUNDS = 16, 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,6 +65,34 @@ class Hypotheses:
             known |= self._transcribe(version_id, portion, progress)
         return [known[row.audio_sha256] for row in rows]
 
+    def has_heard(self, version_id: str) -> bool:
+        """Whether any clip was ever transcribed with this version here."""
+        query = select(hypotheses.c.version_id).where(hypotheses.c.version_id == version_id)
+        with self._engine.connect() as connection:
+            return connection.execute(query.limit(1)).first() is not None
+
+    def in_turn(self, baseline_id: str, candidate_id: str, rows: Sequence[Row]) -> float:
+        """How many times as long the candidate takes, both timed in turn on a few of the clips.
+
+        Times of different hours on a shared machine say little about two models; a ratio within one
+        run does. The median of a few rounds, after one that does not count.
+        """
+        order = sorted(rows, key=lambda row: (row.duration_s, row.audio_sha256))
+        chosen = order[:: max(1, len(order) // _TIMED_CLIPS)][:_TIMED_CLIPS]
+        clips = [audio.decode(self._blobs.get_bytes(row.audio_sha256)) for row in chosen]
+
+        def time_s(version_id: str) -> float:
+            engine = self._transcriber(version_id)
+            started = time.perf_counter()
+            engine.transcribe(clips)
+            return time.perf_counter() - started
+
+        ratios = []
+        for _ in range(1 + _ROUNDS):
+            before_s = time_s(baseline_id)
+            ratios.append(time_s(candidate_id) / before_s)
+        return statistics.median(ratios[1:])
+
     def _known(self, version_id: str) -> dict[str, Hypothesis]:
         query = select(hypotheses).where(
             hypotheses.c.version_id == version_id, hypotheses.c.decoding == self._decoding
@@ -74,11 +107,8 @@ class Hypotheses:
         self, version_id: str, rows: Sequence[Row], progress: Progress
     ) -> dict[str, Hypothesis]:
         clips = [audio.decode(self._blobs.get_bytes(row.audio_sha256)) for row in rows]
-        transcripts = self._transcriber(version_id).transcribe(clips, progress=progress)
-        made = {
-            row.audio_sha256: Hypothesis(text=transcript.text, compute_s=transcript.compute_s)
-            for row, transcript in zip(rows, transcripts, strict=True)
-        }
+        heard = _heard(self._transcriber(version_id), clips, progress)
+        made = {row.audio_sha256: one for row, one in zip(rows, heard, strict=True)}
         values = [
             {
                 "version_id": version_id,
@@ -88,6 +118,8 @@ class Hypotheses:
                 "compute_s": hypothesis.compute_s,
             }
             for key, hypothesis in made.items()
+            # A failure may be the machine's fault: the next run tries again.
+            if hypothesis.error is None
         ]
         with writing(self._engine) as connection:
             # Another process may have computed the same in the meantime; its rows serve as well.
@@ -101,3 +133,31 @@ class Hypotheses:
             if fresh:
                 connection.execute(insert(hypotheses), fresh)
         return made
+
+
+def _heard(
+    transcriber: Transcriber, clips: Sequence[audio.Audio], progress: Progress
+) -> list[Hypothesis]:
+    """The hypothesis for each clip; where a batch fails, one by one, to see which it was."""
+    reported = 0
+
+    def count(done: int) -> None:
+        nonlocal reported
+        reported += done
+        progress(done)
+
+    try:
+        transcripts = transcriber.transcribe(clips, progress=count)
+    except Exception as error:  # noqa: BLE001 - whatever an engine raises, it has failed on a clip
+        progress(-reported)
+        if len(clips) == 1:
+            progress(1)
+            return [Hypothesis(text="", compute_s=0.0, error=one_line(error))]
+        return [one for clip in clips for one in _heard(transcriber, [clip], progress)]
+    return [Hypothesis(text=one.text, compute_s=one.compute_s) for one in transcripts]
+
+
+def one_line(error: Exception) -> str:
+    """An error as one line that can be stored whatever its message holds."""
+    text = "".join(traceback.format_exception_only(error)).strip()
+    return text.encode(errors="backslashreplace").decode().replace("\0", "")[:_ERROR_CHARACTERS]

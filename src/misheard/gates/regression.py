@@ -7,32 +7,41 @@ import math
 from collections.abc import Callable, Collection
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, func, insert, select
 
 from misheard.database import audit
 from misheard.database.engine import new_id, now, writing
-from misheard.database.schema import suite_runs, suites
-from misheard.datasets.datasets import Dataset, Datasets
-from misheard.errors import InvalidSuiteError, UnknownIdError
-from misheard.gates.comparison import DEGRADATION
+from misheard.database.schema import suite_results, suite_runs
+from misheard.datasets.datasets import Datasets
+from misheard.gates import suite_baselines
 from misheard.gates.contender import Contender
-from misheard.gates.suites import RegressionRules, Suite, SuiteKind, SuiteRun, judge
+from misheard.gates.suite_baselines import SuiteBaselines
+from misheard.gates.suite_cases import ListedUtterance
+from misheard.gates.suite_history import CaseResult, SuiteHistory
+from misheard.gates.suite_judging import judge
+from misheard.gates.suite_rows import (
+    newest_runs_first,
+    number_or_none,
+    result_rows,
+    run_columns,
+    run_of,
+)
+from misheard.gates.suite_store import SuiteStore
+from misheard.gates.suites import Baseline, RegressionRules, Suite, SuiteKind, SuiteRun, held_to
 from misheard.gates.validation import Validations, id_of
-from misheard.gates.verdict import from_columns, to_columns
 from misheard.speech.transcriber import Progress, no_progress
 
-ALERT_ACTOR = "misheard"
+ALERT_ACTOR = suite_baselines.ACTOR
 """Who the audit log says has raised an alert."""
 
 _alerts = logging.getLogger("misheard.alerts")
-# What a run has beyond the columns of its table; kept in `figures`.
-_HELD_TO = ("baseline_wer", "baseline_cer", "sample_degradation_threshold")
 
 
-class RegressionSuites:
-    """Keeps suites and runs them."""
+class RegressionSuites(SuiteStore):
+    """Keeps suites, runs them, and remembers what every run came to."""
 
     def __init__(
         self,
@@ -41,72 +50,34 @@ class RegressionSuites:
         validations: Validations,
         *,
         rules: RegressionRules,
+        contender: Callable[[str], str | Contender] = lambda version_id: version_id,
     ) -> None:
-        self._engine = engine
-        self._datasets = datasets
+        """`contender` says how a version is heard: by its files, or by a function of its owner."""
+        super().__init__(engine, datasets)
         self._validations = validations
+        self._contender = contender
         self.rules = rules
 
-    def add(
-        self,
-        name: str,
-        kind: SuiteKind,
-        dataset: Dataset,
-        *,
-        description: str = "",
-        baseline_version: str = "",
-        baseline_wer: float | None = None,
-        baseline_cer: float | None = None,
-        max_wer_degradation: float | None = None,
-        max_cer_degradation: float | None = None,
-    ) -> Suite:
-        """Keep a suite.
+    @cached_property
+    def history(self) -> SuiteHistory:
+        """Earlier runs, by suite and by case."""
+        return SuiteHistory(self._engine)
 
-        One of the same name and content is the one that is there; with other content the new one
-        replaces it. Raises `InvalidSuiteError` for figures that no error rate can have.
-        """
-        figures = {
-            "baseline_wer": baseline_wer,
-            "baseline_cer": baseline_cer,
-            "max_wer_degradation": max_wer_degradation,
-            "max_cer_degradation": max_cer_degradation,
-        }
-        for key, value in figures.items():
-            if value is not None and not (math.isfinite(value) and value >= 0):
-                raise InvalidSuiteError(f"'{name}', {key} = {value}: it must be 0 or more.")
-        made = Suite(
-            id=new_id("suite"),
-            created_at=now(),
-            name=name,
-            kind=kind,
-            dataset_id=dataset.id,
-            description=description,
-            baseline_version=baseline_version,
-            **figures,
-        )
-        with writing(self._engine) as connection:
-            query = select(suites).where(suites.c.name == name)
-            query = query.order_by(suites.c.created_at.desc(), suites.c.id.desc()).limit(1)
-            row = connection.execute(query).mappings().one_or_none()
-            if row is not None:
-                known = _suite(dict(row))
-                if replace(made, id=known.id, created_at=known.created_at) == known:
-                    return known
-            connection.execute(insert(suites).values(**vars(made)))
-        return made
+    @cached_property
+    def baselines(self) -> SuiteBaselines:
+        """What the suites are held to."""
+        return SuiteBaselines(self._engine, self._datasets, self._validations, self._contender)
 
-    def get(self, suite_id: str) -> Suite:
-        """A suite by its id, also one that was replaced."""
-        with self._engine.connect() as connection:
-            query = select(suites).where(suites.c.id == suite_id)
-            row = connection.execute(query).mappings().one_or_none()
-        if row is None:
-            raise UnknownIdError(f"There is no suite '{suite_id}'. See: misheard suite list")
-        return _suite(dict(row))
-
-    def listed(self) -> list[Suite]:
-        """The newest suite of each name, in the order the names were first added."""
-        return list({suite.name: suite for suite in self._every()}.values())
+    def utterances(self, suite: Suite) -> list[ListedUtterance]:
+        """What a suite holds, each with where it comes from, and whether it is flaky."""
+        cases = {one.audio_sha256: one for one in self.cases.of_suite(suite.name)}
+        flaky = self.history.flaky(suite.name)
+        return [
+            ListedUtterance(
+                row=row, case=cases.get(row.audio_sha256), is_flaky=row.audio_sha256 in flaky
+            )
+            for row in self._datasets.test_rows(self._datasets.get(suite.dataset_id))
+        ]
 
     def run(
         self,
@@ -121,7 +92,7 @@ class RegressionSuites:
 
         What a cycle has run on this suite already, with the same two sides, is given again.
         """
-        wanted = _newest_first().where(
+        wanted = newest_runs_first().where(
             suite_runs.c.suite_id == suite.id,
             suite_runs.c.cycle_id == cycle_id,
             suite_runs.c.candidate_id == id_of(candidate),
@@ -130,8 +101,9 @@ class RegressionSuites:
         if cycle_id is not None and (known := self._first(wanted)) is not None:
             return known
         dataset = self._datasets.get(suite.dataset_id)
-        comparison = self._validations.compare(candidate, baseline, dataset, progress=progress)
-        wer, cer = suite.held_to(comparison)
+        paired, comparison = self._validations.listen(
+            candidate, baseline, dataset, progress=progress
+        )
         made = SuiteRun(
             id=new_id("run"),
             created_at=now(),
@@ -140,17 +112,26 @@ class RegressionSuites:
             baseline_id=id_of(baseline),
             verdict=judge(comparison, suite, self.rules),
             comparison=comparison,
-            baseline_wer=wer,
-            baseline_cer=cer,
+            baseline_wer=math.nan,
+            baseline_cer=math.nan,
             sample_degradation_threshold=self.rules.sample_degradation_threshold,
             cycle_id=cycle_id,
         )
+        results = result_rows(made.id, paired.utterances())
+        flaky = self.history.flaky(suite.name, [_case_result(made, row) for row in results])
+        first = self.baselines.first(suite, comparison, made.baseline_id)
         with writing(self._engine) as connection:
             # Another process may have run the same for this cycle in the meantime.
             row = connection.execute(wanted.limit(1)).mappings().one_or_none()
             if cycle_id is not None and row is not None:
-                return _run(dict(row))
-            connection.execute(insert(suite_runs).values(**_columns(made)))
+                return run_of(dict(row))
+            against = suite_baselines.newest(connection, suite.id)
+            if against is None and first is not None:
+                against = suite_baselines.record(connection, suite, first)
+            made = _judged(made, suite, self.rules, against, flaky)
+            connection.execute(insert(suite_runs).values(**run_columns(made)))
+            if results:
+                connection.execute(insert(suite_results), results)
             alert = self._alert(connection, suite, made)
         if alert:
             _alerts.warning("Suite '%s', candidate %s: %s", suite.name, made.candidate_id, alert)
@@ -162,16 +143,17 @@ class RegressionSuites:
         baseline: str | Contender,
         *,
         kinds: Collection[SuiteKind] | None = None,
+        names: Collection[str] | None = None,
         cycle_id: str | None = None,
         observe: Callable[[str, int], Progress] = lambda _what, _total: no_progress,
     ) -> list[SuiteRun]:
-        """The candidate on every suite, or those of some kinds; each run is kept when it is done.
+        """The candidate on every suite, or those of some kinds or names; each run is kept at once.
 
         `observe` is told of each suite and gives its progress.
         """
         made = []
         for suite in self.listed():
-            if kinds is None or suite.kind in kinds:
+            if (kinds is None or suite.kind in kinds) and (names is None or suite.name in names):
                 rows = self._datasets.rows(self._datasets.get(suite.dataset_id))
                 progress = observe(f"suite '{suite.name}'", 2 * len(rows))
                 made.append(
@@ -189,7 +171,7 @@ class RegressionSuites:
         limit: int | None = None,
     ) -> list[SuiteRun]:
         """The runs, newest first; all of them without a limit."""
-        query = _newest_first()
+        query = newest_runs_first()
         if suite_id is not None:
             query = query.where(suite_runs.c.suite_id == suite_id)
         if candidate_id is not None:
@@ -200,7 +182,7 @@ class RegressionSuites:
             query = query.where(suite_runs.c.created_at >= since)
         with self._engine.connect() as connection:
             rows = connection.execute(query.limit(limit)).mappings()
-            return [_run(dict(row)) for row in rows]
+            return [run_of(dict(row)) for row in rows]
 
     def runs_of(self, candidate_id: str, *, cycle_id: str | None = None) -> list[SuiteRun]:
         """The newest run of each suite on a version, in the order of the suites.
@@ -240,8 +222,8 @@ class RegressionSuites:
             "baseline_id": run.baseline_id,
             "cycle_id": run.cycle_id,
             "passed": run.verdict.passed,
-            "wer_degradation": _number(run.wer_degradation),
-            "cer_degradation": _number(run.cer_degradation),
+            "wer_degradation": number_or_none(run.wer_degradation),
+            "cer_degradation": number_or_none(run.cer_degradation),
             "failed_utterances": len(run.failed_utterances),
         }
         entry = audit.AuditEntry(
@@ -250,44 +232,36 @@ class RegressionSuites:
         audit.record(connection, entry)
         return text
 
-    def _every(self) -> list[Suite]:
-        """Replaced ones, too, oldest first."""
-        with self._engine.connect() as connection:
-            query = select(suites).order_by(suites.c.created_at, suites.c.id)
-            return [_suite(dict(row)) for row in connection.execute(query).mappings()]
-
     def _first(self, query: Select[Any]) -> SuiteRun | None:
         with self._engine.connect() as connection:
             row = connection.execute(query.limit(1)).mappings().one_or_none()
-        return _run(dict(row)) if row is not None else None
+        return run_of(dict(row)) if row is not None else None
 
 
-def _newest_first() -> Select[Any]:
-    return select(suite_runs).order_by(suite_runs.c.created_at.desc(), suite_runs.c.id.desc())
+def _case_result(run: SuiteRun, row: dict[str, Any]) -> CaseResult:
+    return CaseResult(
+        **row,
+        created_at=run.created_at,
+        candidate_id=run.candidate_id,
+        baseline_id=run.baseline_id,
+    )
 
 
-def _number(value: float) -> float | None:
-    """JSON has no word for not-a-number."""
-    return value if math.isfinite(value) else None
-
-
-def _columns(run: SuiteRun) -> dict[str, Any]:
-    values = to_columns(run)
-    held_to = {key: _number(values.pop(key)) for key in _HELD_TO}
-    return values | {"figures": values["figures"] | {"held_to": held_to}}
-
-
-def _run(row: dict[str, Any]) -> SuiteRun:
-    figures = dict(row["figures"])
-    held_to = figures.pop("held_to", None)
-    fields = from_columns(row | {"figures": figures})
-    if held_to is None:
-        # Kept when every suite was held to the live version.
-        live = fields["comparison"].baseline
-        held_to = dict(zip(_HELD_TO, (live.wer, live.cer, DEGRADATION), strict=True))
-    fields |= {key: math.nan if value is None else value for key, value in held_to.items()}
-    return SuiteRun(**fields)
-
-
-def _suite(row: dict[str, Any]) -> Suite:
-    return Suite(**row | {"kind": SuiteKind(row["kind"])})
+def _judged(
+    run: SuiteRun,
+    suite: Suite,
+    rules: RegressionRules,
+    baseline: Baseline | None,
+    flaky: Collection[str],
+) -> SuiteRun:
+    held = held_to(run.comparison, suite, baseline)
+    worse = {row["audio_sha256"] for row in (*run.comparison.changed, *run.comparison.missed)}
+    return replace(
+        run,
+        verdict=judge(run.comparison, suite, rules, baseline=baseline, flaky=flaky),
+        baseline_wer=held.wer,
+        baseline_cer=held.cer,
+        baseline_silent=held.silent_with_text,
+        held_to_version=held.version_id,
+        flaky=tuple(sorted(worse & set(flaky))),
+    )

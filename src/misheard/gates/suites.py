@@ -1,4 +1,4 @@
-"""What a regression suite is, and what the second gate decides of a run. Pure."""
+"""What a regression suite is, what it is held to, and what a run of it came to. Records only."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 from misheard.gates.comparison import Comparison
 from misheard.gates.verdict import Verdict
 
-# Far below what one error changes in any rate, far above what floats lose.
-_ROUNDING = 1e-12
+ROUNDING = 1e-12
+"""Far below what one error changes in any rate, far above what floats lose."""
 
 
 class SuiteKind(StrEnum):
@@ -22,7 +22,7 @@ class SuiteKind(StrEnum):
     BENCHMARK = "benchmark"
     """Broad: a little worse is tolerated."""
     CRITICAL = "critical"
-    """What must not break: no more errors than the live version makes."""
+    """What must not break: no more errors than its baseline makes."""
     EDGE_CASE = "edge_case"
     """Rare and awkward clips, few of each: more tolerance for words, none for silence."""
 
@@ -71,19 +71,66 @@ class Suite:
     baseline_version: str = ""
     """The version that the given figures were measured with."""
     baseline_wer: float | None = None
-    """What the suite is held to; None: what the live version reaches."""
+    """What the suite is held to until its baseline is moved; None: what its first run finds."""
     baseline_cer: float | None = None
     max_wer_degradation: float | None = None
     """None: what the settings allow a suite of this kind."""
     max_cer_degradation: float | None = None
 
-    def held_to(self, comparison: Comparison) -> tuple[float, float]:
-        """The WER and CER that a candidate is held to: as given, else the baseline's own."""
-        given, live = (self.baseline_wer, self.baseline_cer), comparison.baseline
-        return (
-            live.wer if given[0] is None else given[0],
-            live.cer if given[1] is None else given[1],
+    @property
+    def has_given_figures(self) -> bool:
+        """Whether whoever added it said what it is held to."""
+        return self.baseline_wer is not None or self.baseline_cer is not None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """What a suite is held to, from when it was set until somebody moves it."""
+
+    version_id: str
+    wer: float
+    """NaN where no word is spoken."""
+    cer: float
+    silent_with_text: int
+    """Clips in which nobody speaks and that were given words."""
+    actor: str
+    reason: str
+    created_at: datetime
+    number: int = 0
+    """Counts baselines; set when it is stored."""
+
+    def __str__(self) -> str:
+        """For the audit log."""
+        rates = "no words" if math.isnan(self.wer) else f"WER {self.wer:.2%}, CER {self.cer:.2%}"
+        return f"{self.version_id}: {rates}, {self.silent_with_text} silent clips with words"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldTo:
+    """The figures that a candidate is measured against on a suite."""
+
+    wer: float
+    cer: float
+    silent_with_text: int
+    version_id: str = ""
+    """The baseline's version; empty where figures were given, or the live version's own count."""
+
+
+def held_to(comparison: Comparison, suite: Suite, baseline: Baseline | None = None) -> HeldTo:
+    """A baseline that was set; else the figures given with the suite; else the live version's."""
+    if baseline is not None:
+        return HeldTo(
+            wer=baseline.wer,
+            cer=baseline.cer,
+            silent_with_text=baseline.silent_with_text,
+            version_id=baseline.version_id,
         )
+    live = comparison.baseline
+    return HeldTo(
+        wer=live.wer if suite.baseline_wer is None else suite.baseline_wer,
+        cer=live.cer if suite.baseline_cer is None else suite.baseline_cer,
+        silent_with_text=live.silent_with_text,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +142,7 @@ class SuiteRun:
     suite_id: str
     candidate_id: str
     baseline_id: str
+    """The version that it was compared with utterance by utterance: the live one."""
     verdict: Verdict
     comparison: Comparison
     baseline_wer: float
@@ -102,6 +150,12 @@ class SuiteRun:
     baseline_cer: float
     sample_degradation_threshold: float
     """The rise of its own WER above which an utterance failed."""
+    baseline_silent: int = 0
+    """Silent clips that may have been given words."""
+    held_to_version: str = ""
+    """The version whose figures it was held to; empty where they were given, or the live one's."""
+    flaky: tuple[str, ...] = ()
+    """Audio of the utterances that are known to be now right, now wrong."""
     cycle_id: str | None = None
     """The cycle that it was a gate of; None for a run by hand or by the clock."""
 
@@ -118,12 +172,22 @@ class SuiteRun:
     @property
     def has_degraded(self) -> bool:
         """Whether WER or CER rose at all."""
-        return max_rise(self.wer_degradation, self.cer_degradation) > _ROUNDING
+        return max_rise(self.wer_degradation, self.cer_degradation) > ROUNDING
 
     @property
     def failed_utterances(self) -> tuple[dict[str, Any], ...]:
         """The spoken utterances that failed, as in `Comparison.changed`."""
-        return _spoken(self.comparison.worse_by(self.sample_degradation_threshold))
+        return spoken(self.comparison.worse_by(self.sample_degradation_threshold))
+
+    @property
+    def fixed(self) -> tuple[dict[str, Any], ...]:
+        """The utterances that the live version gets wrong and the candidate right."""
+        return self.comparison.fixed
+
+    @property
+    def broken(self) -> tuple[dict[str, Any], ...]:
+        """The utterances that the live version gets right and the candidate wrong."""
+        return self.comparison.broken
 
 
 def max_rise(wer: float, cer: float) -> float:
@@ -131,76 +195,6 @@ def max_rise(wer: float, cer: float) -> float:
     return max([rise for rise in (wer, cer) if not math.isnan(rise)], default=0.0)
 
 
-def judge(comparison: Comparison, suite: Suite, rules: RegressionRules) -> Verdict:
-    """Decide from the figures alone; each rule that is not kept is a failure of its own."""
-    findings: list[tuple[bool, str]] = []
-    if comparison.words:
-        findings += _of_rates(comparison, suite, rules)
-        findings += _of_utterances(comparison, rules)
-    if comparison.silent:
-        # Zero is the aim. A live version that fails already must not get worse.
-        before, after = comparison.baseline, comparison.candidate
-        findings.append(
-            (
-                after.silent_with_text <= before.silent_with_text,
-                f"words on {after.silent_with_text} of {comparison.silent} silent clips "
-                f"(live version: {before.silent_with_text})",
-            )
-        )
-    return Verdict.of(findings or [(False, "there is nothing to judge by")])
-
-
-def _of_rates(
-    comparison: Comparison, suite: Suite, rules: RegressionRules
-) -> Iterable[tuple[bool, str]]:
-    before, after = comparison.baseline, comparison.candidate
-    wer, cer = suite.held_to(comparison)
-    rise, tolerance = after.wer - wer, rules.tolerance(suite.kind)
-    limit = tolerance if suite.max_wer_degradation is None else suite.max_wer_degradation
-    kept = rise <= limit + _ROUNDING
-    text = (
-        f"{after.errors} word errors where the live version makes {before.errors}"
-        if suite.baseline_wer is None
-        else f"WER {after.wer:.2%} where {wer:.2%} was given"
-    )
-    yield kept, text + ("" if kept else f": WER rises by {rise:.2%}, more than {limit:.2%}")
-    cer_rise = after.cer - cer
-    if suite.baseline_cer is not None or suite.max_cer_degradation is not None:
-        limit = tolerance if suite.max_cer_degradation is None else suite.max_cer_degradation
-        kept = cer_rise <= limit + _ROUNDING
-        text = f"CER {after.cer:.2%} where {cer:.2%} is held to"
-        yield kept, text + ("" if kept else f": CER rises by {cer_rise:.2%}, more than {limit:.2%}")
-    worst = max_rise(rise, cer_rise)
-    rises = f"WER changes by {rise:+.2%}, CER by {cer_rise:+.2%}"
-    if rules.fail_on_any_degradation and worst > _ROUNDING:
-        yield False, f"{rises}; no degradation is tolerated"
-    threshold = rules.critical_degradation_threshold
-    if rules.fail_on_critical_degradation and worst > threshold + _ROUNDING:
-        yield False, f"{rises}; more than {threshold:.2%} is critical"
-
-
-def _of_utterances(comparison: Comparison, rules: RegressionRules) -> Iterable[tuple[bool, str]]:
-    """Whether more utterances fail than may.
-
-    Two equally good models differ on many short utterances, as often one way as the other. So an
-    utterance that recovers as far makes up for one that fails. One may always fail, unless the
-    rate is 0: on a suite of 14, one is already 7 %.
-    """
-    threshold = rules.sample_degradation_threshold
-    failed = len(_spoken(comparison.worse_by(threshold)))
-    if not failed:
-        return
-    recovered = len(_spoken(comparison.better_by(threshold)))
-    spoken, rate = comparison.utterances - comparison.silent, rules.max_failed_samples_rate
-    allowed = max(1.0, rate * spoken) if rate else 0.0
-    kept = failed - recovered <= allowed + _ROUNDING
-    yield (
-        kept,
-        f"{failed} of {spoken} utterances fail, with WER up by more than {threshold:g}, "
-        f"and {recovered} recover" + ("" if kept else f": more than {rate:.2%} are lost"),
-    )
-
-
-def _spoken(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
-    """Silence is judged by itself."""
+def spoken(rows: Iterable[dict[str, Any]]) -> tuple[dict[str, Any], ...]:
+    """Those with words: silence is judged by itself."""
     return tuple(row for row in rows if row["words"])

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -16,31 +16,14 @@ from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import validations
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.errors import BadInputError, UnknownIdError
-from misheard.gates.comparison import DEGRADATION, Comparison, Pairing, pair
+from misheard.gates.comparison import Comparison
 from misheard.gates.contender import Contender, Transcribe, from_function, from_version
 from misheard.gates.hypotheses import Hypotheses
+from misheard.gates.judging import ValidationRules, judge
+from misheard.gates.pairing import Pairing, pair
 from misheard.gates.verdict import Verdict, from_columns, to_columns
+from misheard.scoring.normalize import Normalizer
 from misheard.speech.transcriber import Progress, no_progress
-
-# Far below what one error changes in any rate, far above what floats lose.
-_ROUNDING = 1e-12
-
-
-@dataclass(frozen=True, kw_only=True)
-class ValidationRules:
-    """What a candidate must show, as configured; rates are absolute."""
-
-    min_wer_improvement: float
-    """Baseline WER minus candidate WER must be above it."""
-    min_cer_improvement: float
-    """Baseline CER minus candidate CER must not be below it."""
-    require_significance: bool
-    alpha: float
-    """Level of the test of the whole set, and of those of all slices together."""
-    max_wer_degradation_rate: float
-    """Share of utterances whose own WER may rise by more than `comparison.DEGRADATION`."""
-    require_no_major_degradation: bool
-    """No slice may be worse by more than chance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +41,8 @@ class Validation:
     comparison: Comparison
     utterances_sha256: str = ""
     """Blob of JSON lines: every utterance with both texts and both counts of errors."""
+    general: Comparison | None = None
+    """The same two on the general set, where there is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,50 +51,7 @@ class ValidationCounts:
 
     passed: int
     failed: int
-
-
-def judge(comparison: Comparison, rules: ValidationRules) -> Verdict:
-    """Decide from the figures alone; each rule that is not kept is a failure of its own."""
-    return Verdict.of(_findings(comparison, rules))
-
-
-def _findings(comparison: Comparison, rules: ValidationRules) -> Iterable[tuple[bool, str]]:
-    before, after = comparison.baseline, comparison.candidate
-    gain = before.wer - after.wer
-    # The comparisons with NaN are written so that a set without words is refused.
-    better = gain > rules.min_wer_improvement + _ROUNDING
-    yield (
-        better,
-        f"WER {before.wer:.2%} → {after.wer:.2%} on {comparison.words} words, "
-        + ("an improvement of" if better else "no improvement of more than")
-        + (f" {gain:.2%}" if better else f" {rules.min_wer_improvement:.2%}"),
-    )
-    if rules.require_significance:
-        significant = comparison.p_value < rules.alpha
-        verb = "is" if significant else "is not"
-        yield significant, f"p = {comparison.p_value:.2g} {verb} below {rules.alpha:g}"
-    enough = before.cer - after.cer >= rules.min_cer_improvement - _ROUNDING
-    short = "" if enough else f", no improvement of at least {rules.min_cer_improvement:.2%}"
-    yield enough, f"CER {before.cer:.2%} → {after.cer:.2%}{short}"
-    degraded = comparison.degraded
-    few = degraded <= rules.max_wer_degradation_rate * comparison.utterances + _ROUNDING
-    yield (
-        few,
-        f"WER rises by more than {DEGRADATION:g} on {degraded} of {comparison.utterances} "
-        f"utterances" + ("" if few else f", more than {rules.max_wer_degradation_rate:.2%}"),
-    )
-    if rules.require_no_major_degradation:
-        worse = [
-            f"{one.name} ({one.baseline_errors} → {one.candidate_errors} word errors "
-            f"in {one.words} words)"
-            for one in comparison.slices
-            if one.worse
-        ]
-        tested = sum(one.p_value is not None for one in comparison.slices)
-        if worse:
-            yield False, f"worse by more than chance on {', '.join(worse)}"
-        elif tested:
-            yield True, f"none of {tested} slices is worse by more than chance"
+    """Inconclusive ones included."""
 
 
 class Validations:
@@ -123,7 +65,7 @@ class Validations:
         *,
         blobs: BlobStore,
         rules: ValidationRules,
-        normalizer_name: str,
+        normalizer: Normalizer,
         replicates: int,
     ) -> None:
         self._engine = engine
@@ -131,7 +73,7 @@ class Validations:
         self._hypotheses = hypotheses
         self._blobs = blobs
         self._rules = rules
-        self._normalizer_name = normalizer_name
+        self._normalizer = normalizer
         self._replicates = replicates
 
     def contender(
@@ -154,7 +96,19 @@ class Validations:
         progress: Progress = no_progress,
     ) -> Comparison:
         """Both sides (ids of versions, or contenders) on `dataset`, without a verdict."""
-        return self._measured(self._pair(candidate, baseline, dataset, progress))
+        return self.listen(candidate, baseline, dataset, progress=progress)[1]
+
+    def listen(
+        self,
+        candidate: str | Contender,
+        baseline: str | Contender,
+        dataset: Dataset,
+        *,
+        progress: Progress = no_progress,
+    ) -> tuple[Pairing, Comparison]:
+        """`compare`, with every utterance beside the figures."""
+        paired = self._pair(candidate, baseline, dataset, progress)
+        return paired, self._measured(paired)
 
     def run(
         self,
@@ -168,12 +122,19 @@ class Validations:
     ) -> Validation:
         """Compare, judge, and keep the verdict; a known id gives the verdict that is kept.
 
-        `set_name` is what the set is called in the figures; by default the dataset's own name.
+        `set_name` is what the set is called in the figures; by default the dataset's own name. The
+        general set is looked at, too, where there is one and it is not `dataset` itself.
         """
         if validation_id is not None and (known := self._find(validation_id)) is not None:
             return known
         paired = self._pair(candidate, baseline, dataset, progress)
-        comparison = self._measured(paired)
+        comparison = self._timed(self._measured(paired), candidate, baseline, paired)
+        general_set = self.general_set(dataset)
+        general = (
+            self.compare(candidate, baseline, general_set, progress=progress)
+            if general_set is not None
+            else None
+        )
         lines = [json.dumps(one, ensure_ascii=False) + "\n" for one in paired.utterances()]
         made = Validation(
             id=validation_id or new_id("val"),
@@ -182,20 +143,27 @@ class Validations:
             baseline_id=id_of(baseline),
             dataset_id=dataset.id,
             set_name=dataset.name if set_name is None else set_name,
-            verdict=judge(comparison, self._rules),
+            verdict=judge(comparison, self._rules, general=general),
             comparison=comparison,
             utterances_sha256=self._blobs.put_bytes("".join(lines).encode()),
+            general=general,
         )
         with writing(self._engine) as connection:
-            connection.execute(insert(validations).values(**to_columns(made)))
+            connection.execute(insert(validations).values(**_columns(made)))
         return made
+
+    def general_set(self, dataset: Dataset) -> Dataset | None:
+        """The set of speech that nothing is tuned for, unless it is the one that decides."""
+        name = self._rules.general_set
+        found = self._datasets.latest(name) if name else None
+        return None if found is None or found.id == dataset.id else found
 
     def utterances(self, validation: Validation) -> list[dict[str, Any]]:
         """Every utterance of a validation with both texts and both counts of word errors.
 
         Keys: audio_sha256, reference, words, baseline, candidate, baseline_errors,
-        candidate_errors, speaker_group, duration_s; baseline_error and candidate_error say why a
-        transcriber failed there. Empty for a validation that was kept without them.
+        candidate_errors, speaker_group, duration_s, tags; baseline_error and candidate_error say
+        why a transcriber failed there. Empty for a validation that was kept without them.
         """
         if not validation.utterances_sha256:
             return []
@@ -222,7 +190,7 @@ class Validations:
             query = query.where(validations.c.candidate_id == candidate_id)
         with self._engine.connect() as connection:
             rows = connection.execute(query.limit(limit)).mappings()
-            return [Validation(**from_columns(dict(row))) for row in rows]
+            return [_validation(dict(row)) for row in rows]
 
     def counts(self) -> ValidationCounts:
         """How many verdicts of each kind are kept."""
@@ -245,7 +213,7 @@ class Validations:
         query = query.order_by(rate, validations.c.created_at.desc()).limit(1)
         with self._engine.connect() as connection:
             row = connection.execute(query).mappings().one_or_none()
-        return Validation(**from_columns(dict(row))) if row is not None else None
+        return _validation(dict(row)) if row is not None else None
 
     def _pair(
         self,
@@ -258,10 +226,30 @@ class Validations:
         before, after = (
             self._contender(side).hypothesise(rows, progress) for side in (baseline, candidate)
         )
-        return pair(rows, before, after, normalizer_name=self._normalizer_name)
+        return pair(rows, before, after, normalizer=self._normalizer)
 
     def _measured(self, paired: Pairing) -> Comparison:
-        return paired.compare(replicates=self._replicates, alpha=self._rules.alpha)
+        return paired.compare(
+            replicates=self._replicates,
+            alpha=self._rules.alpha,
+            slice_limits=self._rules.slice_limits,
+        )
+
+    def _timed(
+        self,
+        comparison: Comparison,
+        candidate: str | Contender,
+        baseline: str | Contender,
+        paired: Pairing,
+    ) -> Comparison:
+        """With both timed again in turn, where the candidate would fail for being slow."""
+        failed = comparison.baseline.failed or comparison.candidate.failed
+        if failed or not comparison.is_slower_than(self._rules.max_slowdown):
+            return comparison
+        if isinstance(candidate, Contender) or isinstance(baseline, Contender):
+            return comparison
+        ratio = self._hypotheses.in_turn(baseline, candidate, paired.rows)
+        return replace(comparison, timed_in_turn=ratio)
 
     def _contender(self, side: str | Contender) -> Contender:
         return from_version(side, self._hypotheses) if isinstance(side, str) else side
@@ -270,7 +258,23 @@ class Validations:
         with self._engine.connect() as connection:
             query = select(validations).where(validations.c.id == validation_id)
             row = connection.execute(query).mappings().one_or_none()
-        return Validation(**from_columns(dict(row))) if row is not None else None
+        return _validation(dict(row)) if row is not None else None
+
+
+def _columns(made: Validation) -> dict[str, Any]:
+    values = to_columns(made)
+    general = values.pop("general")
+    kept = {"general": general.to_dict()} if general is not None else {}
+    return values | {"figures": values["figures"] | kept}
+
+
+def _validation(row: dict[str, Any]) -> Validation:
+    figures = dict(row["figures"])
+    general = figures.pop("general", None)
+    fields = from_columns(row | {"figures": figures})
+    return Validation(
+        **fields, general=Comparison.from_dict(general) if general is not None else None
+    )
 
 
 def id_of(side: str | Contender) -> str:

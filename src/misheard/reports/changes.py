@@ -8,7 +8,6 @@ from typing import Any
 
 from misheard.gates.comparison import Comparison
 from misheard.scoring.alignment import align
-from misheard.scoring.normalize import Normalizer, normalizer
 
 SHOWN = 40
 """Utterances of each list that stand on the page."""
@@ -60,10 +59,9 @@ class ChangeList:
 
 def changes(comparison: Comparison) -> tuple[ChangeList, ChangeList]:
     """The utterances that got better and those that got worse, each list capped at `SHOWN`."""
-    normalize = normalizer(comparison.normalizer)
     better = [row for row in comparison.changed if _gain(row) > 0]
     worse = [row for row in comparison.changed if _gain(row) < 0]
-    return _list(better, normalize), _list(worse, normalize)
+    return _list(better), _list(worse)
 
 
 def marked(reference: str, hypothesis: str) -> tuple[Words, ...]:
@@ -78,19 +76,17 @@ def marked(reference: str, hypothesis: str) -> tuple[Words, ...]:
     )
 
 
-def _list(rows: Sequence[dict[str, Any]], normalize: Normalizer) -> ChangeList:
+def _list(rows: Sequence[dict[str, Any]]) -> ChangeList:
     order = sorted(rows, key=lambda row: (-abs(_gain(row)), row["candidate_errors"]))
-    return ChangeList(
-        shown=tuple(_change(row, normalize) for row in order[:SHOWN]), total=len(order)
-    )
+    return ChangeList(shown=tuple(map(_change, order[:SHOWN])), total=len(order))
 
 
-def _change(row: dict[str, Any], normalize: Normalizer) -> Change:
-    spoken = normalize(row["reference"])
+def _change(row: dict[str, Any]) -> Change:
+    spoken = row["reference_words"]
     return Change(
         reference=row["reference"],
-        before=marked(spoken, normalize(row["baseline"])),
-        after=marked(spoken, normalize(row["candidate"])),
+        before=marked(spoken, row["baseline_words"]),
+        after=marked(spoken, row["candidate_words"]),
         errors_before=row["baseline_errors"],
         errors_after=row["candidate_errors"],
     )

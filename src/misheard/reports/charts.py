@@ -221,6 +221,21 @@ def outcome_rows(rows: Sequence[OutcomeRow], *, label: str) -> str:
     return _svg(label, _ROW_PX * len(rows), parts)
 
 
+def swing(share: float, *, label: str) -> str:
+    """A bar from the middle: to the right for a rise, to the left for a fall.
+
+    `share` is of the way to the end, in [-1, 1]; what lies beyond stops there.
+    """
+    width = max(0.8, 50 * min(1.0, abs(share)))
+    x = 50.0 if share >= 0 else 50 - width
+    role = "bad" if share > 0 else "good" if share < 0 else "none"
+    parts = [
+        f'<rect class="swing {role}" x="{_n(x)}%" y="3" width="{_n(width)}%" height="10" rx="2"/>',
+        '<line class="middle" x1="50%" x2="50%" y1="0" y2="16"/>',
+    ]
+    return _svg(label, 16, parts)
+
+
 def _mark(x: float, y: int, passed: bool) -> str:
     if passed:
         return f'<circle class="mark good" cx="{x}%" cy="{y}" r="6"/>'

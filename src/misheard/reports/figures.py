@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from datetime import UTC, datetime
+from typing import Any
 
 NOTHING = "–"
 
@@ -64,6 +66,16 @@ def p_value(value: float) -> str:
     return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
 
 
+def p_equals(value: float) -> str:
+    """A probability as it stands behind a p.
+
+    >>> p_equals(0.0213), p_equals(3e-9)
+    ('= 0.021', '< 0.0001')
+    """
+    text = p_value(value)
+    return text if text.startswith("<") else f"= {text}"
+
+
 def count(value: float) -> str:
     """A whole number with its thousands apart.
 
@@ -73,6 +85,15 @@ def count(value: float) -> str:
     return f"{value:,.0f}" if math.isfinite(value) else NOTHING
 
 
+def signed(value: int) -> str:
+    """A difference of two whole numbers.
+
+    >>> signed(3), signed(-1200), signed(0)
+    ('+3', '−1,200', '0')
+    """
+    return _signed(f"{value:+,}") if value else "0"
+
+
 def number(value: float) -> str:
     """Any number to three figures; a setting as it would be typed.
 
@@ -80,6 +101,32 @@ def number(value: float) -> str:
     ('8', '2e-05', '1.63')
     """
     return _signed(f"{value:.3g}") if math.isfinite(value) else NOTHING
+
+
+def setting(value: Any) -> str:
+    """A value of a settings file, as one would say it.
+
+    >>> setting(True), setting(0.05), setting(""), setting({}), setting({"noise": 0.01})
+    ('yes', '0.05', '–', '–', 'noise: 0.01')
+    """
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, int | float):
+        return number(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}: {setting(item)}" for key, item in value.items()) or NOTHING
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value)) or NOTHING
+    return str(value) or NOTHING
+
+
+def seconds(value: float) -> str:
+    """The length of a recording.
+
+    >>> seconds(0.44), seconds(75)
+    ('0.4 s', '75.0 s')
+    """
+    return f"{value:,.1f} s" if math.isfinite(value) else NOTHING
 
 
 def minutes(seconds: float) -> str:

@@ -1,4 +1,4 @@
-"""What happened to a cycle, in one sentence. Pure."""
+"""What happened to a cycle, or came of a validation, in one sentence. Pure."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ from dataclasses import dataclass
 
 from misheard.cycle.states import CycleState
 from misheard.gates.comparison import Comparison
+from misheard.gates.validation import Validation
+from misheard.gates.verdict import Answer
 from misheard.reports.facts import Facts
-from misheard.reports.figures import p_value, percent
+from misheard.reports.figures import p_value, percent, plural
 
 _S = CycleState
 
@@ -43,6 +45,12 @@ _STATES: dict[CycleState, tuple[str, str]] = {
     _S.CANCELLED: ("Cancelled", "calm"),
     _S.ROLLED_BACK: ("Deployed, and rolled back since", "bad"),
 }
+ANSWERS = {
+    Answer.PASS: ("Passed", "good"),
+    Answer.FAIL: ("Failed", "bad"),
+    Answer.INCONCLUSIVE: ("Inconclusive", "wait"),
+}
+"""What a gate's answer is called, and the tone of its headline."""
 _MARKS = {"good": "✓", "bad": "✗", "wait": "●", "calm": "○"}
 
 
@@ -62,14 +70,42 @@ def headline(facts: Facts) -> Headline:
         reason = f"{_capital(reason)}. A person decides whether to train:"
         command = f"misheard cycle approve {facts.cycle.id}"
     elif state is _S.REFUSED:
-        gate = "validation" if _failed_validation(facts) else "a regression suite"
-        sentence += f" by {gate}; the live version stays"
+        if _is_unsettled(facts):
+            sentence, tone = "Not settled by validation", "wait"
+        else:
+            sentence += f" by {_refused_by(facts)}"
+        sentence += "; the live version stays"
         reason = f"Because of {reason}"
     elif state is _S.FAILED:
         sentence += f" {_failed_at(facts)}; the live version stays"
     elif state is _S.TRIGGERED:
         reason = f"Why it began: {reason}"
     return with_mark(sentence=sentence, reason=reason, command=command, tone=tone)
+
+
+def of_validation(validation: Validation) -> Headline:
+    """The headline of one validation: the answer, its size, and what follows from it."""
+    verdict, all_of = validation.verdict, len(validation.verdict.criteria)
+    if verdict.answer is Answer.PASS:
+        criteria = "the only criterion" if all_of == 1 else f"all {all_of} criteria"
+        reason = f"The candidate meets {criteria}."
+    elif verdict.answer is Answer.FAIL:
+        against = [one.reason for one in verdict.criteria if one.answer is Answer.FAIL]
+        criteria = "the only criterion" if all_of == 1 else f"{len(against)} of {all_of} criteria"
+        reason = f"The candidate fails {criteria}: {'; '.join(against)}."
+    elif verdict.words_needed is not None:
+        reason = (
+            "The difference may be chance: about "
+            f"{plural(verdict.words_needed, 'more test word')} would settle it."
+        )
+    else:
+        reason = f"{_capital('; '.join(verdict.failures))}."
+    word, tone = ANSWERS[verdict.answer]
+    return with_mark(
+        sentence=f"{word}, with {effect(validation.comparison)} on held-out speech",
+        reason=reason,
+        tone=tone,
+    )
 
 
 def with_mark(*, sentence: str, tone: str, reason: str = "", command: str = "") -> Headline:
@@ -83,7 +119,7 @@ def effect(comparison: Comparison) -> str:
     if before == after:
         return "as many word errors as before"
     if not before:
-        return f"{after} word errors where there were none"
+        return f"{plural(after, 'word error')} where there were none"
     share = percent(abs(comparison.relative_reduction))
     return f"{share} {'fewer' if after < before else 'more'} word errors"
 
@@ -116,8 +152,16 @@ def _now(facts: Facts) -> str:
     return f"Production uses {facts.live_id or 'nothing'} by now."
 
 
-def _failed_validation(facts: Facts) -> bool:
-    return facts.validation is not None and not facts.validation.verdict.passed
+def _is_unsettled(facts: Facts) -> bool:
+    return facts.validation is not None and facts.validation.verdict.answer is Answer.INCONCLUSIVE
+
+
+def _refused_by(facts: Facts) -> str:
+    if facts.validation is not None and not facts.validation.verdict.passed:
+        return "validation"
+    # Files are tried when every suite is passed.
+    passed_suites = any(stage.to is _S.REGRESSION for stage in facts.stages)
+    return "the check of its files" if passed_suites else "a regression suite"
 
 
 def _failed_at(facts: Facts) -> str:

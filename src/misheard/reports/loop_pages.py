@@ -10,7 +10,7 @@ from misheard.database.engine import now
 from misheard.errors import BadInputError
 from misheard.monitoring.observations import METRICS, Trend
 from misheard.reports import charts, drawings, figures, loop_facts
-from misheard.reports.headline import Headline, effect, with_mark
+from misheard.reports.headline import ANSWERS, Headline, effect, with_mark
 from misheard.reports.loop_reports import (
     RECENT,
     STATISTICS_HOURS,
@@ -54,7 +54,7 @@ def _validation(workspace: Workspace) -> tuple[Headline, dict[str, Any]]:
             reason=f"{newest.candidate_id} against {newest.baseline_id} on “{newest.set_name}”: "
             + "; ".join(newest.verdict.reasons)
             + ".",
-            tone="good" if newest.verdict.passed else "bad",
+            tone=ANSWERS[newest.verdict.answer][1],
         )
     return headline, {
         "newest": newest,

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
+from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from typing import Any
@@ -14,8 +17,8 @@ from misheard.database.engine import now
 from misheard.reports import figures
 
 _FILTERS = (
-    "percent", "signed_percent", "times", "p_value", "count", "number", "minutes", "duration",
-    "when", "plural",
+    "percent", "signed_percent", "times", "p_value", "p_equals", "count", "signed", "number",
+    "setting", "seconds", "minutes", "duration", "when", "plural",
 )  # fmt: skip
 
 
@@ -23,6 +26,24 @@ def render(template: str, **values: Any) -> str:
     """A self-contained HTML page from `template` and what it names."""
     made = _environment().get_template(template)
     return made.render(**values, style=_style(), made_at=now(), version=misheard.__version__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Script:
+    """A script of ours, as it stands in a page."""
+
+    text: Markup
+    hash: str
+    """What the page's Content-Security-Policy allows; no other script runs."""
+
+
+@cache
+def script(name: str) -> Script:
+    """The script of this name, which lies beside the templates."""
+    text = (files("misheard.reports") / name).read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode("ascii")
+    # Our own file, as the style sheet is.
+    return Script(text=Markup(text), hash=f"sha256-{digest}")
 
 
 def drawn(svg: str) -> Markup:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from misheard.scoring.alignment import ErrorCounts, count_errors
-from misheard.scoring.normalize import normalizer
+from misheard.scoring.alignment import ErrorCounts, count_text_pair
+from misheard.scoring.normalize import Normalizer
+from misheard.scoring.pairs import normalized
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -35,6 +37,16 @@ class Score:
         return self.characters.rate
 
     @property
+    def mer(self) -> float:
+        """Match error rate over the whole set, of words; see `ErrorCounts.mer`."""
+        return self.words.mer
+
+    @property
+    def wil(self) -> float:
+        """Word information lost over the whole set; see `ErrorCounts.wil`."""
+        return self.words.wil
+
+    @property
     def silent(self) -> NDArray[np.bool_]:
         """Which utterances have an empty reference; shape (utterances,)."""
         return np.equal(self.words.reference_length, 0)
@@ -54,17 +66,23 @@ class Score:
         )
 
 
-def score(references: Sequence[str], hypotheses: Sequence[str], *, normalizer_name: str) -> Score:
+def score(references: Iterable[str], hypotheses: Iterable[str], *, normalizer: Normalizer) -> Score:
     """Score `hypotheses` against `references`, pair by pair, both normalised alike.
 
-    >>> score(["The caller was"], ["the color was"], normalizer_name="basic").wer
+    Silence has an empty reference. Nothing but the counts is kept, so that both may be streams.
+    Raises `MismatchedLengthsError`, and `InvalidTranscriptError` for what is no str.
+
+    >>> from misheard.scoring.normalize import normalizer
+    >>> score(["The caller was"], ["the color was"], normalizer=normalizer("basic")).wer
     0.3333333333333333
     """
-    normalize = normalizer(normalizer_name)
-    spoken = [normalize(text) for text in references]
-    heard = [normalize(text) for text in hypotheses]
+    words, characters = array("q"), array("q")
+    for _, _, spoken, heard in normalized(references, hypotheses, normalizer):
+        of_words, of_characters = count_text_pair(spoken, heard)
+        words.extend(of_words)
+        characters.extend(of_characters)
     return Score(
-        words=count_errors([t.split() for t in spoken], [t.split() for t in heard]),
-        characters=count_errors(spoken, heard),
-        normalizer=normalizer_name,
+        words=ErrorCounts.from_rows(words),
+        characters=ErrorCounts.from_rows(characters),
+        normalizer=normalizer.name,
     )

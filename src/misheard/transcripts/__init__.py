@@ -1,0 +1,1 @@
+"""Transcripts in the files of other tools: references and hypotheses, read and paired."""
