@@ -88,13 +88,11 @@ class Gatekeeping(Rooms):
         told what is done, and of how many clips, and gives the progress of it.
         """
         wanted, baseline, dataset = self._sides(version_id or self.candidate(), against, set_name)
-        general = self.validations.general_set(dataset)
-        clips = sum(len(self.datasets.test_rows(one)) for one in (dataset, general) if one)
         return self.validations.run(
             self.contender(wanted),
             self.contender(baseline),
             dataset,
-            progress=observe("validating", 2 * clips),
+            progress=observe("validating", self.validations.clips(dataset)),
         )
 
     def compare(

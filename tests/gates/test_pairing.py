@@ -119,3 +119,15 @@ def test_fixed_and_broken_are_told_from_better_and_worse() -> None:
     assert [one["audio_sha256"] for one in made.fixed] == [rows[0].audio_sha256]
     assert [one["audio_sha256"] for one in made.broken] == [rows[1].audio_sha256]
     assert len(made.changed) == 4
+
+
+def test_who_fails_is_no_faster_for_it() -> None:
+    rows = [row(n, "hold the line") for n in range(4)]
+    # Two seconds of compute for each clip of two seconds; it gives up on three of four.
+    slow = [Hypothesis(text="hold the line", compute_s=2.0)] * 4
+    lazy = [slow[0], FAILED, FAILED, FAILED]
+    quick = [Hypothesis(text="hold the line", compute_s=1.0)] * 4
+    whole, dropped = compared(rows, quick, slow), compared(rows, quick, lazy)
+    assert (whole.real_time_factor, whole.slowdown) == (1.0, 2.0)
+    assert (dropped.real_time_factor, dropped.slowdown) == (1.0, 2.0)
+    assert dropped.is_slower_than(1.5)

@@ -177,15 +177,12 @@ class Stages:
         if cycle.options.skip_validation:
             return Step(_S.VALIDATED, f"{cycle.actor} wanted no validation", {})
         held_out = self._held_out(cycle)
-        general = self.validations.general_set(held_out)
-        sets = [held_out, *([general] if general is not None else [])]
-        total = 2 * sum(len(self.datasets.test_rows(one)) for one in sets)
         validation = self.validations.run(
             self.contender(str(cycle.version_id)),
             self.contender(cycle.baseline_id),
             held_out,
             validation_id=cycle.id.replace("cycle-", "val-", 1),
-            progress=observer.progress("validating", total),
+            progress=observer.progress("validating", self.validations.clips(held_out)),
         )
         verdict = validation.verdict
         return Step(

@@ -11,6 +11,8 @@ from misheard.gates.slices import Slice
 from misheard.scoring.normalize import normalizer
 from misheard.scoring.significance import Interval
 
+ROUNDING = 1e-12
+"""Far below what one error changes in any rate, far above what floats lose."""
 DEGRADATION = 0.2
 """An utterance has got worse when its own WER rises by more than this: one word in five."""
 UNNOTICED = 0.01
@@ -37,6 +39,9 @@ class Side:
     """Clips in which nobody speaks and that were given words."""
     compute_s: float
     """Time to transcribe all clips."""
+    real_time_factor: float = math.nan
+    """Seconds of compute for a second of audio, over what it could transcribe: who fails is no
+    faster for it. NaN where it could transcribe nothing."""
     failed: int = 0
     """Utterances without a transcript; each counts as fully wrong."""
     formatting_only: int = 0
@@ -106,17 +111,26 @@ class Comparison:
     @property
     def real_time_factor(self) -> float:
         """Seconds the candidate needs for a second of audio."""
-        return self.candidate.compute_s / self.audio_s if self.audio_s else math.nan
+        return self._real_time_factor(self.candidate)
 
     @property
     def slowdown(self) -> float:
         """Times that the candidate takes as long as the baseline, by the best measure at hand."""
-        return 1 / self.speedup if math.isnan(self.timed_in_turn) else self.timed_in_turn
+        if not math.isnan(self.timed_in_turn):
+            return self.timed_in_turn
+        before = self._real_time_factor(self.baseline)
+        return self.real_time_factor / before if before else math.nan
 
     def is_slower_than(self, times: float) -> bool:
         """Whether it takes more than so many times as long, and that is worth a thought."""
-        spent_s = self.candidate.compute_s - self.baseline.compute_s
-        return spent_s > UNNOTICED * self.audio_s and self.slowdown > times
+        more = self.real_time_factor - self._real_time_factor(self.baseline)
+        return more > UNNOTICED and self.slowdown > times
+
+    def _real_time_factor(self, side: Side) -> float:
+        """Of all the audio, where it was kept for all of it alone (revision 0001)."""
+        if not math.isnan(side.real_time_factor):
+            return side.real_time_factor
+        return side.compute_s / self.audio_s if self.audio_s else math.nan
 
     @property
     def degraded(self) -> int:

@@ -7,16 +7,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from misheard.gates.comparison import DEGRADATION, Comparison
+from misheard.gates.comparison import DEGRADATION, ROUNDING, Comparison
 from misheard.gates.verdict import Answer, Criterion, Verdict
 from misheard.scoring.significance import words_needed
 
-# Far below what one error changes in any rate, far above what floats lose.
-_ROUNDING = 1e-12
 # With fewer groups a bootstrap interval is far too narrow: docs/significance.md.
 _FEWEST_GROUPS = 8
 # A live version that fails on so many utterances is no measure of anything.
 _MOST_FAILED = 0.1
+# Utterances that a reason names; the comparison has all of them.
+_NAMED = 3
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +76,7 @@ def _of_words(comparison: Comparison, rules: ValidationRules) -> Iterable[Criter
         yield _of_chance(comparison, rules)
     if not comparison.words:
         return
-    enough = before.cer - after.cer >= rules.min_cer_improvement - _ROUNDING
+    enough = before.cer - after.cer >= rules.min_cer_improvement - ROUNDING
     short = "" if enough else f", no improvement of at least {rules.min_cer_improvement:.2%}"
     yield Criterion.of(
         "cer",
@@ -96,7 +96,7 @@ def _of_gain(comparison: Comparison, rules: ValidationRules) -> Criterion:
         f"on {comparison.words} words, "
     )
     figures: dict[str, Any] = {"figure": gain, "limit": limit}
-    if gain > limit + _ROUNDING:
+    if gain > limit + ROUNDING:
         return Criterion.of("wer", True, f"{rates}an improvement of {gain:.2%}", **figures)
     reason = f"{rates}no improvement of more than {limit:.2%}"
     if not rules.require_significance or not comparison.reduction_interval[1] > limit:
@@ -147,7 +147,7 @@ def _settling(
 
 def _of_utterances(comparison: Comparison, rules: ValidationRules) -> Iterable[Criterion]:
     degraded, count = comparison.degraded, comparison.utterances
-    few = degraded <= rules.max_wer_degradation_rate * count + _ROUNDING
+    few = degraded <= rules.max_wer_degradation_rate * count + ROUNDING
     yield Criterion.of(
         "utterances",
         few,
@@ -157,16 +157,18 @@ def _of_utterances(comparison: Comparison, rules: ValidationRules) -> Iterable[C
         limit=rules.max_wer_degradation_rate,
     )
     if comparison.must_pass:
-        missed = [row["reference"] for row in comparison.missed]
-        told = ", ".join(f"“{text}”" for text in missed[:3]) + (" …" if len(missed) > 3 else "")
-        yield Criterion.of(
-            "must_pass",
-            not missed,
-            f"{comparison.must_pass - len(missed)} of {comparison.must_pass} must-pass utterances "
-            "are right" + (f"; not {told}" if missed else ""),
-            figure=len(missed),
-            limit=0,
-        )
+        yield of_must_pass(comparison)
+
+
+def of_must_pass(comparison: Comparison, among_missed: str = "") -> Criterion:
+    """Whether every word of the must-pass utterances is right; `among_missed` is told with those
+    that are not."""
+    held, missed = comparison.must_pass, comparison.missed
+    text = f"{held - len(missed)} of {held} must-pass utterances are right"
+    if missed:
+        named = ", ".join(f"“{row['reference']}”" for row in missed[:_NAMED])
+        text += f"; not {named}{' …' if len(missed) > _NAMED else ''}{among_missed}"
+    return Criterion.of("must_pass", not missed, text, figure=float(len(missed)), limit=0.0)
 
 
 def _of_slices(comparison: Comparison, rules: ValidationRules) -> Iterable[Criterion]:
@@ -197,7 +199,7 @@ def _of_silence(comparison: Comparison, rules: ValidationRules) -> Iterable[Crit
     allowed = min(before, rules.max_hallucination_rate * comparison.silent)
     yield Criterion.of(
         "hallucination",
-        after <= allowed + _ROUNDING,
+        after <= allowed + ROUNDING,
         f"words on {after} of {comparison.silent} clips without speech (live version: {before})",
         figure=after / comparison.silent,
         limit=allowed / comparison.silent,
@@ -239,7 +241,7 @@ def _of_general(general: Comparison, rules: ValidationRules) -> Criterion:
     if 0 < general.blocks < _FEWEST_GROUPS:
         reason += f", by {general.blocks} groups, too few for that to be relied on"
         return Criterion(name="general", answer=Answer.INCONCLUSIVE, reason=reason, **figures)
-    if high <= margin + _ROUNDING:
+    if high <= margin + ROUNDING:
         return Criterion.of("general", True, reason, **figures)
     if not low <= margin:
         return Criterion.of("general", False, f"{reason}, more than {margin:.2%}", **figures)

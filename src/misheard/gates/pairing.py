@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,12 @@ class Pairing:
 
     def _side(self, scored: Score, interval: Interval, heard: Sequence[Hypothesis]) -> Side:
         words = scored.words
+        audible = [
+            (one.compute_s, row.duration_s)
+            for one, row in zip(heard, self.rows, strict=True)
+            if one.error is None
+        ]
+        audible_s = sum(duration_s for _, duration_s in audible)
         found = errors_by_type(
             [row.reference for row in self.rows],
             [one.text for one in heard],
@@ -155,6 +162,9 @@ class Pairing:
             wer_interval=interval,
             silent_with_text=int((words.insertions[scored.silent] > 0).sum()),
             compute_s=sum(hypothesis.compute_s for hypothesis in heard),
+            real_time_factor=(
+                sum(compute_s for compute_s, _ in audible) / audible_s if audible_s else math.nan
+            ),
             failed=sum(hypothesis.error is not None for hypothesis in heard),
             formatting_only=found.formatting_only,
             confusions=without_nan(found.most(MOST).to_dict()),

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
-from misheard.gates.comparison import Comparison
+from misheard.gates.comparison import ROUNDING, Comparison
+from misheard.gates.judging import of_must_pass
 from misheard.gates.suites import (
-    ROUNDING,
     Baseline,
     HeldTo,
     RegressionRules,
@@ -47,7 +47,7 @@ def judge(
             _of_utterances(comparison, rules, flaky),
         ]
     if comparison.must_pass:
-        criteria.append(_of_must_pass(comparison, flaky))
+        criteria.append(of_must_pass(comparison, _flaky_among(comparison.missed, flaky)))
     if comparison.silent:
         criteria.append(_of_silence(comparison, held))
     return Verdict.of(criteria)
@@ -139,15 +139,6 @@ def _of_utterances(
     )
     text += "" if kept else f": more than {rate:.2%} are lost"
     return Criterion.of("utterances", kept, text, figure=float(lost), limit=allowed)
-
-
-def _of_must_pass(comparison: Comparison, flaky: Collection[str]) -> Criterion:
-    held, missed = comparison.must_pass, comparison.missed
-    text = f"{held - len(missed)} of {held} must-pass utterances are right"
-    if missed:
-        named = ", ".join(f"“{row['reference']}”" for row in missed[:_NAMED])
-        text += f"; not {named}{' …' if len(missed) > _NAMED else ''}{_flaky_among(missed, flaky)}"
-    return Criterion.of("must_pass", not missed, text, figure=float(len(missed)), limit=0.0)
 
 
 def _of_silence(comparison: Comparison, held: HeldTo) -> Criterion:

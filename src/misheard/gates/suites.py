@@ -9,11 +9,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from misheard.gates.comparison import Comparison
+from misheard.gates.comparison import ROUNDING, Comparison
 from misheard.gates.verdict import Verdict
-
-ROUNDING = 1e-12
-"""Far below what one error changes in any rate, far above what floats lose."""
 
 
 class SuiteKind(StrEnum):

@@ -158,6 +158,11 @@ class Validations:
         found = self._datasets.latest(name) if name else None
         return None if found is None or found.id == dataset.id else found
 
+    def clips(self, dataset: Dataset) -> int:
+        """How many clips `run` has to hear, of both sides, for its progress."""
+        general = self.general_set(dataset)
+        return 2 * sum(len(self._datasets.test_rows(one)) for one in (dataset, general) if one)
+
     def utterances(self, validation: Validation) -> list[dict[str, Any]]:
         """Every utterance of a validation with both texts and both counts of word errors.
 
