@@ -121,6 +121,10 @@ class EmptyDatasetError(BadInputError):
     """There is nothing to build this dataset from."""
 
 
+class UnspeakableTextError(BadInputError):
+    """A model cannot be taught this text."""
+
+
 class DatasetQualityError(BadInputError):
     """Too many utterances of this dataset have a flaw to train on it."""
 

@@ -1,0 +1,1 @@
+"""Kinds of models that can be fine-tuned, one file each."""
