@@ -22,8 +22,9 @@ from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from misheard import audio
 from misheard.demo.phone_prompts import read_prompts, read_samples
+from misheard.finetune.families.family import Example
+from misheard.finetune.families.whisper import collate, right_sized
 from misheard.finetune.recipe import Recipe
-from misheard.finetune.trainer import Example, collate, right_sized
 from misheard.speech.context import FULL_CONTEXT, Context, ModelCard
 from misheard.speech.convert import to_transformers
 from misheard.speech.features import log_mel

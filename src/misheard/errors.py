@@ -133,6 +133,14 @@ class JobFailedError(MisheardError):
     """The training job failed."""
 
 
+class DiskFullError(MisheardError):
+    """There is no room left on the disk."""
+
+
+class MemoryFullError(MisheardError):
+    """There is not enough memory for this training."""
+
+
 class TrainingCallbackError(MisheardError):
     """The function that was to start a training raised an error."""
 

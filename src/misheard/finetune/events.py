@@ -13,18 +13,22 @@ class TrainingEvent:
     """How far a training has come."""
 
     at_s: float
-    """Seconds since the program started."""
+    """Seconds since the program started; anew when it was started again."""
     phase: str
-    """prepare, train, convert or done."""
+    """prepare, train, sweep, check or done."""
     step: int = 0
+    """Of `steps` in this phase."""
     steps: int = 0
     epoch: float = 0.0
     loss: float | None = None
-    """Mean cross-entropy a token since the last event, natural logarithm."""
+    """Mean cross-entropy a token since the last event, natural logarithm (CTC: a clip)."""
     validation_wer: float | None = None
-    """Word error rate on the validation split, present at the end of an epoch."""
+    """Word error rate on the validation split, at the end of an epoch or of a point of the
+    sweep."""
+    share: float | None = None
+    """Of the new weights, for a point of the sweep."""
     left_s: float | None = None
-    """Estimated seconds until training ends."""
+    """Estimated seconds until this phase ends."""
 
 
 def append_event(path: Path, event: TrainingEvent) -> None:
@@ -40,4 +44,8 @@ def read_events(path: Path) -> Iterator[TrainingEvent]:
         return
     for line in path.read_text(encoding="utf-8").splitlines(keepends=True):
         if line.endswith("\n"):
-            yield TrainingEvent(**json.loads(line))
+            try:
+                values = json.loads(line)
+            except ValueError:
+                continue  # the start of a line that a kill cut short, and the next after it
+            yield TrainingEvent(**values)

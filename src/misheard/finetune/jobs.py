@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,6 +29,7 @@ from misheard.registry import Registry
 from misheard.scoring.normalize import Normalizer
 
 _POLL_S = 0.5
+_RESERVED_BYTES = 1 << 20
 
 
 class JobState(StrEnum):
@@ -73,7 +76,9 @@ class Jobs:
         *,
         normalizer: Normalizer,
         language: str,
+        general_margin: float = 0.0,
     ) -> None:
+        """`general_margin` is how far the WER on the general set may rise, absolute."""
         self._engine = engine
         self._datasets = datasets
         self._registry = registry
@@ -81,9 +86,22 @@ class Jobs:
         self._root = root
         self._normalizer = normalizer
         self._language = language
+        self._general_margin = general_margin
 
-    def submit(self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe) -> Job:
-        """Start a job; one of this id that is there already is started again only if it stopped."""
+    def submit(
+        self,
+        job_id: str,
+        base_version_id: str,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        general: Dataset | None = None,
+    ) -> Job:
+        """Start a job; one of this id that is there already is started again only if it stopped.
+
+        `general` is speech that the model is not tuned for; the part of it that is for choosing
+        helps to choose the weights that are shipped.
+        """
         if not dataset.counts.get("train"):
             raise EmptyDatasetError(f"'{dataset.id}' has no training rows.")
         self._normalizer.require_spec()
@@ -106,7 +124,8 @@ class Jobs:
                 connection.execute(insert(jobs).values(**values))
         job = self.get(job_id)
         if not job.state.is_final:
-            self._start(job)
+            self._prepare(job, general)
+            self._backend.start(self.paths(job.id))
         return job
 
     def wait(
@@ -118,11 +137,12 @@ class Jobs:
     ) -> Job:
         """Wait until a job has ended; each event is reported once, `while_waiting` twice a second.
 
-        A job that was killed, or whose machine went down, is started again, once.
+        A job that was killed, or whose machine went down, is started again and goes on from its
+        last checkpoint, for as long as each attempt gets further; one that does not is the last.
 
         Raises `JobFailedError` with the reason when it failed.
         """
-        paths, seen, started_again = self.paths(job_id), 0, False
+        paths, seen, reached = self.paths(job_id), 0, -1
         while True:
             # Asked before the events are read, so that the last ones are not missed.
             state = self._backend.state(paths)
@@ -130,9 +150,10 @@ class Jobs:
             for event in events[seen:]:
                 on_event(event)
             seen = len(events)
-            if state is RunState.STOPPED and not started_again and self._was_killed(job_id):
-                started_again = True
-                self._start(self.get(job_id))
+            progress = _progress(paths)
+            if state is RunState.STOPPED and progress > reached and self._was_killed(job_id):
+                reached = progress
+                self._backend.start(paths)
             elif state.is_final:
                 return self._finish(job_id, state)
             while_waiting()
@@ -162,15 +183,11 @@ class Jobs:
         """The files of a job."""
         return JobPaths(self._root / job_id)
 
-    def _start(self, job: Job) -> None:
-        self._prepare(job)
-        self._backend.start(self.paths(job.id))
-
     def _was_killed(self, job_id: str) -> bool:
         """Whether it stopped without an error of its own, and nobody cancelled it."""
         return not self.get(job_id).state.is_final and not _traceback(self.paths(job_id))
 
-    def _prepare(self, job: Job) -> None:
+    def _prepare(self, job: Job, general: Dataset | None) -> None:
         """Write the job's inputs, once; half-written ones are made anew."""
         paths = self.paths(job.id)
         if paths.order.exists():
@@ -178,6 +195,10 @@ class Jobs:
         shutil.rmtree(paths.root, ignore_errors=True)
         paths.root.mkdir(parents=True)
         self._datasets.export(self._datasets.get(job.dataset_id), paths.data)
+        if general is not None:
+            self._datasets.export(general, paths.general)
+        with paths.reserve.open("wb") as file:
+            os.posix_fallocate(file.fileno(), 0, _RESERVED_BYTES)
         paths.base.symlink_to(self._registry.directory(job.base_version_id).resolve())
         order = Order(
             base_name=job.base_version_id,
@@ -186,6 +207,7 @@ class Jobs:
             equivalents=self._normalizer.equivalents,
             language=self._language,
             recipe=job.recipe,
+            general_margin=self._general_margin,
         )
         order.write(paths.order)
 
@@ -213,6 +235,13 @@ class Jobs:
         values = {"state": state, "ended_at": now(), "error": error, "result": result}
         with writing(self._engine) as connection:
             connection.execute(update(jobs).where(running).values(**values))
+
+
+def _progress(paths: JobPaths) -> int:
+    """How far a job has come, in steps that no restart loses."""
+    if paths.trained.exists():
+        return sys.maxsize
+    return max(paths.checkpoints(), default=0)
 
 
 def _reason(paths: JobPaths) -> str:

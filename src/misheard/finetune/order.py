@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from misheard.finetune.recipe import Recipe
+from misheard.finetune.written import write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,13 +22,12 @@ class Order:
     language: str
     """Code of the spoken language, for models that know several."""
     recipe: Recipe
+    general_margin: float = 0.0
+    """How far the WER on the general set may rise, absolute."""
 
     def write(self, path: Path) -> None:
         """Store it, complete or not at all."""
-        values = {**vars(self), "recipe": self.recipe.to_dict()}
-        partial = path.with_suffix(".partial")
-        partial.write_text(json.dumps(values, indent=2), encoding="utf-8")
-        partial.rename(path)
+        write_json(path, {**vars(self), "recipe": self.recipe.to_dict()})
 
     @classmethod
     def read(cls, path: Path) -> Order:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+_CHECKPOINT = "checkpoint-"
+_COMPLETE = "complete"
+
 
 @dataclass(frozen=True)
 class JobPaths:
@@ -23,19 +26,44 @@ class JobPaths:
         return self.root / "data"
 
     @property
+    def general(self) -> Path:
+        """The general set, exported likewise; only where there is one."""
+        return self.root / "general"
+
+    @property
     def base(self) -> Path:
         """The model to start from, as it is served."""
         return self.root / "base"
 
     @property
     def weights(self) -> Path:
-        """The model in Transformers' format: first the base, at the end the tuned one."""
+        """The model in the format it is trained in; a folder a process."""
         return self.root / "weights"
 
     @property
     def scratch(self) -> Path:
-        """The trainer's own output directory."""
+        """The trainer's own output directory, with its checkpoints."""
         return self.root / "scratch"
+
+    @property
+    def best(self) -> Path:
+        """Weights of the best epoch so far (safetensors)."""
+        return self.root / "best.safetensors"
+
+    @property
+    def curve(self) -> Path:
+        """What each epoch came to, and which is the best (JSON)."""
+        return self.root / "curve.json"
+
+    @property
+    def trained(self) -> Path:
+        """Figures of the training (JSON); its presence means that nothing more is trained."""
+        return self.root / "trained.json"
+
+    @property
+    def tried(self) -> Path:
+        """An artefact that is tried on the validation split, and thrown away."""
+        return self.root / "tried"
 
     @property
     def events(self) -> Path:
@@ -46,6 +74,11 @@ class JobPaths:
     def log(self) -> Path:
         """What the training process printed."""
         return self.root / "train.log"
+
+    @property
+    def reserve(self) -> Path:
+        """Space that is given up when the disk is full, so that the log can still say so."""
+        return self.root / "reserve"
 
     @property
     def process(self) -> Path:
@@ -66,3 +99,12 @@ class JobPaths:
     def result(self) -> Path:
         """Figures of a finished job (JSON), written last: its presence means success."""
         return self.root / "result.json"
+
+    def complete_mark(self, step: int) -> Path:
+        """Written last into the checkpoint of a step: its presence means that it is whole."""
+        return self.scratch / f"{_CHECKPOINT}{step}" / _COMPLETE
+
+    def checkpoints(self) -> list[int]:
+        """Steps of the whole checkpoints, oldest first."""
+        found = self.scratch.glob(f"{_CHECKPOINT}*/{_COMPLETE}")
+        return sorted(int(path.parent.name.removeprefix(_CHECKPOINT)) for path in found)

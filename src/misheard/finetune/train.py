@@ -1,44 +1,51 @@
-"""The training program: `python -m misheard.finetune.train JOB_DIRECTORY`.
+"""The training program: `python -m misheard.finetune.train JOB_DIRECTORY`, or through `torchrun`.
 
-It runs in a process of its own, reads an order, and writes only inside the job's directory
-(`JobPaths`). After each epoch the model is converted and decodes the validation split exactly as it
-would be served, so that the curve shows what a user would hear.
+It runs in a process of its own (or several), reads an order, and writes only inside the job's
+directory (`JobPaths`). After each epoch the model is exported and decodes the validation split
+exactly as it would be served, so that the curve shows what a user would hear. Killed anywhere, it
+goes on from its last checkpoint when it is started again.
 """
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import math
 import os
+import resource
 import shutil
 import sys
 import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
-from transformers import (
-    AutoTokenizer,
-    Seq2SeqTrainingArguments,
-    TrainerCallback,
-    WhisperForConditionalGeneration,
-)
+from transformers import TrainingArguments
 
-from misheard import audio
+from misheard.errors import DiskFullError, MemoryFullError
+from misheard.finetune.adaptation import adapted, freeze
+from misheard.finetune.curve import Validator
 from misheard.finetune.events import TrainingEvent, append_event
+from misheard.finetune.examples import Examples, read_rows, usable
+from misheard.finetune.families.family import Family, open_family
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
-from misheard.finetune.trainer import Example, RightSizedTrainer, collate
-from misheard.scoring.normalize import normalizer
-from misheard.scoring.score import score
-from misheard.speech.context import ModelCard
-from misheard.speech.convert import to_ctranslate2, to_transformers
-from misheard.speech.features import log_mel
-from misheard.speech.whisper import DecodingOptions, WhisperTranscriber
+from misheard.finetune.plan import Plan
+from misheard.finetune.served import Listener
+from misheard.finetune.shipping import Shipping, card
+from misheard.finetune.trainer import Batches, Checkpoints, FamilyTrainer, WeightAverage
+from misheard.finetune.written import write_json
 
-_MOST_TOKENS = 224
-"""Of a clip's text: half of Whisper's decoder context, as in OpenAI's `transcribe`."""
+_LOGGED_STEPS = 5
+_PATIENT_S = 86_400
+"""What the other processes wait for the first one to validate; gloo's own 30 min are too few."""
+_LITTLE_BYTES = 16 << 20
 
 
 def main(arguments: list[str]) -> int:
@@ -47,191 +54,195 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write((__doc__ or "") + "\n")
         return 2
     paths = JobPaths(Path(arguments[0]))
+    if _rank():
+        TrainingRun(paths).run()
+        return 0
     with paths.lock.open("w") as lock:
         # Whoever started this may have been killed before it could write down that it did.
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        TrainingRun(paths).run()
+        with _reasons(paths):
+            TrainingRun(paths).run()
     return 0
 
 
+def _rank() -> int:
+    """Which of torchrun's processes this is; 0 without torchrun."""
+    return int(os.environ.get("RANK", "0"))
+
+
+@contextmanager
+def _reasons(paths: JobPaths) -> Iterator[None]:
+    """Turn a full disk and a lack of memory into errors that say what to do."""
+    try:
+        yield
+    except Exception as error:
+        paths.reserve.unlink(missing_ok=True)
+        text = "".join(traceback.format_exception(error))
+        if _is_full(error, text, paths.root):
+            raise DiskFullError(
+                f"'{paths.root}': a job needs room for about {_room(paths) / 1e6:.0f} MB of "
+                "checkpoints and artefacts. Make room, then: misheard cycle begin"
+            ) from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate" in text:
+            raise MemoryFullError(
+                "lower recipe.batch_size and raise recipe.gradient_accumulation, lower "
+                "recipe.max_clip_s, or set recipe.method to lora."
+            ) from error
+        raise
+
+
+def _is_full(error: Exception, text: str, folder: Path) -> bool:
+    # Not every library hands the number on: PyTorch and safetensors have errors of their own.
+    return (
+        (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
+        or "No space left on device" in text
+        or shutil.disk_usage(folder).free < _LITTLE_BYTES
+    )
+
+
+def _room(paths: JobPaths) -> int:
+    """Bytes that a job writes at most: two checkpoints with Adam's moments, best and artefacts."""
+    model = sum(file.stat().st_size for file in paths.base.rglob("*") if file.is_file())
+    return 24 * model
+
+
 class TrainingRun:
-    """One job from its order to its result."""
+    """One job from its order to its result; with torchrun, one of its processes."""
 
     def __init__(self, paths: JobPaths) -> None:
-        self._paths = paths
-        self._order = Order.read(paths.order)
-        self._recipe = self._order.recipe
+        self.paths = paths
+        self.order = Order.read(paths.order)
+        self.recipe = self.order.recipe
         self._started = time.monotonic()
-        self._rates: list[float] = []
-        self._left_out = 0
+        self._rank = _rank()
 
     def run(self) -> None:
-        """Prepare, train, convert, and write the result last."""
-        paths, recipe = self._paths, self._recipe
-        torch.set_num_threads(recipe.threads or os.cpu_count() or 1)
-        transformers.set_seed(recipe.seed)
+        """Prepare, train, choose the weights to ship, and write the result last."""
+        paths, recipe = self.paths, self.recipe
+        processes = int(os.environ.get("WORLD_SIZE", "1"))
+        torch.set_num_threads(recipe.threads or max(1, (os.cpu_count() or 1) // processes))
+        # Where it is computed is decided for good by the order of its sums; on a CPU that costs
+        # nothing.
+        torch.use_deterministic_algorithms(not torch.cuda.is_available())
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.report(phase="prepare")
-        for leftover in (paths.weights, paths.scratch, paths.model):
-            shutil.rmtree(leftover, ignore_errors=True)
-        to_transformers(paths.base, paths.weights)
-        tokenizer = AutoTokenizer.from_pretrained(paths.weights)
-        model = WhisperForConditionalGeneration.from_pretrained(paths.weights, dtype=torch.float32)
-        if model.generation_config.is_multilingual:
-            tokenizer.set_prefix_tokens(
-                language=self._order.language, task="transcribe", predict_timestamps=False
-            )
-        training = self._examples("train", tokenizer, model.config.num_mel_bins)
-        validation = self._rows("validation")
-        precision = _precision(recipe.precision)
-        started = time.monotonic()
-        loss = self._train(model, training, validation, precision)
-        trained_s = time.monotonic() - started
-        if not validation:
-            self.report(phase="convert")
-            self._convert(model)
-        figures = {
-            "training_loss": loss,
-            "trained_s": round(trained_s, 1),
-            "training_clips": len(training),
-            "left_out": self._left_out,
-            "validation_clips": len(validation),
-            "validation_wer": self._rates,
-            "precision": precision,
-        }
-        partial = paths.result.with_suffix(".partial")
-        partial.write_text(json.dumps(figures, indent=2), encoding="utf-8")
-        partial.rename(paths.result)
-        self.report(phase="done")
+        if not paths.trained.exists():
+            self._train()
+        if self._rank == 0:
+            self._ship()
 
     def report(self, **values: Any) -> None:
         """Append an event."""
-        event = TrainingEvent(at_s=round(time.monotonic() - self._started, 3), **values)
-        append_event(self._paths.events, event)
+        if self._rank == 0:
+            at_s = round(time.monotonic() - self._started, 3)
+            append_event(self.paths.events, TrainingEvent(at_s=at_s, **values))
 
-    def _rows(self, split: str) -> list[dict[str, Any]]:
-        text = (self._paths.data / f"{split}.jsonl").read_text(encoding="utf-8")
-        return [json.loads(line) for line in text.split("\n") if line]
+    def open_family(self) -> Family:
+        """The model that training begins from."""
+        scratch = self.paths.weights / str(self._rank)
+        shutil.rmtree(scratch, ignore_errors=True)
+        scratch.parent.mkdir(exist_ok=True)
+        return open_family(
+            self.paths.base, scratch=scratch, language=self.order.language, recipe=self.recipe
+        )
 
-    def _examples(self, split: str, tokenizer: Any, bins: int) -> list[Example]:
-        made = []
-        for row in self._rows(split):
-            clip = audio.read(self._paths.data / row["audio_path"])
-            # Whisper's own text starts with a space; the special tokens before it come from the
-            # template, less <|startoftranscript|>, which the model puts in front by itself.
-            text = " " + row["reference"] if row["reference"] else ""
-            labels = tokenizer(text).input_ids[1:]
-            if clip.duration_s > self._recipe.max_clip_s or len(labels) > _MOST_TOKENS:
-                self._left_out += 1
-                continue
-            positions = self._recipe.context.positions(clip.duration_s)
-            features = log_mel(clip.samples, positions, bins=bins)
-            made.append(Example(features=features, labels=labels, weight=row.get("weight", 1.0)))
-        return made
-
-    def _train(
-        self,
-        model: Any,
-        training: list[Example],
-        validation: list[dict[str, Any]],
-        precision: str,
-    ) -> float:
-        """Tune `model` in place; the mean loss of all steps."""
-        recipe = self._recipe
+    def _train(self) -> None:
+        """Tune the model; the best epoch's weights and the figures are files afterwards."""
+        paths, recipe = self.paths, self.recipe
+        started = time.monotonic()
+        transformers.set_seed(recipe.seed)
+        family = self.open_family()
+        clips, refused = usable(read_rows(paths.data / "train.jsonl"), family, recipe)
+        plan = Plan(clips, recipe)
+        validation = read_rows(paths.data / "validation.jsonl")
+        freeze(family, recipe.frozen_encoder_layers)
         for name, value in recipe.spec_augment.items():
-            setattr(model.config, name, value)
-        trainer = RightSizedTrainer(
-            model=model,
-            args=Seq2SeqTrainingArguments(
-                output_dir=str(self._paths.scratch),
-                num_train_epochs=recipe.epochs,
-                per_device_train_batch_size=recipe.batch_size,
-                learning_rate=recipe.learning_rate,
-                warmup_steps=recipe.warmup_share,
-                max_grad_norm=recipe.max_gradient_norm,
-                bf16=precision == "bfloat16",
-                save_strategy="no",
-                logging_steps=5,
-                logging_nan_inf_filter=False,
-                report_to=[],
-                disable_tqdm=True,
-                remove_unused_columns=False,
-                seed=recipe.seed,
-                dataloader_pin_memory=False,
-                use_cpu=not torch.cuda.is_available(),
-            ),
-            train_dataset=training,
-            data_collator=collate,
-            callbacks=[_Reporter(self, validation)],
+            setattr(family.model.config, name, value)
+        average = WeightAverage(recipe.average_decay)
+        validator = Validator(
+            paths,
+            family,
+            average,
+            Listener(self.order),
+            validation,
+            card=card(self.order, family),
+            patience=recipe.patience,
+            report=self.report,
         )
-        return float(trainer.train().training_loss)
-
-    def validate(self, model: Any, rows: list[dict[str, Any]]) -> float:
-        """Convert the model as it is now and decode `rows` as it would be served: the WER."""
-        self._convert(model)
-        clips = [audio.read(self._paths.data / row["audio_path"]) for row in rows]
-        engine = WhisperTranscriber(
-            self._paths.model,
-            options=DecodingOptions(language=self._order.language),
-            threads=self._recipe.threads,
+        precision = _precision(recipe.precision)
+        trainer = FamilyTrainer(
+            family,
+            Batches(plan, recipe.batch_size),
+            model=adapted(family, recipe),
+            args=self._arguments(precision),
+            train_dataset=Examples(plan, family),
+            callbacks=[average, validator, Checkpoints(paths, recipe.checkpoint_every_s)],
         )
-        transcripts = engine.transcribe(clips)
-        rate = score(
-            [row["reference"] for row in rows],
-            [transcript.text for transcript in transcripts],
-            normalizer=normalizer(self._order.normalizer, self._order.equivalents),
-        ).wer
-        self._rates.append(rate)
-        return rate
+        last = max(paths.checkpoints(), default=None)
+        resumed = None if last is None else str(paths.complete_mark(last).parent)
+        trainer.train(resume_from_checkpoint=resumed)
+        if self._rank:
+            return
+        if not validation:
+            validator.keep(trainer.model)
+        figures = {
+            "training_loss": _mean_loss(trainer.state.log_history),
+            "trained_s": round(time.monotonic() - started, 1),
+            "training_clips": len(clips),
+            "shown_an_epoch": len(plan),
+            "left_out": len(refused),
+            "refused": [asdict(one) for one in refused[:100]],
+            "validation_clips": len(validation),
+            "validation_wer": validator.curve.rates(),
+            "best_epoch": validator.curve.best_epoch,
+            "precision": precision,
+            "processes": trainer.args.world_size,
+        }
+        write_json(paths.trained, figures)
+        shutil.rmtree(paths.scratch, ignore_errors=True)
 
-    def _convert(self, model: Any) -> None:
-        paths = self._paths
-        model.save_pretrained(paths.weights)
-        shutil.rmtree(paths.model, ignore_errors=True)
-        to_ctranslate2(paths.weights, paths.model)
-        ModelCard(
-            base=self._order.base_name,
-            dataset_id=self._order.dataset_id,
-            recipe_id=self._recipe.id,
-            context=self._recipe.context,
-        ).write(paths.model)
-
-
-class _Reporter(TrainerCallback):
-    """Turns the trainer's log into events, and validates after each epoch."""
-
-    def __init__(self, run: TrainingRun, validation: list[dict[str, Any]]) -> None:
-        self._run = run
-        self._validation = validation
-        self._started = time.monotonic()
-
-    def on_train_begin(self, *_: Any, **__: Any) -> None:
-        self._started = time.monotonic()
-
-    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
-        del args, control
-        if logs and "loss" in logs:
-            self._report(state, loss=float(logs["loss"]))
-
-    def on_epoch_end(
-        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
-    ) -> None:
-        del args, control
-        if self._validation:
-            self._report(state, validation_wer=self._run.validate(model, self._validation))
-
-    def _report(self, state: Any, **values: float) -> None:
-        elapsed_s = time.monotonic() - self._started
-        left = state.max_steps - state.global_step
-        self._run.report(
-            phase="train",
-            step=state.global_step,
-            steps=state.max_steps,
-            epoch=round(state.epoch or 0.0, 3),
-            left_s=round(elapsed_s / max(state.global_step, 1) * left),
-            **values,
+    def _arguments(self, precision: str) -> TrainingArguments:
+        recipe = self.recipe
+        return TrainingArguments(
+            output_dir=str(self.paths.scratch),
+            num_train_epochs=recipe.epochs,
+            per_device_train_batch_size=recipe.batch_size,
+            gradient_accumulation_steps=recipe.gradient_accumulation,
+            learning_rate=recipe.learning_rate,
+            warmup_steps=recipe.warmup_share,
+            weight_decay=recipe.weight_decay,
+            max_grad_norm=recipe.max_gradient_norm,
+            bf16=precision == "bfloat16",
+            save_strategy="epoch",
+            logging_steps=_LOGGED_STEPS,
+            logging_nan_inf_filter=False,
+            report_to=[],
+            disable_tqdm=True,
+            remove_unused_columns=False,
+            seed=recipe.seed,
+            dataloader_pin_memory=torch.cuda.is_available(),
+            use_cpu=not torch.cuda.is_available(),
+            ddp_timeout=_PATIENT_S,
         )
+
+    def _ship(self) -> None:
+        paths = self.paths
+        figures = json.loads(paths.trained.read_text(encoding="utf-8"))
+        figures |= Shipping(paths, self.order, self.open_family(), self.report).run()
+        figures["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        write_json(paths.result, figures)
+        for leftover in (paths.best, paths.reserve):
+            leftover.unlink(missing_ok=True)
+        shutil.rmtree(paths.weights, ignore_errors=True)
+        self.report(phase="done")
+
+
+def _mean_loss(history: list[dict[str, Any]]) -> float:
+    """Of all steps, also those before a restart; of the whole where it was over in a few."""
+    losses = [entry["loss"] for entry in history if "loss" in entry]
+    losses = losses or [entry["train_loss"] for entry in history if "train_loss" in entry]
+    return sum(losses) / len(losses) if losses else math.nan
 
 
 def _precision(wanted: str) -> str:

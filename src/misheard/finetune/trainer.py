@@ -1,126 +1,171 @@
-"""Transformers' trainer on windows shorter than 30 s; only `train` imports it, for it needs torch.
-
-`WhisperEncoder` insists on features for `max_source_positions` and adds all its position
-embeddings. Within `right_sized`, both are cut to the window of the batch. The embeddings are
-sinusoids and frozen, so the full table is put back untouched.
-"""
+"""Transformers' trainer, for every family; only `train` imports it, for it needs torch."""
 
 from __future__ import annotations
 
-import random
+import shutil
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
-import numpy as np
 import torch
+from safetensors.torch import load_file, save_file
+from torch import distributed
 from torch.utils.data import Sampler
-from transformers import Seq2SeqTrainer
+from transformers import Trainer, TrainerCallback
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
+from misheard.finetune.families.family import Family
+from misheard.finetune.paths import JobPaths
+from misheard.finetune.plan import Plan, Showing
 
-_IGNORED_LABEL = -100
-
-
-@dataclass(frozen=True, kw_only=True)
-class Example:
-    """One clip as the model takes it."""
-
-    features: NDArray[np.float32]
-    """Log-mel, shape (bins, 2 × positions)."""
-    labels: list[int]
-    weight: float = 1.0
-    """How often an epoch shows it; never less than once."""
-
-    @property
-    def positions(self) -> int:
-        """Its window in encoder positions."""
-        return int(self.features.shape[1]) // 2
+_AVERAGE = "average.safetensors"
+_WARM = 10
+"""The average follows closely for about so many steps, or it would still hold the first weights."""
 
 
-@contextmanager
-def right_sized(model: Any, positions: int) -> Iterator[None]:
-    """Let a Whisper take features of shape (batch, bins, 2 × positions) inside the block."""
-    encoder = model.get_encoder()
-    whole = encoder.embed_positions
-    full = encoder.config.max_source_positions
-    cut = torch.nn.Embedding.from_pretrained(whole.weight[:positions], freeze=True)
-    encoder.embed_positions, encoder.config.max_source_positions = cut, positions
-    try:
-        yield
-    finally:
-        encoder.embed_positions, encoder.config.max_source_positions = whole, full
+class Batches(Sampler[Showing]):
+    """The showings of one epoch in the order of its batches."""
 
-
-def collate(examples: list[Example]) -> dict[str, torch.Tensor]:
-    """Clips of one batch in the window of the longest.
-
-    `input_features` of shape (batch, bins, 2 × positions) and `labels` (batch, tokens).
-    """
-    frames = max(example.features.shape[1] for example in examples)
-    tokens = max(len(example.labels) for example in examples)
-    features = np.stack([_pad(example.features, frames) for example in examples])
-    labels = [
-        example.labels + [_IGNORED_LABEL] * (tokens - len(example.labels)) for example in examples
-    ]
-    return {"input_features": torch.from_numpy(features), "labels": torch.tensor(labels)}
-
-
-def _pad(features: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
-    # The window ends in silence, so the lowest value is what more silence would look like.
-    missing = frames - features.shape[1]
-    return np.pad(features, ((0, 0), (0, missing)), constant_values=features.min())
-
-
-class BatchesByLength(Sampler[int]):
-    """Clips of like length together, the batches in random order, anew each epoch.
-
-    An epoch shows every clip, and those with a weight above 1 more often: as many extra places as
-    the weights sum to beyond the clips, drawn in proportion to what each weighs beyond 1.
-    """
-
-    def __init__(
-        self,
-        positions: list[int],
-        batch_size: int,
-        seed: int,
-        weights: list[float] | None = None,
-    ) -> None:
-        self._positions = positions
+    def __init__(self, plan: Plan, batch_size: int) -> None:
+        self._plan = plan
         self._batch_size = batch_size
-        self._random = random.Random(seed)
-        self._beyond = [weight - 1.0 for weight in weights or []]
-        self._extra = round(sum(self._beyond))
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Which epoch comes next, from 0."""
+        self._epoch = epoch
 
     def __len__(self) -> int:
-        return len(self._positions) + self._extra
+        return len(self._plan)
 
-    def __iter__(self) -> Iterator[int]:
-        shown = list(range(len(self._positions)))
-        if self._extra:
-            shown += self._random.choices(shown, weights=self._beyond, k=self._extra)
-        order = sorted(shown, key=lambda i: (self._positions[i], self._random.random()))
-        size = self._batch_size
-        batches = [order[start : start + size] for start in range(0, len(order), size)]
-        self._random.shuffle(batches)
-        return iter([index for batch in batches for index in batch])
+    def __iter__(self) -> Iterator[Showing]:
+        batches = self._plan.batches(self._epoch, self._batch_size)
+        return iter([showing for batch in batches for showing in batch])
 
 
-class RightSizedTrainer(Seq2SeqTrainer):
+class FamilyTrainer(Trainer):
     """Transformers' trainer, each batch in its own window."""
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[int]:
-        examples: list[Example] = train_dataset or self.train_dataset
-        return BatchesByLength(
-            [example.positions for example in examples],
-            self.args.per_device_train_batch_size,
-            self.args.seed,
-            [example.weight for example in examples],
-        )
+    def __init__(self, family: Family, batches: Batches, **others: Any) -> None:
+        # What the constructor calls already asks for both.
+        self._family = family
+        self._batches = batches
+        super().__init__(data_collator=family.collate, **others)
+        self.add_callback(_EpochSetter(batches))
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Showing]:
+        del train_dataset
+        return self._batches
 
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], **others: Any) -> Any:
         """The loss of one batch."""
-        with right_sized(model, inputs["input_features"].shape[-1] // 2):
+        with self._family.window(self.accelerator.unwrap_model(model), inputs):
             return super().compute_loss(model, inputs, **others)
+
+
+class _EpochSetter(TrainerCallback):
+    """The trainer's own way to say so does not reach a sampler below several wrappers."""
+
+    def __init__(self, batches: Batches) -> None:
+        self._batches = batches
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        del args, control
+        self._batches.set_epoch(int(state.epoch or 0))
+
+
+class WeightAverage(TrainerCallback):
+    """The moving average of the weights that are trained (Polyak and Juditsky 1992).
+
+    The decay rises from nothing to what is wanted over the first steps, so that the average does
+    not remember where training began. It is part of each checkpoint.
+    """
+
+    def __init__(self, decay: float) -> None:
+        self._decay = decay
+        self._average: dict[str, torch.Tensor] = {}
+
+    def on_train_begin(
+        self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+    ) -> None:
+        """Start from the weights, or from what the checkpoint holds."""
+        del control
+        if not self._decay:
+            return
+        kept = Path(args.output_dir) / f"checkpoint-{state.global_step}" / _AVERAGE
+        resumed = load_file(kept) if state.global_step else {}
+        self._average = {
+            name: resumed[name].to(value.device) if resumed else value.detach().clone()
+            for name, value in _trained(model)
+        }
+
+    def on_step_end(self, args: Any, state: Any, control: Any, model: Any = None, **_: Any) -> None:
+        """Move a little towards the weights."""
+        del args, control
+        step = state.global_step
+        decay = min(self._decay, (1 + step) / (_WARM + step))
+        if self._average:
+            with torch.no_grad():
+                names, values = zip(*_trained(model), strict=True)
+                torch._foreach_lerp_([self._average[name] for name in names], values, 1 - decay)
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Put it beside the weights of the checkpoint."""
+        del control
+        if self._average and state.is_world_process_zero:
+            folder = Path(args.output_dir) / f"checkpoint-{state.global_step}"
+            save_file(self._average, folder / _AVERAGE)
+
+    @contextmanager
+    def in_place(self, model: Any) -> Iterator[None]:
+        """Put the average into `model` while the block runs."""
+        changed = [(value, self._average[name]) for name, value in _trained(model) if self._average]
+        for value, average in changed:
+            value.data, average.data = average.data, value.data
+        try:
+            yield
+        finally:
+            for value, average in changed:
+                value.data, average.data = average.data, value.data
+
+
+class Checkpoints(TrainerCallback):
+    """Marks a checkpoint once it is whole, drops older ones only then, and asks for new ones."""
+
+    def __init__(self, paths: JobPaths, every_s: float) -> None:
+        self._paths = paths
+        self._every_s = every_s
+        self._saved_s = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """An epoch may take hours."""
+        del args
+        late = time.monotonic() - self._saved_s > self._every_s
+        if agreed(state.is_world_process_zero and late):
+            control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Mark it; the others may go."""
+        del args, control
+        self._saved_s = time.monotonic()
+        if not state.is_world_process_zero:
+            return
+        mark = self._paths.complete_mark(state.global_step)
+        mark.touch()
+        for other in self._paths.scratch.iterdir():
+            if other != mark.parent:
+                shutil.rmtree(other)
+
+
+def agreed(flag: bool) -> bool:
+    """What the first of several processes says; all wait for it."""
+    if not distributed.is_initialized():
+        return flag
+    said = [flag]
+    distributed.broadcast_object_list(said, 0)
+    return said[0]
+
+
+def _trained(model: Any) -> Iterator[tuple[str, torch.Tensor]]:
+    return ((name, value) for name, value in model.named_parameters() if value.requires_grad)

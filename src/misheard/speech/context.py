@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from misheard.errors import ModelCorruptError
@@ -58,7 +58,11 @@ class ModelCard:
     """The name of the model that it was trained from."""
     dataset_id: str
     recipe_id: str
-    context: Context
+    context: Context | None
+    """None for a kind of model that takes audio as long as it is."""
+    checked: dict[str, float] = field(default_factory=dict)
+    """Word error rates on the validation split at the end of its training: `right_sized`, the
+    same clips at `full_window`, and joined to recordings of over 30 s, `long`."""
 
     def write(self, directory: Path) -> None:
         """Store the card beside the weights."""
@@ -73,6 +77,7 @@ def read_card(directory: Path) -> ModelCard | None:
         return None
     try:
         fields = json.loads(path.read_text(encoding="utf-8"))
-        return ModelCard(**fields | {"context": Context(**fields["context"])})
+        learnt = fields["context"]
+        return ModelCard(**fields | {"context": Context(**learnt) if learnt else None})
     except (ValueError, TypeError, KeyError) as error:
         raise ModelCorruptError(f"'{path}' is no model card ({error}).") from error

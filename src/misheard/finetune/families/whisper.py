@@ -88,13 +88,8 @@ class WhisperFamily:
         return log_mel(samples, positions, bins=self.model.config.num_mel_bins)
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """`input_features` of shape (batch, bins, 2 × positions) and `labels` (batch, tokens)."""
-        frames = max(example.features.shape[1] for example in examples)
-        features = np.stack([_pad(example.features, frames) for example in examples])
-        return {
-            "input_features": torch.from_numpy(features),
-            "labels": torch.tensor(padded_labels(examples)),
-        }
+        """See `collate` below."""
+        return collate(examples)
 
     def window(self, model: Any, inputs: dict[str, Any]) -> AbstractContextManager[None]:
         """See `Family`."""
@@ -120,6 +115,19 @@ def right_sized(model: Any, positions: int) -> Iterator[None]:
         yield
     finally:
         encoder.embed_positions, encoder.config.max_source_positions = whole, full
+
+
+def collate(examples: Sequence[Example]) -> dict[str, Any]:
+    """Clips of one batch in the window of the longest.
+
+    `input_features` of shape (batch, bins, 2 × positions) and `labels` (batch, tokens).
+    """
+    frames = max(example.features.shape[1] for example in examples)
+    features = np.stack([_pad(example.features, frames) for example in examples])
+    return {
+        "input_features": torch.from_numpy(features),
+        "labels": torch.tensor(padded_labels(examples)),
+    }
 
 
 def _pad(features: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
