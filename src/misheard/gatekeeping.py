@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from misheard import audio
 from misheard.datasets.datasets import Dataset, Purpose
 from misheard.datasets.samples import Sample
+from misheard.datasets.split import Split, SplitShares, split_of
 from misheard.errors import BadInputError, EmptyDatasetError, GateRefusedError, NoSuiteError
 from misheard.gates.comparison import Comparison
 from misheard.gates.contender import Contender
@@ -17,6 +18,9 @@ from misheard.speech.transcriber import Progress, no_progress
 
 Observe = Callable[[str, int], Progress]
 """Is told what is done, and how many clips it is; gives the progress of it."""
+
+
+_OF_GENERAL = SplitShares(train_percent=0, validation_percent=25, test_percent=75)
 
 
 def _unobserved(_what: str, _total: int) -> Progress:
@@ -40,10 +44,22 @@ class Gatekeeping(Rooms):
         )
 
     def evaluation_set(self, name: str, samples: Sequence[Sample]) -> Dataset:
-        """Keep `samples` as a held-out set; the same ones give the set that is there already."""
+        """Keep `samples` as a held-out set; the same ones give the set that is there already.
+
+        A quarter of the general set, by its sentences, helps to choose the weights of a fine-tune;
+        the gate judges on the rest, for what was chosen on a set says little about it.
+        """
         if not samples:
             raise EmptyDatasetError(f"'{name}' holds no sample.")
-        return self.datasets.add_evaluation(name, samples)
+        if name != self.settings.validation.general_set:
+            return self.datasets.add_evaluation(name, samples)
+        normalize = self.normalizer.without_equivalents
+
+        def split(sample: Sample) -> Split:
+            fallback = audio.sha256_of(sample.data)
+            return split_of(normalize(sample.reference), _OF_GENERAL, fallback=fallback)
+
+        return self.datasets.add_evaluation(name, samples, split=split)
 
     def function_contender(
         self, name: str, function: TranscribeFunction, samples: Sequence[Sample] = ()

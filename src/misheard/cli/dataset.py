@@ -30,11 +30,15 @@ def hold_out(directory: str | None, manifest: Path, name: str, as_json: bool) ->
     """Keep recordings for testing; they are never trained on."""
     from misheard.datasets.samples import read_samples  # noqa: PLC0415 - SQLAlchemy
 
-    made = open_workspace(directory).datasets.add_evaluation(name, read_samples(manifest))
+    made = open_workspace(directory).evaluation_set(name, read_samples(manifest))
     if as_json:
         print_json(made)
         return
-    out.print(f"{made.id}: {made.counts['test']} utterances, {made.duration_s / 60:.1f} minutes.")
+    choosing = made.counts.get("validation", 0)
+    told = f"{made.counts.get('test', 0) + choosing} utterances, {made.duration_s / 60:.1f} minutes"
+    if choosing:
+        told += f"; {choosing} of them help to choose weights, the others judge"
+    out.print(f"{made.id}: {told}.")
 
 
 @command.command("list")

@@ -138,7 +138,8 @@ class Stages:
         job_id = cycle.id.replace("cycle-", "job-", 1)
         dataset = self.datasets.get(str(cycle.dataset_id))
         recipe = Recipe.from_dict(self.rules.recipe.to_dict() | cycle.options.recipe)
-        job = self.jobs.submit(job_id, cycle.baseline_id, dataset, recipe)
+        general = self.validations.general_set(dataset)
+        job = self.jobs.submit(job_id, cycle.baseline_id, dataset, recipe, general=general)
         return Step(_S.TRAINING, f"{job.id} on {job.backend}", {"job_id": job.id})
 
     def _finish_training(self, cycle: Cycle, observer: Observer) -> Step:

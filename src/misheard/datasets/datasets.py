@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -89,8 +89,18 @@ class Datasets:
             connection.execute(insert(datasets).values(**vars(made)))
         return made
 
-    def add_evaluation(self, name: str, samples: Sequence[Sample]) -> Dataset:
-        """Keep recordings with their references as a held-out set; all are checked first."""
+    def add_evaluation(
+        self,
+        name: str,
+        samples: Sequence[Sample],
+        *,
+        split: Callable[[Sample], Split] = lambda _: Split.TEST,
+    ) -> Dataset:
+        """Keep recordings with their references as a held-out set; all are checked first.
+
+        `split` says which of them only judge (test) and which help to choose (validation); none is
+        ever trained on.
+        """
         rows = []
         for sample in samples:
             clip = audio.decode(sample.data, name=sample.name)
@@ -98,7 +108,7 @@ class Datasets:
                 Row(
                     audio_sha256=clip.sha256,
                     reference=require_text(sample.reference, what=f"reference of '{sample.name}'"),
-                    split=Split.TEST,
+                    split=split(sample),
                     kind="evaluation",
                     speaker_group=sample.speaker_group or clip.sha256,
                     duration_s=round(clip.duration_s, 3),

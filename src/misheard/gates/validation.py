@@ -15,6 +15,7 @@ from misheard.blobs.store import BlobStore
 from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import validations
 from misheard.datasets.datasets import Dataset, Datasets
+from misheard.datasets.split import Split
 from misheard.errors import BadInputError, UnknownIdError
 from misheard.gates.comparison import Comparison
 from misheard.gates.contender import Contender, Transcribe, from_function, from_version
@@ -156,7 +157,9 @@ class Validations:
         """The set of speech that nothing is tuned for, unless it is the one that decides."""
         name = self._rules.general_set
         found = self._datasets.latest(name) if name else None
-        return None if found is None or found.id == dataset.id else found
+        if found is None or found.id == dataset.id or not found.counts.get(Split.TEST):
+            return None
+        return found
 
     def clips(self, dataset: Dataset) -> int:
         """How many clips `run` has to hear, of both sides, for its progress."""

@@ -56,6 +56,14 @@ class WhisperFamily:
                     f"{', '.join(sorted(token[2:-2] for token in settings.lang_to_id))}."
                 )
             self._before_text = [spoken, settings.task_to_id["transcribe"]]
+        if recipe.non_speech_share > 0:
+            # Whisper never lets a text end before it has begun; a model that has learnt what
+            # silence is must be allowed to say nothing.
+            settings.begin_suppress_tokens = [
+                token
+                for token in settings.begin_suppress_tokens or ()
+                if token != self.model.config.eos_token_id
+            ]
         self._no_times: int = settings.no_timestamps_token_id
         self._end: int = self.model.config.eos_token_id
 
