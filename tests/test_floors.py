@@ -30,12 +30,17 @@ FLOORS = (
 FLOOR_OF = {room: number for number, rooms in enumerate(FLOORS) for room in rooms}
 MODULES = sorted(path for path in SOURCE.rglob("*.py") if "versions" not in path.parts)
 HEAVY = {"torch", "transformers"}
-MAY_BE_HEAVY = {
+MAY_BE_HEAVY = (
     "speech/convert.py",
     "speech/sources.py",
+    "speech/transformers.py",
+    "speech/families/",
+    "finetune/families/",
+    "finetune/curve.py",
+    "finetune/shipping.py",
     "finetune/train.py",
     "finetune/trainer.py",
-}
+)
 
 
 def name_of(path: Path) -> str:
@@ -79,7 +84,7 @@ def test_a_room_imports_only_from_floors_below_its_own(path: Path) -> None:
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_torch_and_transformers_stay_where_weights_are_made(path: Path) -> None:
     heavy = [(m, line) for m, line in imports_of(path) if m.split(".")[0] in HEAVY]
-    assert heavy == [] or name_of(path) in MAY_BE_HEAVY
+    assert heavy == [] or name_of(path).startswith(MAY_BE_HEAVY)
 
 
 def test_the_table_in_the_docs_is_the_one_held_here() -> None:

@@ -42,6 +42,7 @@ from misheard.registry import Registry
 from misheard.retention import Retention
 from misheard.scoring.normalize import Normalizer, normalizer
 from misheard.settings import Settings
+from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
 from misheard.triggers import TriggerRules
 
@@ -123,6 +124,7 @@ class Rooms:
             self.root / "jobs",
             normalizer=self.normalizer,
             language=self.settings.speech.language,
+            general_margin=self.settings.validation.general_margin,
         )
 
     @cached_property
@@ -256,13 +258,11 @@ class Rooms:
 
     @cached_property
     def _load(self) -> Any:
-        from misheard.speech.whisper import WhisperTranscriber  # noqa: PLC0415 - CTranslate2
-
         speech = self.settings.speech
 
         @lru_cache(maxsize=2)
         def load(version_id: str) -> Transcriber:
-            return WhisperTranscriber(
+            return open_transcriber(
                 self.registry.directory(version_id),
                 name=version_id,
                 options=self._decoding(),

