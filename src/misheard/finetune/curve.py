@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -46,9 +47,19 @@ class Curve:
         """The word error rate of each epoch, in order."""
         return [heard.wer for heard in self._epochs.values()]
 
+    def would_be_best(self, epoch: int, heard: Heard) -> bool:
+        """Whether an epoch that came to this is better than all others so far."""
+        others = [(rates.rank, n) for n, rates in self._epochs.items() if n != epoch]
+        return (heard.rank, epoch) < min(others, default=((math.inf,), epoch))
+
     def should_stop(self, epoch: int, patience: int) -> bool:
         """Whether so many epochs have brought nothing better."""
         return self.best_epoch is not None and epoch - self.best_epoch >= patience
+
+    def is_over(self, epochs: int, patience: int) -> bool:
+        """Whether nothing is left to train: the last epoch has been, or there is reason to stop."""
+        last = max(self._epochs, default=0)
+        return last >= epochs or self.should_stop(last, patience)
 
 
 class Validator(TrainerCallback):
@@ -76,13 +87,19 @@ class Validator(TrainerCallback):
         self._patience = patience
         self._report = report
         self._begun_s, self._begun_step = time.monotonic(), 0
+        self._epoch_begun_s = self._begun_s
+        self.stepped_s = 0.0
+        """Seconds spent in epochs, less validation, since the program was last started."""
+
+    def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        """Validation between two epochs is no part of either."""
+        del args, state, control
+        self._epoch_begun_s = time.monotonic()
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Time is measured from here; a restart may begin in the middle."""
-        del args
+        del args, control
         self._begun_s, self._begun_step = time.monotonic(), state.global_step
-        if self._rows and self.curve.should_stop(round(state.epoch or 0), self._patience):
-            control.should_training_stop = True
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **_: Any) -> None:
         """Say how far it is."""
@@ -95,6 +112,7 @@ class Validator(TrainerCallback):
     ) -> None:
         """Validate in the first process; all of them stop together."""
         del args
+        self.stepped_s += time.monotonic() - self._epoch_begun_s
         if not self._rows:
             return
         epoch = round(state.epoch)
@@ -116,10 +134,10 @@ class Validator(TrainerCallback):
             self._family.export(plain, tried)
             self._card.write(tried)
             heard = self._listener.hear(tried, self._rows)
-            best = self.curve.best_epoch
-            self.curve.add(epoch, heard)
-            if self.curve.best_epoch == epoch != best or not self._paths.best.exists():
+            # The weights first: what the curve calls the best is there, wherever a kill comes.
+            if self.curve.would_be_best(epoch, heard):
                 self._save(plain)
+            self.curve.add(epoch, heard)
         shutil.rmtree(tried)
         return heard
 

@@ -8,13 +8,13 @@ goes on from its last checkpoint when it is started again.
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import fcntl
 import json
-import math
 import os
-import resource
 import shutil
+import signal
 import sys
 import time
 import traceback
@@ -31,7 +31,7 @@ from transformers import TrainingArguments
 from misheard.errors import DiskFullError, MemoryFullError
 from misheard.finetune.adaptation import adapted, freeze
 from misheard.finetune.curve import Validator
-from misheard.finetune.events import TrainingEvent, append_event
+from misheard.finetune.events import TrainingEvent, append_event, course, read_events
 from misheard.finetune.examples import Examples, read_rows, usable
 from misheard.finetune.families.family import Family, open_family
 from misheard.finetune.order import Order
@@ -40,12 +40,17 @@ from misheard.finetune.plan import Plan
 from misheard.finetune.served import Listener
 from misheard.finetune.shipping import Shipping, card
 from misheard.finetune.trainer import Batches, Checkpoints, FamilyTrainer, WeightAverage
-from misheard.finetune.written import write_json
+from misheard.finetune.written import finite, write_json
 
 _LOGGED_STEPS = 5
 _PATIENT_S = 86_400
 """What the other processes wait for the first one to validate; gloo's own 30 min are too few."""
 _LITTLE_BYTES = 16 << 20
+_TORCHRUN = "TORCHELASTIC_RUN_ID"
+"""Set by torchrun, and by nobody else."""
+_PR_SET_PDEATHSIG = 1
+_LOST = ("Connection closed by peer", "Connection reset by peer")
+"""What gloo says when another process is gone."""
 
 
 def main(arguments: list[str]) -> int:
@@ -54,15 +59,30 @@ def main(arguments: list[str]) -> int:
         sys.stderr.write((__doc__ or "") + "\n")
         return 2
     paths = JobPaths(Path(arguments[0]))
+    if _TORCHRUN in os.environ:
+        _die_with_parent()
     if _rank():
-        TrainingRun(paths).run()
-        return 0
-    with paths.lock.open("w") as lock:
-        # Whoever started this may have been killed before it could write down that it did.
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         with _reasons(paths):
             TrainingRun(paths).run()
+        return 0
+    with paths.lock.open("w") as lock:
+        # Whoever started this may have been killed before it could write down that it did, and
+        # what it started trains on. Then there is nothing to do but to wait for that.
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not paths.result.exists():
+            with _reasons(paths):
+                TrainingRun(paths).run()
     return 0
+
+
+def _die_with_parent() -> None:
+    """Have the kernel end this process with torchrun, which gives each a session of its own.
+
+    See PR_SET_PDEATHSIG in prctl(2). Left behind, it would hold the lock that a restart waits for.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() == 1:
+        sys.exit("torchrun is gone")
 
 
 def _rank() -> int:
@@ -78,6 +98,9 @@ def _reasons(paths: JobPaths) -> Iterator[None]:
     except Exception as error:
         paths.reserve.unlink(missing_ok=True)
         text = "".join(traceback.format_exception(error))
+        if any(sign in text for sign in _LOST):
+            # No error of this process, so no traceback: the job goes on when it is started again.
+            sys.exit("another process of this training is gone")
         if _is_full(error, text, paths.root):
             raise DiskFullError(
                 f"'{paths.root}': a job needs room for about {_room(paths) / 1e6:.0f} MB of "
@@ -127,6 +150,7 @@ class TrainingRun:
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
         self.report(phase="prepare")
+        paths.temporary.mkdir(exist_ok=True)
         if not paths.trained.exists():
             self._train()
         if self._rank == 0:
@@ -175,34 +199,37 @@ class TrainingRun:
             family,
             Batches(plan, recipe.batch_size),
             model=adapted(family, recipe),
-            args=self._arguments(precision),
+            args=self._arguments(precision, len(plan) // recipe.batch_size),
             train_dataset=Examples(plan, family),
             callbacks=[average, validator, Checkpoints(paths, recipe.checkpoint_every_s)],
         )
-        last = max(paths.checkpoints(), default=None)
-        resumed = None if last is None else str(paths.complete_mark(last).parent)
-        trainer.train(resume_from_checkpoint=resumed)
+        # It may have been killed after its last epoch, and one step more would be one too many.
+        if not validator.curve.is_over(recipe.epochs, recipe.patience):
+            last = max(paths.checkpoints(), default=None)
+            resumed = None if last is None else str(paths.complete_mark(last).parent)
+            trainer.train(resume_from_checkpoint=resumed)
         if self._rank:
             return
         if not validation:
             validator.keep(trainer.model)
         figures = {
-            "training_loss": _mean_loss(trainer.state.log_history),
+            "training_loss": _mean_loss(course(read_events(paths.events))),
             "trained_s": round(time.monotonic() - started, 1),
+            "stepped_s": round(validator.stepped_s, 1),
             "training_clips": len(clips),
             "shown_an_epoch": len(plan),
             "left_out": len(refused),
             "refused": [asdict(one) for one in refused[:100]],
             "validation_clips": len(validation),
-            "validation_wer": validator.curve.rates(),
+            "validation_wer": [finite(rate) for rate in validator.curve.rates()],
             "best_epoch": validator.curve.best_epoch,
             "precision": precision,
             "processes": trainer.args.world_size,
+            "peak_memory_mb": peak_memory_mb(),
         }
         write_json(paths.trained, figures)
-        shutil.rmtree(paths.scratch, ignore_errors=True)
 
-    def _arguments(self, precision: str) -> TrainingArguments:
+    def _arguments(self, precision: str, steps: int) -> TrainingArguments:
         recipe = self.recipe
         return TrainingArguments(
             output_dir=str(self.paths.scratch),
@@ -215,7 +242,7 @@ class TrainingRun:
             max_grad_norm=recipe.max_gradient_norm,
             bf16=precision == "bfloat16",
             save_strategy="epoch",
-            logging_steps=_LOGGED_STEPS,
+            logging_steps=max(1, min(_LOGGED_STEPS, steps)),
             logging_nan_inf_filter=False,
             report_to=[],
             disable_tqdm=True,
@@ -228,21 +255,32 @@ class TrainingRun:
 
     def _ship(self) -> None:
         paths = self.paths
+        shutil.rmtree(paths.scratch, ignore_errors=True)
         figures = json.loads(paths.trained.read_text(encoding="utf-8"))
         figures |= Shipping(paths, self.order, self.open_family(), self.report).run()
-        figures["peak_memory_mb"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+        figures["peak_memory_mb"] = max(figures["peak_memory_mb"], peak_memory_mb())
         write_json(paths.result, figures)
         for leftover in (paths.best, paths.reserve):
             leftover.unlink(missing_ok=True)
-        shutil.rmtree(paths.weights, ignore_errors=True)
+        for folder in (paths.weights, paths.temporary):
+            shutil.rmtree(folder, ignore_errors=True)
         self.report(phase="done")
 
 
-def _mean_loss(history: list[dict[str, Any]]) -> float:
-    """Of all steps, also those before a restart; of the whole where it was over in a few."""
-    losses = [entry["loss"] for entry in history if "loss" in entry]
-    losses = losses or [entry["train_loss"] for entry in history if "train_loss" in entry]
-    return sum(losses) / len(losses) if losses else math.nan
+def _mean_loss(events: list[TrainingEvent]) -> float | None:
+    """Of all steps, also those before a restart; None where none is known."""
+    losses = [event.loss for event in events if event.loss is not None]
+    return sum(losses) / len(losses) if losses else None
+
+
+def peak_memory_mb() -> int:
+    """The most memory that this process has held, in megabytes.
+
+    Not by getrusage(2): what it tells begins with what the parent held when it started this.
+    """
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
+    (peak,) = [line for line in status.splitlines() if line.startswith("VmHWM:")]
+    return int(peak.split()[1]) // 1024
 
 
 def _precision(wanted: str) -> str:

@@ -15,7 +15,7 @@ from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 
 _GRACE_S = 10.0
-_ENVIRONMENT = {
+ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
     # glibc gives each large tensor back to the kernel and asks for it again, page by page: two
@@ -48,7 +48,7 @@ class LocalBackend:
                 stderr=subprocess.STDOUT,
                 # A session of its own: closing the terminal, or Ctrl-C in it, does not end it.
                 start_new_session=True,
-                env=_ENVIRONMENT | os.environ,
+                env=ENVIRONMENT | os.environ,
             )
         self._children.append(child)
         partial = paths.process.with_suffix(".partial")

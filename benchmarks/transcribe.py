@@ -1,0 +1,340 @@
+"""A fine-tuned model in windows that fit, beside faster-whisper on the same weights.
+
+    python -m benchmarks.transcribe                 # trains first: about 15 minutes on 2 cores
+    python -m benchmarks.transcribe --model DIR     # a fine-tune that is there already
+    python -m benchmarks.transcribe --plot FILE.svg # and draws cost against length
+
+The clips are the test split of the phone prompts, up to 30 s, in memory as samples. The model is a
+fine-tune of OpenAI's tiny.en by the default recipe; both sides load the same files in int8, decode
+greedily (a beam of 1, one temperature, no timestamps, English) and use the same threads.
+
+- misheard: one call with all clips.
+- the same engine without the learnt window: each clip in 30 s.
+- faster-whisper, one clip after the other: `WhisperModel.transcribe`.
+- faster-whisper's `BatchedInferencePipeline`, 16 clips a batch: given all clips joined to one
+  recording, with the times where each begins and ends, which is the fastest way to use it.
+
+All of them in turn, several times, after one round that does not count; medians. Then the cost of
+one clip by itself against its length, and which share of the machine's peak is reached: the
+multiplications and additions that the model needs for the clip, over the time, over what a large
+product of 8-bit matrices reaches on the same threads.
+
+The last line is JSON: `speedup_vs_faster_whisper`, `speedup_vs_faster_whisper_batched` (seconds of
+audio a second), `wer`, `wer_30s` (the same weights in 30 s), `wer_base` (tiny.en in 30 s),
+`wer_faster_whisper`, `wer_faster_whisper_batched`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmarks.phone import clips_of, err, prompts_of, scored, train
+from misheard.audio import SAMPLE_RATE_HZ, Audio, from_samples
+from misheard.datasets.split import Split
+from misheard.demo.phone_prompts import Prompt
+from misheard.finetune.recipe import Recipe
+from misheard.speech.context import CARD_NAME, FULL_CONTEXT, Context, read_card
+from misheard.speech.convert import read_variables
+from misheard.speech.sources import DEFAULT_MODEL, served_directory
+from misheard.speech.whisper import WhisperTranscriber
+
+LENGTHS_S = (1, 3, 10, 30)
+BATCH = 16
+Texts = list[str]
+
+
+class FasterWhisper:
+    """faster-whisper on a directory, as its documentation has it."""
+
+    def __init__(self, directory: Path, threads: int) -> None:
+        import faster_whisper  # noqa: PLC0415 - after the threads are set
+
+        self._model = faster_whisper.WhisperModel(
+            str(directory), device="cpu", compute_type="int8", cpu_threads=threads
+        )
+        self._batched = faster_whisper.BatchedInferencePipeline(self._model)
+        self._options: dict[str, Any] = {
+            "language": "en",
+            "beam_size": 1,
+            "temperature": 0.0,
+            "without_timestamps": True,
+        }
+
+    def one_by_one(self, clips: Sequence[Audio]) -> Texts:
+        """Each clip in a call of its own."""
+        texts = []
+        for clip in clips:
+            segments, _ = self._model.transcribe(clip.samples, **self._options)
+            texts.append(" ".join(segment.text.strip() for segment in segments))
+        return texts
+
+    def batched(self, clips: Sequence[Audio]) -> Texts:
+        """All clips as one recording, each a stretch of its own."""
+        ends = np.cumsum([len(clip.samples) for clip in clips]) / SAMPLE_RATE_HZ
+        starts = [0.0, *ends[:-1]]
+        segments, _ = self._batched.transcribe(
+            np.concatenate([clip.samples for clip in clips]),
+            batch_size=BATCH,
+            vad_filter=False,
+            clip_timestamps=[
+                {"start": float(start), "end": float(end)}
+                for start, end in zip(starts, ends, strict=True)
+            ],
+            **self._options,
+        )
+        texts: list[list[str]] = [[] for _ in clips]
+        for segment in segments:
+            middle = (segment.start + segment.end) / 2
+            texts[min(int(np.searchsorted(ends, middle)), len(clips) - 1)].append(segment.text)
+        return [" ".join(part.strip() for part in parts) for parts in texts]
+
+
+def _texts(engine: WhisperTranscriber, clips: Sequence[Audio]) -> Texts:
+    return [transcript.text for transcript in engine.transcribe(clips)]
+
+
+def in_turn(sides: dict[str, Callable[[], Texts]], rounds: int) -> dict[str, tuple[float, Texts]]:
+    """Each side's median seconds and its texts."""
+    spent: dict[str, list[float]] = {name: [] for name in sides}
+    texts: dict[str, Texts] = {}
+    for number in range(rounds + 1):
+        for name, side in sides.items():
+            started = time.perf_counter()
+            texts[name] = side()
+            if number:
+                spent[name].append(time.perf_counter() - started)
+            err.print(f"  round {number} of {rounds}: {name} {time.perf_counter() - started:.1f} s")
+    return {name: (statistics.median(spent[name]), texts[name]) for name in sides}
+
+
+def without_card(directory: Path, folder: Path) -> Path:
+    """The same weights that say nothing of a window, so that every clip gets 30 s."""
+    made = folder / "full-window"
+    made.mkdir()
+    for file in directory.iterdir():
+        if file.name != CARD_NAME:
+            (made / file.name).symlink_to(file.resolve())
+    return made
+
+
+def shape_of(model: Path) -> dict[str, int]:
+    """What the size of a Whisper is made of."""
+    variables = read_variables(model / "model.bin")
+
+    def layers(side: str) -> int:
+        return len({name.split("/")[1] for name in variables if name.startswith(f"{side}/layer_")})
+
+    width, bins, _ = variables["encoder/conv1/weight"].shape
+    return {
+        "d": width,
+        "bins": bins,
+        # The last norm of each side is called layer_norm, too.
+        "encoder": layers("encoder") - 1,
+        "decoder": layers("decoder") - 1,
+        "vocabulary": variables["decoder/embeddings/weight"].shape[0],
+    }
+
+
+def operations(positions: int, tokens: int, shape: dict[str, int]) -> float:
+    """Multiplications and additions of a Whisper for one clip, in a window of `positions`.
+
+    Matrix products and convolutions only; each multiplication with its addition counts two.
+    """
+    d, v = shape["d"], shape["vocabulary"]
+    front = 2 * (2 * positions) * shape["bins"] * 3 * d + 2 * positions * d * 3 * d
+    encoder = shape["encoder"] * positions * (24 * d * d + 4 * positions * d)
+    cross = shape["decoder"] * positions * 4 * d * d
+    step = shape["decoder"] * (28 * d * d + 4 * d * (positions + tokens)) + 2 * d * v
+    return float(front + encoder + cross + tokens * step)
+
+
+def peak_operations_s(threads: int) -> float:
+    """What a large product of 8-bit matrices reaches on this machine."""
+    import torch  # noqa: PLC0415 - only here
+
+    torch.set_num_threads(threads)
+    size = 2048
+    one, other = (torch.randint(-99, 99, (size, size), dtype=torch.int8) for _ in range(2))
+    best_s = float("inf")
+    for _ in range(20):
+        started = time.perf_counter()
+        torch._int_mm(one, other)
+        best_s = min(best_s, time.perf_counter() - started)
+    return 2 * size**3 / best_s
+
+
+def clip_of(seconds: float, clips: Sequence[Audio]) -> Audio:
+    """Real speech of exactly so many seconds: prompts one after the other, cut."""
+    samples = np.concatenate([clip.samples for clip in clips if clip.duration_s > 1])
+    return from_samples(samples[: round(seconds * SAMPLE_RATE_HZ)], SAMPLE_RATE_HZ)
+
+
+def by_length(
+    engines: dict[str, tuple[WhisperTranscriber, Context]],
+    faster: FasterWhisper,
+    clips: Sequence[Audio],
+    shape: dict[str, int],
+    *,
+    threads: int,
+    rounds: int,
+) -> list[dict[str, float]]:
+    """Seconds for one clip by itself, for each length and each side."""
+    peak = peak_operations_s(threads)
+    rows = []
+    for seconds in LENGTHS_S:
+        clip = clip_of(seconds, clips)
+        sides: dict[str, Callable[[], Texts]] = {
+            name: partial(_texts, engine, [clip]) for name, (engine, _) in engines.items()
+        }
+        sides["faster-whisper"] = partial(faster.one_by_one, [clip])
+        row: dict[str, float] = {"length_s": seconds}
+        for name, (spent_s, texts) in in_turn(sides, rounds).items():
+            row[name] = spent_s
+            if name in engines:
+                positions = engines[name][1].positions(seconds)
+                tokens = 2 + round(1.4 * len(texts[0].split()))
+                row[f"{name}: share"] = operations(positions, tokens, shape) / spent_s / peak
+        rows.append(row)
+    print(
+        f"peak: {peak / 1e9:.0f} thousand million operations a second (8 bits, {threads} threads)"
+    )
+    return rows
+
+
+def plot(rows: Sequence[dict[str, float]], path: Path) -> None:
+    """Cost against length, both axes logarithmic."""
+    import matplotlib  # noqa: PLC0415 - only for the picture
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "misheard"
+    from matplotlib import pyplot  # noqa: PLC0415 - as above
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    styles: dict[str, dict[str, Any]] = {
+        "right-sized": {"color": "#0b6e4f", "linewidth": 2.5},
+        "30 s": {"color": "#888888", "linestyle": "--"},
+        "faster-whisper": {"color": "#b3541e"},
+    }
+    for name, style in styles.items():
+        axes.plot(
+            [row["length_s"] for row in rows],
+            [1000 * row[name] for row in rows],
+            marker="o",
+            label="misheard, in 30 s"
+            if name == "30 s"
+            else f"misheard, {name}"
+            if name == "right-sized"
+            else name,
+            **style,
+        )
+    axes.set(xscale="log", yscale="log", xlabel="length of the clip, seconds")
+    axes.set_ylabel("time to transcribe it, milliseconds")
+    axes.set_xticks(LENGTHS_S, [str(one) for one in LENGTHS_S])
+    axes.grid(visible=True, which="both", alpha=0.25)
+    axes.legend(frameon=False)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    figure.savefig(path, metadata={"Date": None})
+
+
+def measure(
+    model: Path, folder: Path, *, most: int | None, rounds: int, picture: Path | None
+) -> dict[str, float]:
+    """All sides on the test split, then one clip of each length."""
+    threads = os.cpu_count() or 1
+    prompts: list[Prompt] = prompts_of(Split.TEST, most=most)
+    clips = clips_of(prompts)
+    audio_s = sum(clip.duration_s for clip in clips)
+    card = read_card(model)
+    context = card.context if card and card.context else FULL_CONTEXT
+    full = without_card(model, folder)
+    ours, whole = WhisperTranscriber(model), WhisperTranscriber(full)
+    faster = FasterWhisper(model, threads)
+    found = in_turn(
+        {
+            "right-sized": partial(_texts, ours, clips),
+            "30 s": partial(_texts, whole, clips),
+            "faster-whisper": partial(faster.one_by_one, clips),
+            "faster-whisper, batched": partial(faster.batched, clips),
+        },
+        rounds,
+    )
+    wer = {}
+    for name, (spent_s, texts) in found.items():
+        made = scored(prompts, texts)
+        wer[name] = round(made.wer, 4)
+        silent = sum(bool(t) for t, p in zip(texts, prompts, strict=True) if not p.reference)
+        print(
+            f"{name:>24}: {spent_s:6.1f} s, {audio_s / spent_s:6.1f} s of audio a second, "
+            f"WER {made.wer:.2%} ({made.words.errors.sum()} errors), "
+            f"{silent} of {sum(not p.reference for p in prompts)} silent clips with words"
+        )
+    with served_directory(DEFAULT_MODEL) as base:
+        heard = _texts(WhisperTranscriber(base), clips)
+    wer["base"] = round(scored(prompts, heard).wer, 4)
+    print(f"{'tiny.en itself, 30 s':>24}: WER {wer['base']:.2%}")
+    rows = by_length(
+        {"right-sized": (ours, context), "30 s": (whole, FULL_CONTEXT)},
+        faster,
+        clips,
+        shape_of(model),
+        threads=threads,
+        rounds=max(rounds, 3),
+    )
+    print("| clip | right-sized | share of peak | in 30 s | share of peak | faster-whisper |")
+    print("| --- | --- | --- | --- | --- | --- |")
+    for row in rows:
+        print(
+            f"| {row['length_s']:.0f} s | {1000 * row['right-sized']:.0f} ms | "
+            f"{row['right-sized: share']:.0%} | {1000 * row['30 s']:.0f} ms | "
+            f"{row['30 s: share']:.0%} | {1000 * row['faster-whisper']:.0f} ms |"
+        )
+    if picture is not None:
+        plot(rows, picture)
+    seconds = {name: spent_s for name, (spent_s, _) in found.items()}
+    return {
+        "speedup_vs_faster_whisper": round(seconds["faster-whisper"] / seconds["right-sized"], 2),
+        "speedup_vs_faster_whisper_batched": round(
+            seconds["faster-whisper, batched"] / seconds["right-sized"], 2
+        ),
+        "wer": wer["right-sized"],
+        "wer_30s": wer["30 s"],
+        "wer_base": wer["base"],
+        "wer_faster_whisper": wer["faster-whisper"],
+        "wer_faster_whisper_batched": wer["faster-whisper, batched"],
+    }
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--model", type=Path, help="a fine-tuned model; without it one is trained")
+    parser.add_argument("--clips", type=int, help="only so many clips")
+    parser.add_argument("--epochs", type=int, default=Recipe().epochs)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plot", type=Path, help="where to draw cost against length (SVG)")
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        model = given.model
+        if model is None:
+            recipe = Recipe(epochs=given.epochs)
+            model = train(Path(folder) / "job", recipe, most=given.clips).model
+        figures = measure(
+            model, Path(folder), most=given.clips, rounds=given.rounds, picture=given.plot
+        )
+    print(json.dumps(figures))
+
+
+if __name__ == "__main__":
+    main()
