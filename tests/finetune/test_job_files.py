@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import fields
 from pathlib import Path
 
-from misheard.finetune.events import TrainingEvent, append_event, read_events
+import pytest
+
+from misheard.finetune.events import TrainingEvent, append_event, course, read_events
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
@@ -31,6 +35,43 @@ def test_a_line_cut_short_by_a_kill_is_left_out(tmp_path: Path) -> None:
     assert [event.phase for event in read_events(path)] == ["prepare"]
 
 
+def test_what_is_no_number_is_left_out_so_that_others_can_read_it(tmp_path: Path) -> None:
+    path = tmp_path / "events.jsonl"
+    event = TrainingEvent(at_s=0.0, phase="train", loss=math.nan, validation_wer=math.inf)
+    append_event(path, event)
+    values = json.loads(path.read_text(encoding="utf-8"), parse_constant=pytest.fail)
+    assert "loss" not in values and "validation_wer" not in values
+    assert [event.loss for event in read_events(path)] == [None]
+
+
+def test_the_course_of_a_training_has_each_step_once() -> None:
+    def loss(step: int, value: float) -> TrainingEvent:
+        return TrainingEvent(at_s=0.0, phase="train", step=step, loss=value)
+
+    def wer(step: int, value: float) -> TrainingEvent:
+        return TrainingEvent(at_s=0.0, phase="train", step=step, validation_wer=value)
+
+    def of(phase: str) -> TrainingEvent:
+        return TrainingEvent(at_s=0.0, phase=phase, validation_wer=9.0)
+
+    before = [of("prepare"), loss(2, 1.0), loss(4, 0.9), wer(4, 0.5), loss(6, 0.8)]
+    # Killed, and gone on from step 3: step 4 comes again, and what was at 6 is not yet there.
+    assert course([*before, of("prepare"), loss(4, 0.91)]) == [
+        loss(2, 1.0),
+        loss(4, 0.91),
+        wer(4, 0.5),
+    ]
+    after = [loss(4, 0.91), wer(4, 0.5), loss(5, 0.7), loss(6, 0.6), of("sweep"), of("done")]
+    assert course([*before, of("prepare"), *after]) == [
+        loss(2, 1.0),
+        loss(4, 0.91),
+        wer(4, 0.5),
+        loss(5, 0.7),
+        loss(6, 0.6),
+    ]
+    assert course([of("prepare")]) == []
+
+
 def test_before_the_first_event_there_is_none(tmp_path: Path) -> None:
     assert list(read_events(tmp_path / "events.jsonl")) == []
 
@@ -50,4 +91,4 @@ def test_every_path_of_a_job_lies_inside_it_under_a_name_of_its_own() -> None:
     names = [name for name, value in vars(JobPaths).items() if isinstance(value, property)]
     paths = [getattr(JobPaths(Path("/jobs/job-1")), name) for name in names]
     assert len(set(paths)) == len(paths) >= 9
-    assert all(path.parent == Path("/jobs/job-1") for path in paths)
+    assert all(path.is_relative_to("/jobs/job-1/") for path in paths)

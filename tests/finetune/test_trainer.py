@@ -1,8 +1,8 @@
-"""Batches in windows of their own; Transformers' Whisper cut to them and put back."""
+"""Batches in windows of their own; Whisper cut to them and put back; the gradients of a step."""
 
 from __future__ import annotations
 
-from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,16 @@ import numpy as np
 import pytest
 
 from misheard import audio
-from misheard.datasets.datasets import Purpose
 from misheard.datasets.split import Split
-from misheard.finetune.recipe import Recipe
+from misheard.finetune.backends.inprocess import InProcessBackend
+from misheard.finetune.families.family import Example, open_family
+from misheard.finetune.plan import Clip, Plan
 from misheard.speech.features import log_mel
-
-pytestmark = pytest.mark.model
+from tests.finetune.conftest import Workshop, quick
 
 
 def test_clips_are_padded_to_the_longest_of_their_batch_and_labels_are_masked() -> None:
-    from misheard.finetune.trainer import Example, collate  # noqa: PLC0415
+    from misheard.finetune.families.whisper import collate  # noqa: PLC0415 - torch
 
     short = Example(features=np.full((80, 128), -0.5, np.float32), labels=[1, 2])
     long = Example(features=np.zeros((80, 256), np.float32), labels=[3, 4, 5])
@@ -30,67 +30,19 @@ def test_clips_are_padded_to_the_longest_of_their_batch_and_labels_are_masked() 
     assert batch["input_features"][0, :, 128:].unique().tolist() == [-0.5]
 
 
-def test_every_clip_is_seen_once_an_epoch_among_clips_of_like_length() -> None:
-    from misheard.finetune.trainer import BatchesByLength  # noqa: PLC0415
+def test_the_sampler_gives_the_batches_of_the_plan_in_any_epoch_it_is_told() -> None:
+    from misheard.finetune.trainer import Batches  # noqa: PLC0415 - torch
 
-    positions = [64 * (1 + number % 4) for number in range(40)]
-    sampler = BatchesByLength(positions, 10, seed=0)
-    first, second = list(sampler), list(sampler)
-    assert sorted(first) == sorted(second) == list(range(40))
-    assert first != second
-    for start in range(0, 40, 10):
-        assert len({positions[index] for index in first[start : start + 10]}) == 1
-    assert list(BatchesByLength(positions, 10, seed=0)) == first
-    assert list(BatchesByLength(positions, 10, seed=1)) != first
+    clips = [Clip(path=Path("a"), reference="a", duration_s=1.0 + n % 3) for n in range(11)]
+    plan = Plan(clips, quick())
+    sampler = Batches(plan, 4)
+    assert len(sampler) == len(plan) == 11
+    for epoch in (2, 0, 1, 2):
+        sampler.set_epoch(epoch)
+        assert list(sampler) == [one for batch in plan.batches(epoch, 4) for one in batch]
 
 
-def test_heavier_clips_are_shown_more_often_and_every_clip_in_each_epoch() -> None:
-    from misheard.finetune.trainer import BatchesByLength  # noqa: PLC0415
-
-    positions = [64 * (1 + number % 4) for number in range(40)]
-    weights = [3.0] * 4 + [1.5] * 8 + [1.0] * 28
-    sampler = BatchesByLength(positions, 10, seed=0, weights=weights)
-    shown: Counter[int] = Counter()
-    epochs = 400
-    for _ in range(epochs):
-        epoch = list(sampler)
-        assert len(epoch) == len(sampler) == 40 + 4 * 2 + 8 * 0.5
-        assert set(epoch) == set(range(40))
-        shown.update(epoch)
-    for index, weight in enumerate(weights):
-        assert shown[index] / epochs == pytest.approx(weight, abs=0.2)
-    assert all(shown[index] == epochs for index in range(12, 40))
-
-
-def test_batches_hold_clips_of_like_length_whatever_their_weights() -> None:
-    from misheard.finetune.trainer import BatchesByLength  # noqa: PLC0415
-
-    positions = [64] * 10 + [128] * 10
-    weights = [2.0] * 10 + [1.0] * 10
-    epoch = list(BatchesByLength(positions, 10, seed=0, weights=weights))
-    batches = [epoch[start : start + 10] for start in range(0, 30, 10)]
-    assert sorted(len({positions[i] for i in batch}) for batch in batches) == [1, 1, 1]
-
-
-def test_weights_of_one_give_the_very_order_that_no_weights_give() -> None:
-    from misheard.finetune.trainer import BatchesByLength  # noqa: PLC0415
-
-    positions = [64 * (1 + number % 4) for number in range(37)]
-    plain = BatchesByLength(positions, 10, seed=3)
-    weighted = BatchesByLength(positions, 10, seed=3, weights=[1.0] * 37)
-    for _ in range(4):
-        assert list(plain) == list(weighted)
-    assert len(plain) == len(weighted) == 37
-
-
-def test_weights_that_add_up_to_less_than_half_a_clip_show_none_twice() -> None:
-    from misheard.finetune.trainer import BatchesByLength  # noqa: PLC0415
-
-    sampler = BatchesByLength([64] * 4, 2, seed=0, weights=[1.1, 1.1, 1.1, 1.1])
-    assert sorted(sampler) == [0, 1, 2, 3]
-    assert len(sampler) == 4
-
-
+@pytest.mark.model
 def test_a_cut_window_gives_the_same_numbers_as_a_whole_one_that_is_cut_afterwards(
     converted: Path, short_prompts: list
 ) -> None:
@@ -98,7 +50,7 @@ def test_a_cut_window_gives_the_same_numbers_as_a_whole_one_that_is_cut_afterwar
     import torch  # noqa: PLC0415
     from transformers import WhisperForConditionalGeneration  # noqa: PLC0415
 
-    from misheard.finetune.trainer import right_sized  # noqa: PLC0415
+    from misheard.finetune.families.whisper import right_sized  # noqa: PLC0415
 
     model = WhisperForConditionalGeneration.from_pretrained(converted).eval()
     encoder = model.get_encoder()
@@ -115,31 +67,123 @@ def test_a_cut_window_gives_the_same_numbers_as_a_whole_one_that_is_cut_afterwar
         encoder(features)
 
 
-def test_the_whole_window_is_put_back_after_an_error(converted: Path) -> None:
-    from transformers import WhisperForConditionalGeneration  # noqa: PLC0415
+def test_the_whole_window_is_put_back_after_an_error(tiny_base: Path, tmp_path: Path) -> None:
+    model = _family(tiny_base, tmp_path).model
+    from misheard.finetune.families.whisper import right_sized  # noqa: PLC0415
 
-    from misheard.finetune.trainer import right_sized  # noqa: PLC0415
-
-    model = WhisperForConditionalGeneration.from_pretrained(converted)
     whole = model.get_encoder().embed_positions
     with pytest.raises(RuntimeError), right_sized(model, 64):
         raise RuntimeError
     assert model.get_encoder().embed_positions is whole
+    with pytest.raises(ValueError, match="1501"), right_sized(model, 1_501):
+        pass
 
 
-def test_a_training_shows_the_heavier_clips_of_its_dataset_more_often(studio: Any) -> None:
-    from misheard.finetune.backends.inprocess import InProcessBackend  # noqa: PLC0415
+def _family(base: Path, scratch: Path, **settings: Any) -> Any:
+    return open_family(base, scratch=scratch / "w", language="en", recipe=quick(**settings))
 
-    light = studio.datasets.rows(studio.dataset)
+
+class Given:
+    """Examples that are shown in the order in which they are given."""
+
+    def __init__(self, examples: Sequence[Example]) -> None:
+        self._examples = examples
+
+    def __len__(self) -> int:
+        return len(self._examples)
+
+    def __getitem__(self, index: int) -> Example:
+        return self._examples[index]
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(range(len(self._examples)))
+
+    def set_epoch(self, epoch: int) -> None:
+        pass
+
+
+def gradients(base: Path, scratch: Path, examples: list[Example], *, size: int) -> dict[str, Any]:
+    """Of the first step over all `examples`, so many in each pass."""
+    from transformers import TrainerCallback, TrainingArguments  # noqa: PLC0415
+
+    from misheard.finetune.trainer import FamilyTrainer  # noqa: PLC0415
+
+    seen: dict[str, Any] = {}
+
+    class Looks(TrainerCallback):
+        def on_pre_optimizer_step(
+            self, args: Any, state: Any, control: Any, model: Any = None, **_: Any
+        ) -> None:
+            seen.update(
+                {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
+            )
+
+    family = _family(base, scratch)
+    family.model.config.apply_spec_augment = False  # it hides parts at random
+    given: Any = Given(examples)
+    trainer = FamilyTrainer(
+        family,
+        given,
+        model=family.model,
+        args=TrainingArguments(
+            output_dir=str(scratch / "out"),
+            num_train_epochs=1,
+            per_device_train_batch_size=size,
+            gradient_accumulation_steps=len(examples) // size,
+            max_grad_norm=0.0,
+            learning_rate=1e-6,
+            remove_unused_columns=False,
+            report_to=[],
+            disable_tqdm=True,
+            save_strategy="no",
+            dataloader_pin_memory=False,
+            use_cpu=True,
+        ),
+        train_dataset=given,
+        callbacks=[Looks()],
+    )
+    trainer.train()
+    return seen
+
+
+def test_two_passes_of_four_give_the_gradients_of_one_of_eight(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    import torch  # noqa: PLC0415
+
+    family = _family(tiny_base, tmp_path / "labels")
+    noise = np.random.default_rng(0)
+    examples = [
+        Example(
+            features=noise.standard_normal((80, 128)).astype(np.float32) / 4,
+            labels=family.labels(f"press {number}"),
+        )
+        for number in range(8)
+    ]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "two").mkdir()
+    one = gradients(tiny_base, tmp_path / "one", examples, size=8)
+    two = gradients(tiny_base, tmp_path / "two", examples, size=4)
+    assert one.keys() == two.keys()
+    assert len(one) > 20
+    for name, value in one.items():
+        assert torch.allclose(two[name], value, rtol=1e-3, atol=1e-6), name
+    assert max(value.abs().max() for value in one.values()) > 1e-3
+
+
+def test_a_training_shows_the_heavier_clips_of_its_dataset_more_often(workshop: Workshop) -> None:
+    light = workshop.datasets.rows(workshop.dataset)
     trained = [row for row in light if row.split is Split.TRAIN]
     heavy = [replace(row, weight=3.0) for row in trained[:4]]
     steps = {}
     for name, rows in {"plain": trained, "weighted": [*heavy, *trained[4:]]}.items():
-        dataset = studio.datasets.add(f"{name} clips", Purpose.TRAINING, rows)
-        jobs = studio.jobs(InProcessBackend())
+        dataset = workshop.put(f"{name} clips", rows)
+        jobs = workshop.jobs(InProcessBackend())
         job_id = f"job-{name}-clips"
-        jobs.submit(job_id, studio.base.id, dataset, Recipe(epochs=1, batch_size=2))
-        assert jobs.wait(job_id).result["training_clips"] == 12
+        jobs.submit(job_id, workshop.base.id, dataset, quick(epochs=1, batch_size=2))
+        result = jobs.wait(job_id).result
+        assert result is not None
+        assert result["training_clips"] == 12
         steps[name] = max(event.steps for event in jobs.events(job_id))
     # Two clips a step: twelve clips, and four of them twice more.
     assert steps == {"plain": 6, "weighted": 10}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -33,9 +34,28 @@ class TrainingEvent:
 
 def append_event(path: Path, event: TrainingEvent) -> None:
     """Add one line; a line is written in one call, so that readers never see half of one."""
-    values = {name: value for name, value in asdict(event).items() if value is not None}
+    values = {name: value for name, value in asdict(event).items() if _is_told(value)}
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(values) + "\n")
+
+
+def _is_told(value: object) -> bool:
+    """NaN and infinity are no JSON, and other readers would stop at them."""
+    return value is not None and not (isinstance(value, float) and not math.isfinite(value))
+
+
+def course(events: Iterable[TrainingEvent]) -> list[TrainingEvent]:
+    """What the training itself reported, each step once: a restart goes over some again."""
+    made: dict[tuple[int, bool], TrainingEvent] = {}
+    reached = 0
+    for event in events:
+        if event.phase != "train":
+            continue
+        if event.step < reached:
+            made = {key: value for key, value in made.items() if key[0] <= event.step}
+        reached = event.step
+        made[event.step, event.loss is None] = event
+    return list(made.values())
 
 
 def read_events(path: Path) -> Iterator[TrainingEvent]:

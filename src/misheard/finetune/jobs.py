@@ -30,6 +30,7 @@ from misheard.scoring.normalize import Normalizer
 
 _POLL_S = 0.5
 _RESERVED_BYTES = 1 << 20
+_TORCHRUN = "torch.distributed.elastic.multiprocessing."
 
 
 class JobState(StrEnum):
@@ -185,7 +186,7 @@ class Jobs:
 
     def _was_killed(self, job_id: str) -> bool:
         """Whether it stopped without an error of its own, and nobody cancelled it."""
-        return not self.get(job_id).state.is_final and not _traceback(self.paths(job_id))
+        return not self.get(job_id).state.is_final and not _error(self.paths(job_id))
 
     def _prepare(self, job: Job, general: Dataset | None) -> None:
         """Write the job's inputs, once; half-written ones are made anew."""
@@ -245,16 +246,21 @@ def _progress(paths: JobPaths) -> int:
 
 
 def _reason(paths: JobPaths) -> str:
-    """The last line of a traceback in the log; without one, something killed the process."""
-    lines = _traceback(paths)
-    return lines[-1] if lines else "the process was killed, perhaps for want of memory."
+    """The error in the log; without one, something killed the process."""
+    return _error(paths) or "the process was killed, perhaps for want of memory."
 
 
-def _traceback(paths: JobPaths) -> list[str]:
-    """The lines of the traceback that the last run ended with; none when it wrote none."""
+def _error(paths: JobPaths) -> str:
+    """The error of the last traceback of the last run; "" when it wrote none.
+
+    torchrun ends with one of its own, which only says that a process has ended, or it itself.
+    """
     text = paths.log.read_text(encoding="utf-8", errors="replace") if paths.log.exists() else ""
-    _, _, rest = text.rpartition("Traceback (most recent call last):")
-    return [line for line in rest.splitlines() if line.strip()] if rest != text else []
+    _, *tracebacks = text.split("Traceback (most recent call last):")
+    ours = [one for one in tracebacks if _TORCHRUN not in one]
+    lines = ours[-1].splitlines() if ours else []
+    # Frames are indented; what follows the error is of other processes.
+    return next((line for line in lines if line.strip() and not line.startswith(" ")), "")
 
 
 def _job(row: dict[str, Any]) -> Job:

@@ -61,9 +61,14 @@ class JobPaths:
         return self.root / "trained.json"
 
     @property
+    def temporary(self) -> Path:
+        """Where the libraries put what is temporary to them; gone when the job is done."""
+        return self.root / "temporary"
+
+    @property
     def tried(self) -> Path:
         """An artefact that is tried on the validation split, and thrown away."""
-        return self.root / "tried"
+        return self.temporary / "tried"
 
     @property
     def events(self) -> Path:

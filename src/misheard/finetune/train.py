@@ -181,8 +181,6 @@ class TrainingRun:
         plan = Plan(clips, recipe)
         validation = read_rows(paths.data / "validation.jsonl")
         freeze(family, recipe.frozen_encoder_layers)
-        for name, value in recipe.spec_augment.items():
-            setattr(family.model.config, name, value)
         average = WeightAverage(recipe.average_decay)
         validator = Validator(
             paths,

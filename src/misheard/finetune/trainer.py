@@ -52,6 +52,10 @@ class FamilyTrainer(Trainer):
         self._family = family
         self._batches = batches
         super().__init__(data_collator=family.collate, **others)
+        # The trainer takes every model whose `forward` has `**kwargs` for one that divides its loss
+        # by the tokens of a whole step. Whisper's does not: two passes a step would count twice,
+        # and so would two processes.
+        self.model_accepts_loss_kwargs = False
         self.add_callback(_EpochSetter(batches))
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Sampler[Showing]:
@@ -142,13 +146,16 @@ class Checkpoints(TrainerCallback):
         """An epoch may take hours."""
         del args
         late = time.monotonic() - self._saved_s > self._every_s
-        if agreed(state.is_world_process_zero and late):
+        # Its last step is left to its end: who goes on from there is past the validation.
+        if agreed(state.is_world_process_zero and late) and state.epoch % 1:
             control.should_save = True
 
     def on_save(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         """Mark it; the others may go."""
         del args, control
         self._saved_s = time.monotonic()
+        if distributed.is_initialized():
+            distributed.barrier()  # each process has a file of its own in it
         if not state.is_world_process_zero:
             return
         mark = self._paths.complete_mark(state.global_step)

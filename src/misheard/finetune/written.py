@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
+
+
+def finite(number: float | None) -> float | None:
+    """The number, or None for what JSON has no word for: NaN and infinity."""
+    return number if number is not None and math.isfinite(number) else None
 
 
 def write_json(path: Path, values: dict[str, Any]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -40,6 +41,8 @@ class LocalBackend:
         """See `TrainingBackend`."""
         if self.state(paths) is not RunState.STOPPED:
             return
+        shutil.rmtree(paths.temporary, ignore_errors=True)
+        paths.temporary.mkdir()
         with paths.log.open("wb") as log:
             child = subprocess.Popen(
                 _command(paths),
@@ -48,7 +51,7 @@ class LocalBackend:
                 stderr=subprocess.STDOUT,
                 # A session of its own: closing the terminal, or Ctrl-C in it, does not end it.
                 start_new_session=True,
-                env=ENVIRONMENT | os.environ,
+                env=ENVIRONMENT | os.environ | {"TMPDIR": str(paths.temporary.resolve())},
             )
         self._children.append(child)
         partial = paths.process.with_suffix(".partial")
