@@ -22,6 +22,9 @@ _SMALL = {
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 2,
     "pad_token_id": 0,
+    # So few weights learn nothing when some of them are left out.
+    **dict.fromkeys(("hidden_dropout", "attention_dropout", "activation_dropout"), 0.0),
+    **dict.fromkeys(("feat_proj_dropout", "final_dropout", "layerdrop"), 0.0),
 }
 _OWN: dict[str, dict[str, Any]] = {
     "data2vec-audio": {"num_conv_pos_embeddings": 2, "conv_pos_kernel_size": 5},

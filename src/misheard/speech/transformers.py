@@ -122,7 +122,10 @@ class TransformersTranscriber:
         with self._turn, torch.inference_mode():
             values, mask = self._model.batch([self._model.inputs(samples) for samples in batch])
             heard = self._model.hear(
-                values, mask, beam_size=options.beam_size, max_tokens=options.max_tokens
+                values,
+                mask if self._model.exact_when_padded else None,
+                beam_size=options.beam_size,
+                max_tokens=options.max_tokens,
             )
         latency_s = time.perf_counter() - started
         return [_transcript(one, latency_s, latency_s / len(batch)) for one in heard]

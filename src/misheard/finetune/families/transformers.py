@@ -58,15 +58,15 @@ class TransformersFamily:
         return self._speech.inputs(samples)
 
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """`input_values` of shape (batch, samples), `labels` (batch, tokens).
-
-        And `attention_mask` of the shape of the values, for a kind that uses it.
-        """
+        """Values and mask of shape (batch, samples), labels of shape (batch, tokens)."""
         values, mask = self._speech.batch([example.features for example in examples])
         # Where nobody speaks in any of them there is a column to ignore, for CTC asks for one.
         labels = [row or [IGNORED_LABEL] for row in padded_labels(examples)]
-        made = {"input_values": values, "labels": torch.tensor(labels)}
-        return made if mask is None else {**made, "attention_mask": mask}
+        return {
+            "input_values": values,
+            "attention_mask": mask,
+            "labels": torch.tensor(labels),
+        }
 
     def window(self, model: Any, inputs: dict[str, Any]) -> AbstractContextManager[None]:
         """See `Family`; there is none."""

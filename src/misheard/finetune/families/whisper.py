@@ -46,6 +46,8 @@ class WhisperFamily:
         to_transformers(base, scratch)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(scratch)
         self.model = WhisperForConditionalGeneration.from_pretrained(scratch, dtype=torch.float32)
+        for name, value in recipe.spec_augment.items():
+            setattr(self.model.config, name, value)
         settings = self.model.generation_config
         self._before_text: list[int] = []
         if settings.is_multilingual:

@@ -70,16 +70,11 @@ class CtcModel(SpeechModel):
         )
 
     @property
-    def uses_mask(self) -> bool:
-        """Those with a group norm were trained without (Transformers' Wav2Vec2FeatureExtractor)."""
-        return bool(self.extractor.return_attention_mask)
-
-    @property
     def exact_when_padded(self) -> bool:
-        """See `SpeechModel`."""
+        """See `SpeechModel`; a group norm is over the whole of a padded clip."""
         config = self.model.config
-        return (
-            self.uses_mask
+        return bool(
+            self.extractor.return_attention_mask
             and config.model_type in _EXACT_WHEN_PADDED
             and config.feat_extract_norm == "layer"
             and not getattr(config, "add_adapter", False)
@@ -146,16 +141,21 @@ class CtcModel(SpeechModel):
     @classmethod
     def training_config(cls, *, time_share: float, channel_share: float) -> dict[str, Any]:
         """See `SpeechModel`."""
-        return {
-            "apply_spec_augment": time_share > 0 or channel_share > 0,
-            "mask_time_prob": time_share,
-            "mask_time_length": _MASK_SPAN,
-            "mask_feature_prob": channel_share,
-            "mask_feature_length": _MASK_SPAN,
+        made: dict[str, Any] = {
             # A sum would make the step depend on how long the texts of a batch are.
             "ctc_loss_reduction": "mean",
             # A text with more characters than the clip has frames teaches nothing, not infinity.
             "ctc_zero_infinity": True,
+            "apply_spec_augment": time_share > 0 or channel_share > 0,
+        }
+        if not made["apply_spec_augment"]:
+            # Shares of 0 would drop the vector that stands for what is hidden.
+            return made
+        return made | {
+            "mask_time_prob": time_share,
+            "mask_time_length": _MASK_SPAN,
+            "mask_feature_prob": channel_share,
+            "mask_feature_length": _MASK_SPAN,
         }
 
     def _frames(self, samples: torch.Tensor) -> torch.Tensor:

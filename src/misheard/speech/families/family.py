@@ -111,13 +111,12 @@ class SpeechModel(ABC):
 
     @property
     @abstractmethod
-    def uses_mask(self) -> bool:
-        """Whether the model is told which part of a padded batch is audio."""
-
-    @property
-    @abstractmethod
     def exact_when_padded(self) -> bool:
-        """Whether a clip is heard the same alone and in a masked batch with longer ones."""
+        """Whether a clip is heard the same alone and in a masked batch with longer ones.
+
+        Where it is not, clips are served in batches of one length, without a mask. Training pads
+        and masks all the same: what is said must be heard before the clip ends.
+        """
 
     @abstractmethod
     def hear(
@@ -160,17 +159,15 @@ class SpeechModel(ABC):
         values = np.asarray(scaled, dtype=np.float32)
         return np.pad(values, (0, max(0, _SHORTEST - len(values))))
 
-    def batch(
-        self, inputs: Sequence[NDArray[np.float32]]
-    ) -> tuple[torch.Tensor, torch.Tensor | None]:
-        """Values (batch, samples), padded to the longest, and their mask where the kind uses it."""
+    def batch(self, inputs: Sequence[NDArray[np.float32]]) -> tuple[torch.Tensor, torch.Tensor]:
+        """Values (batch, samples), padded to the longest, and a mask that is 1 where they are."""
         lengths = [len(one) for one in inputs]
         values = torch.zeros(len(inputs), max(lengths))
         mask = torch.zeros(values.shape, dtype=torch.long)
         for row, one in enumerate(inputs):
             values[row, : lengths[row]] = torch.from_numpy(one)
             mask[row, : lengths[row]] = 1
-        return values, mask if self.uses_mask else None
+        return values, mask
 
     def save(self, model: Any, target: Path) -> None:
         """Write `model`, which has this one's layers, with its tokenizer to `target`."""

@@ -36,11 +36,6 @@ class Moonshine(SpeechModel):
             config.pad_token_id = self._end
 
     @property
-    def uses_mask(self) -> bool:
-        """See `SpeechModel`."""
-        return True
-
-    @property
     def exact_when_padded(self) -> bool:
         """Its group norm is over the whole of the padded clip."""
         return False
@@ -48,7 +43,7 @@ class Moonshine(SpeechModel):
     def hear(
         self, values: torch.Tensor, mask: torch.Tensor | None, *, beam_size: int, max_tokens: int
     ) -> list[Heard]:
-        """See `SpeechModel`; all clips are of one length, so the mask says nothing."""
+        """See `SpeechModel`; all clips are of one length, so there is no mask."""
         del mask
         most = max(_FEWEST_TOKENS, math.ceil(values.shape[1] / SAMPLE_RATE_HZ * _TOKENS_PER_S))
         encoded = self.model.get_encoder()(values)
