@@ -29,6 +29,7 @@ from misheard.finetune.recipe import Recipe
 from misheard.speech.context import read_card
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
+from misheard.speech.families.known import MODEL_TYPES
 from misheard.workspace import Workspace
 from tests.conftest import Prompt
 from tests.tiny_speech import ctc_model, moonshine_model, multilingual_whisper
@@ -240,6 +241,34 @@ def test_padding_changes_neither_text_nor_loss_where_it_is_masked(
     assert torch.isfinite(both)
     if kind == "wav2vec2 layer":
         assert both == pytest.approx(float(sum(apart)) / 2, abs=1e-4)
+
+
+@pytest.mark.parametrize("model_type", MODEL_TYPES)
+def test_every_kind_has_a_loss_layers_to_freeze_and_layers_to_adapt(
+    model_type: str, make_model: Callable[[str], Path], tmp_path: Path
+) -> None:
+    base = make_model(model_type)
+    assert family_name(base) == model_type
+    family = open_family(base, scratch=tmp_path, language="en", recipe=Recipe())
+    noise = np.random.default_rng(0).standard_normal(24_000).astype(np.float32) / 10
+    examples = [
+        Example(features=family.features(noise[:count]), labels=family.labels(text))
+        for count, text in ((1, ""), (24_000, "Press one"))
+    ]
+    family.model.train()
+    for batch in (examples, examples[:1]):
+        family.model(**family.collate(batch)).loss.backward()
+    front, *layers = family.encoder_layers()
+    assert len(layers) == 2
+    assert sum(one.numel() for one in front.parameters()) > 0
+    for layer in layers:
+        assert all(one.grad is not None for one in layer.parameters() if one.requires_grad)
+    linear = {
+        name.rpartition(".")[2]
+        for name, module in family.model.named_modules()
+        if isinstance(module, torch.nn.Linear)
+    }
+    assert set(family.adapter_targets) <= linear
 
 
 def test_what_is_no_known_kind_cannot_be_trained(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCTC
 
-from misheard.errors import ModelCorruptError, UnspeakableTextError, UnsupportedModelError
+from misheard.errors import ModelCorruptError, UnspeakableTextError
 from misheard.speech.families.family import Heard, SpeechModel
 
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "out_proj")
@@ -45,11 +45,6 @@ class CtcModel(SpeechModel):
     def __init__(self, directory: Path, **changes: Any) -> None:
         super().__init__(directory, **changes)
         config = self.model.config
-        if getattr(config, "adapter_attn_dim", None) is not None:
-            raise UnsupportedModelError(
-                f"'{directory}' has adapters for many languages (MMS). Save it with one language: "
-                "load_adapter, then a tokenizer for that language alone."
-            )
         self._blank: int = config.pad_token_id
         self._vocabulary: dict[str, int] = self.tokenizer.get_vocab()
         spelling = [number for token, number in self._vocabulary.items() if len(token) == 1]
@@ -117,8 +112,7 @@ class CtcModel(SpeechModel):
         of a word are left out, unless the vocabulary has them. All else must be spelt: "$5" is
         "five dollars".
         """
-        unknown = sorted({character for character in text if not self._known(character)})
-        folded = self._folded(text) if unknown else text
+        folded = text if all(map(self._known, text)) else self._folded(text)
         spelt = "".join(self._cased(character) for character in " ".join(folded.split()))
         ids: list[int] = self.tokenizer(spelt, add_special_tokens=False).input_ids if spelt else []
         if text.strip() and not ids:
@@ -156,6 +150,8 @@ class CtcModel(SpeechModel):
             "mask_time_length": _MASK_SPAN,
             "mask_feature_prob": channel_share,
             "mask_feature_length": _MASK_SPAN,
+            # The default of them all, which WavLM's configuration lacks (Transformers 5.24).
+            "mask_feature_min_masks": 0,
         }
 
     def _frames(self, samples: torch.Tensor) -> torch.Tensor:
