@@ -22,7 +22,7 @@ class TrainingEvent:
     steps: int = 0
     epoch: float = 0.0
     loss: float | None = None
-    """Mean cross-entropy a token since the last event, natural logarithm (CTC: a clip)."""
+    """Mean cross-entropy a token since the last event, natural logarithm."""
     validation_wer: float | None = None
     """Word error rate on the validation split, at the end of an epoch or of a point of the
     sweep."""
