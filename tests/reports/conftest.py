@@ -24,6 +24,7 @@ from misheard.datasets.split import Split
 from misheard.demo.phone_prompts import read_prompts, read_samples
 from misheard.finetune.events import TrainingEvent, append_event
 from misheard.finetune.recipe import Recipe
+from misheard.finetune.sweep import SHARES
 from misheard.gates.contender import Contender
 from misheard.gates.hypotheses import Hypotheses, Hypothesis
 from misheard.gates.judging import ValidationRules
@@ -87,6 +88,49 @@ class Page(HTMLParser):
             found == tag and (not css_class or css_class in attributes.get("class", "").split())
             for found, attributes in self.tags
         )
+
+
+def swept(
+    validation: Sequence[float] | None,
+    general: Sequence[float] | None = None,
+    *,
+    cers: Sequence[float] = (0.1, 0.1, 0.1, 0.1, 0.1),
+    silent: Sequence[int] = (0, 0, 0, 0, 0),
+) -> list[dict[str, Any]]:
+    """The points of a job's sweep, as its result tells them, with these word error rates."""
+
+    def heard(rates: Sequence[float] | None, number: int) -> dict[str, Any] | None:
+        if rates is None:
+            return None
+        return {"wer": rates[number], "cer": cers[number], "silent_with_text": silent[number]}
+
+    return [
+        {
+            "share": share,
+            "validation": heard(validation, number),
+            "general": heard(general, number),
+        }
+        for number, share in enumerate(SHARES)
+    ]
+
+
+TOLD: dict[str, Any] = {
+    "shown_an_epoch": 77,
+    "left_out": 4,
+    "refused": [
+        {"audio": f"{number:064d}", "reason": "A model cannot be taught this text. it is 31 s long"}
+        for number in range(4)
+    ],
+    "best_epoch": 1,
+    "precision": "bfloat16",
+    "processes": 1,
+    "peak_memory_mb": 3860,
+    "share": 0.75,
+    # Of a real job: halfway it heard nothing right, and said ten words for each spoken one.
+    "sweep": swept([0.09, 8.654, 2.936, 0.064, 0.077], [0.082, 16.327, 6.816, 0.0, 0.0]),
+    "checked": {"right_sized": 0.064, "full_window": 0.077, "long": 0.105},
+}
+"""What the result of a job holds beyond what the first misheard told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -279,8 +323,19 @@ class Bench:
             connection.execute(chosen.values(state=state, detail=detail, **values))
             connection.execute(insert(cycle_steps).values(**step))
 
-    def trained(self, cycle: Cycle, dataset: Dataset, *, error: str | None = None) -> str:
-        """A job of the cycle that has ended, with its events."""
+    def trained(
+        self,
+        cycle: Cycle,
+        dataset: Dataset,
+        *,
+        error: str | None = None,
+        told: Mapping[str, Any] | None = None,
+        recipe: Recipe | None = None,
+    ) -> str:
+        """A job of the cycle that has ended, with its events.
+
+        `told` is what its result holds beyond what the first misheard told.
+        """
         job_id = cycle.id.replace("cycle-", "job-")
         result = {
             "training_loss": 0.7,
@@ -288,6 +343,7 @@ class Bench:
             "training_clips": 3,
             "validation_clips": 1,
             "validation_wer": [0.5, 0.25],
+            **(told or {}),
         }
         with writing(self.engine) as connection:
             connection.execute(
@@ -298,7 +354,7 @@ class Bench:
                     backend="local",
                     base_version_id=self.live,
                     dataset_id=dataset.id,
-                    recipe=Recipe(epochs=2).to_dict(),
+                    recipe=(recipe or Recipe(epochs=2)).to_dict(),
                     ended_at=now(),
                     error=error,
                     result=None if error else result,
@@ -309,13 +365,14 @@ class Bench:
         for event in (
             # An attempt that was cut short; the report must not draw it.
             TrainingEvent(at_s=0, phase="prepare"),
-            TrainingEvent(at_s=1, phase="train", epoch=0.5, loss=9.87),
+            TrainingEvent(at_s=1, phase="train", step=5, epoch=0.5, loss=9.87),
             TrainingEvent(at_s=0, phase="prepare"),
-            TrainingEvent(at_s=1, phase="train", epoch=0.5, loss=1.61),
-            TrainingEvent(at_s=2, phase="train", epoch=1, validation_wer=0.5),
-            TrainingEvent(at_s=3, phase="train", epoch=1.5, loss=float("nan")),
-            TrainingEvent(at_s=4, phase="train", epoch=2, loss=0.41),
-            TrainingEvent(at_s=5, phase="train", epoch=2, validation_wer=0.25),
+            TrainingEvent(at_s=1, phase="train", step=5, epoch=0.5, loss=1.61),
+            TrainingEvent(at_s=2, phase="train", step=10, epoch=1, validation_wer=0.5),
+            TrainingEvent(at_s=3, phase="train", step=15, epoch=1.5, loss=float("nan")),
+            TrainingEvent(at_s=4, phase="train", step=20, epoch=2, loss=0.41),
+            TrainingEvent(at_s=5, phase="train", step=20, epoch=2, validation_wer=0.25),
+            TrainingEvent(at_s=6, phase="sweep", step=1, share=0.25, validation_wer=7.77),
         ):
             append_event(events, event)
         return job_id

@@ -15,12 +15,11 @@ from misheard.reports.charts import (
     OutcomeRow,
     bars,
     interval_plot,
-    line_chart,
     outcome_rows,
-    ticks,
-    time_chart,
 )
+from misheard.reports.curves import line_chart, time_chart
 from misheard.reports.figures import number, percent, tick_percent, when
+from misheard.reports.svg import ticks
 
 NAN = float("nan")
 FINITE = st.floats(-1e6, 1e6).map(lambda value: round(value, 4))

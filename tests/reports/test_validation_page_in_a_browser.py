@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from misheard.reports.validation_page import validation_page
+from tests.reports import browsing
 from tests.reports.conftest import ATTACK, QUOTES, Bench, calls, needs_browser
 
 pytestmark = needs_browser
-WIDTHS = (390, 1200)
 
 
 @pytest.fixture(scope="module")
@@ -26,19 +26,8 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return made
 
 
-class Opened:
-    """A page that a browser has opened, with all that it complained of and asked for."""
-
-    def __init__(self, browser: Any, file: Path, **context: Any) -> None:
-        self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | context)
-        self.complaints: list[str] = []
-        self.asked: list[str] = []
-        self.page = self.context.new_page()
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", lambda dialog: self.complaints.append(dialog.message))
-        self.page.on("request", lambda request: self.asked.append(request.url))
-        self.page.goto(file.as_uri())
+class Opened(browsing.Opened):
+    """A page on a validation that a browser has opened."""
 
     def shown(self) -> int:
         """Clips that the filters leave, whether or not their list is folded."""
@@ -57,7 +46,7 @@ def opened(browser: Any, file: Path) -> Iterator[Opened]:
     yield made
     made.context.close()
     assert made.complaints == []
-    assert [url for url in made.asked if not url.startswith("data:")] == [file.as_uri()]
+    assert made.asked_elsewhere(file) == []
 
 
 def test_it_renders_without_a_complaint_or_a_request(opened: Opened) -> None:
@@ -195,27 +184,16 @@ def test_a_keyboard_reaches_everything(opened: Opened) -> None:
     page.wait_for_function("!document.activeElement.paused")
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("scheme", browsing.SCHEMES)
+@pytest.mark.parametrize("width", browsing.WIDTHS)
 def test_nothing_is_wider_than_the_screen(
     browser: Any, file: Path, width: int, scheme: str
 ) -> None:
     size = {"width": width, "height": 844}
     opened = Opened(browser, file, viewport=size, color_scheme=scheme)
     opened.page.locator("summary").click()
-    widest = opened.page.evaluate("document.documentElement.scrollWidth")
-    beyond = opened.page.evaluate(
-        """(width) => [...document.querySelectorAll("main *:not(.visually-hidden)")]
-             .filter((node) => node.getBoundingClientRect().right > width + 1)
-             .filter((node) => !node.closest("thead, .visually-hidden"))
-             .map((node) => node.outerHTML.slice(0, 80))""",
-        width,
-    )
-    paper = opened.page.evaluate("getComputedStyle(document.body).backgroundColor")
-    ink = opened.page.evaluate("getComputedStyle(document.body).color")
+    opened.assert_it_fits(width, scheme)
     opened.context.close()
-    assert widest <= width and beyond == []
-    assert (_brightness(paper) > _brightness(ink)) == (scheme == "light")
 
 
 def test_without_scripts_everything_can_be_read(browser: Any, file: Path) -> None:
@@ -226,7 +204,3 @@ def test_without_scripts_everything_can_be_read(browser: Any, file: Path) -> Non
     assert page.locator(".clip:visible").count() == 25
     assert page.locator("audio:visible").count() == 25
     opened.context.close()
-
-
-def _brightness(color: str) -> int:
-    return sum(int(part) for part in color.removeprefix("rgb(").removesuffix(")").split(","))

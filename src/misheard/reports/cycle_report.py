@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
-from markupsafe import Markup
-
-from misheard.finetune.events import TrainingEvent
 from misheard.finetune.recipe import Recipe
 from misheard.gates.comparison import Comparison
-from misheard.reports import charts, drawings, figures
+from misheard.reports import drawings
 from misheard.reports.changes import changes
 from misheard.reports.facts import Facts, gather
 from misheard.reports.headline import chance, headline
-from misheard.reports.page import drawn, render
+from misheard.reports.page import render
+from misheard.reports.training import Training, training
 from misheard.workspace import Workspace
 
 
 @dataclass(frozen=True, kw_only=True)
 class Drawings:
-    """Every chart of the page as SVG; empty where there is nothing to draw."""
+    """Every chart of a comparison as SVG; empty where there is nothing to draw."""
 
     wer: str = ""
     reduction: str = ""
     kinds: str = ""
-    loss: str = ""
-    validation_wer: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,65 +45,39 @@ def cycle_report(workspace: Workspace, cycle_id: str) -> str:
         comparison=facts.comparison,
         headline=headline(facts),
         chance=chance,
-        drawings=_drawings(facts),
+        drawings=_drawings(facts.comparison),
+        training=_training(facts),
         better=better,
         worse=worse,
         settings=_settings(facts.job.recipe) if facts.job else [],
     )
 
 
-def _drawings(facts: Facts) -> Drawings:
-    found = _training(facts.events)
-    comparison = facts.comparison
-    return Drawings(**found | (_compared(comparison) if comparison else {}))
-
-
-def _compared(comparison: Comparison) -> dict[str, Markup]:
+def _drawings(comparison: Comparison | None) -> Drawings:
+    if comparison is None:
+        return Drawings()
     sides = [("Live", comparison.baseline, False), ("Candidate", comparison.candidate, True)]
-    return {
-        "wer": drawings.rates(sides),
-        "reduction": drawings.reduction(comparison),
-        "kinds": drawings.kinds(comparison),
-    }
+    return Drawings(
+        wer=drawings.rates(sides),
+        reduction=drawings.reduction(comparison),
+        kinds=drawings.kinds(comparison),
+    )
 
 
-def _training(events: tuple[TrainingEvent, ...]) -> dict[str, Markup]:
-    losses = [(event.epoch, event.loss) for event in events if event.loss is not None]
-    rates = [
-        (event.epoch, event.validation_wer) for event in events if event.validation_wer is not None
-    ]
-    return {
-        "loss": drawn(
-            charts.line_chart(
-                losses,
-                label=_course("Training loss", losses, figures.number),
-                as_text=figures.number,
-                tick_text=figures.number,
-                x_name="epoch",
-            )
-        ),
-        "validation_wer": drawn(
-            charts.line_chart(
-                rates,
-                label=_course("Validation word error rate", rates, figures.percent),
-                as_text=figures.percent,
-                tick_text=figures.tick_percent,
-                x_name="epoch",
-                dots=True,
-            )
-        ),
-    }
-
-
-def _course(name: str, points: list[tuple[float, float]], as_text: Any) -> str:
-    if not points:
-        return name
-    return f"{name}, from {as_text(points[0][1])} to {as_text(points[-1][1])}"
+def _training(facts: Facts) -> Training | None:
+    if facts.job is None:
+        return None
+    return training(facts.job, facts.events, margin=facts.general_margin)
 
 
 def _settings(recipe: Recipe) -> list[Setting]:
     shipped = Recipe().to_dict()
     return [
-        Setting(name=name, value=str(value), default=str(shipped[name]))
+        Setting(name=name, value=_typed(value), default=_typed(shipped[name]))
         for name, value in recipe.to_dict().items()
     ]
+
+
+def _typed(value: object) -> str:
+    """A setting as it stands in the settings file."""
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,8 +14,9 @@ from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
 from misheard.deployment import Deployment
 from misheard.errors import NothingDeployedError
-from misheard.finetune.events import TrainingEvent
+from misheard.finetune.events import TrainingEvent, course
 from misheard.finetune.jobs import Job
+from misheard.finetune.order import Order
 from misheard.gates.comparison import Comparison
 from misheard.gates.suites import Suite, SuiteRun
 from misheard.gates.validation import Validation
@@ -72,6 +73,9 @@ class Facts:
     splits: tuple[SplitRow, ...]
     job: Job | None
     events: tuple[TrainingEvent, ...]
+    """Of the job's training, each step once."""
+    general_margin: float | None
+    """What the job was allowed to lose on the general set, absolute; None where that is gone."""
     validation: Validation | None
     runs: tuple[tuple[Suite, SuiteRun], ...]
     live_id: str | None
@@ -101,7 +105,8 @@ def gather(workspace: Workspace, cycle_id: str) -> Facts:
         dataset=dataset,
         splits=splits(workspace.datasets.rows(dataset)) if dataset else (),
         job=workspace.jobs.get(cycle.job_id) if cycle.job_id else None,
-        events=last_attempt(workspace.jobs.events(cycle.job_id)) if cycle.job_id else (),
+        events=tuple(course(workspace.jobs.events(cycle.job_id))) if cycle.job_id else (),
+        general_margin=_general_margin(workspace, cycle.job_id) if cycle.job_id else None,
         validation=(
             workspace.validations.get(cycle.validation_id) if cycle.validation_id else None
         ),
@@ -150,10 +155,9 @@ def splits(rows: Sequence[Row]) -> tuple[SplitRow, ...]:
     return tuple(made)
 
 
-def last_attempt(events: Sequence[TrainingEvent]) -> tuple[TrainingEvent, ...]:
-    """The events since the job was last begun: after a crash it reports from the start again."""
-    begun = [index for index, event in enumerate(events) if event.phase == "prepare"]
-    return tuple(events[begun[-1] :] if begun else events)
+def _general_margin(workspace: Workspace, job_id: str) -> float | None:
+    order = workspace.jobs.paths(job_id).order
+    return Order.read(order).general_margin if order.exists() else None
 
 
 def _runs(workspace: Workspace, cycle: Cycle) -> tuple[tuple[Suite, SuiteRun], ...]:

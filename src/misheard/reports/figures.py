@@ -162,6 +162,17 @@ def duration(seconds: float) -> str:
     return f"{whole // 86_400} d {whole % 86_400 // 3600} h"
 
 
+def memory(megabytes: float) -> str:
+    """An amount of memory.
+
+    >>> memory(640), memory(3860)
+    ('640 MB', '3.8 GB')
+    """
+    if not math.isfinite(megabytes):
+        return NOTHING
+    return f"{megabytes:.0f} MB" if megabytes < 1024 else f"{megabytes / 1024:.1f} GB"
+
+
 def when(moment: datetime) -> str:
     """A time to the minute, in UTC.
 

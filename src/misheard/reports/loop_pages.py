@@ -9,7 +9,7 @@ from typing import Any
 from misheard.database.engine import now
 from misheard.errors import BadInputError
 from misheard.monitoring.observations import METRICS, Trend
-from misheard.reports import charts, drawings, figures, loop_facts
+from misheard.reports import charts, curves, drawings, figures, loop_facts
 from misheard.reports.headline import ANSWERS, Headline, effect, with_mark
 from misheard.reports.loop_reports import (
     RECENT,
@@ -239,7 +239,7 @@ _METRIC_NAMES: dict[str, tuple[str, Callable[[float], str], Callable[[float], st
 def _trend_chart(trend: Trend) -> Any:
     name, as_text, tick_text = _METRIC_NAMES[trend.metric]
     return drawn(
-        charts.time_chart(
+        curves.time_chart(
             list(zip(trend.timestamps, trend.values, strict=True)),
             label=f"{name}, from {as_text(trend.values[0])} to {as_text(trend.latest)}",
             as_text=as_text,
