@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from misheard.datasets.datasets import Dataset, Datasets, Purpose
 from misheard.datasets.manifest import Row
 from misheard.datasets.samples import Sample
 from misheard.datasets.split import Split
+from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.registry import Registry
 from tests.conftest import Prompt, Studio
@@ -116,5 +118,22 @@ def _workshop(root: Path, base: Path, prompts: list[Prompt]) -> Iterator[Worksho
     engine.dispose()
 
 
-def weighing(row: Row, weight: float) -> Row:
-    return replace(row, weight=weight)
+def processes_of(paths: JobPaths) -> list[int]:
+    """The processes that run a job, torchrun's own first."""
+    found = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            words = (folder / "cmdline").read_bytes().split(b"\0")
+        except OSError:
+            continue  # it has just ended
+        if str(paths.root.resolve()).encode() in words:
+            found.append(int(folder.name))
+    return sorted(found)
+
+
+def wait_until(happens: Callable[[], object], *, timeout_s: float = 180.0) -> None:
+    """Look again and again, without a pause worth the name, until something has happened."""
+    deadline = time.monotonic() + timeout_s
+    while not happens():
+        assert time.monotonic() < deadline, "it never happened"
+        time.sleep(0.002)

@@ -197,7 +197,7 @@ class TrainingRun:
             family,
             Batches(plan, recipe.batch_size),
             model=adapted(family, recipe),
-            args=self._arguments(precision, len(plan) // recipe.batch_size),
+            args=self._arguments(precision, len(plan)),
             train_dataset=Examples(plan, family),
             callbacks=[average, validator, Checkpoints(paths, recipe.checkpoint_every_s)],
         )
@@ -227,8 +227,9 @@ class TrainingRun:
         }
         write_json(paths.trained, figures)
 
-    def _arguments(self, precision: str, steps: int) -> TrainingArguments:
+    def _arguments(self, precision: str, shown: int) -> TrainingArguments:
         recipe = self.recipe
+        clips_a_step = recipe.batch_size * recipe.gradient_accumulation * recipe.processes
         return TrainingArguments(
             output_dir=str(self.paths.scratch),
             num_train_epochs=recipe.epochs,
@@ -240,7 +241,7 @@ class TrainingRun:
             max_grad_norm=recipe.max_gradient_norm,
             bf16=precision == "bfloat16",
             save_strategy="epoch",
-            logging_steps=max(1, min(_LOGGED_STEPS, steps)),
+            logging_steps=max(1, min(_LOGGED_STEPS, shown // clips_a_step)),
             logging_nan_inf_filter=False,
             report_to=[],
             disable_tqdm=True,
@@ -257,12 +258,14 @@ class TrainingRun:
         figures = json.loads(paths.trained.read_text(encoding="utf-8"))
         figures |= Shipping(paths, self.order, self.open_family(), self.report).run()
         figures["peak_memory_mb"] = max(figures["peak_memory_mb"], peak_memory_mb())
-        write_json(paths.result, figures)
-        for leftover in (paths.best, paths.reserve):
-            leftover.unlink(missing_ok=True)
         for folder in (paths.weights, paths.temporary):
             shutil.rmtree(folder, ignore_errors=True)
+        # Whoever waits for the result looks at no event that comes after it.
         self.report(phase="done")
+        write_json(paths.result, figures)
+        # Only now: without the best weights this could not be done again.
+        for leftover in (paths.best, paths.reserve):
+            leftover.unlink(missing_ok=True)
 
 
 def _mean_loss(events: list[TrainingEvent]) -> float | None:
