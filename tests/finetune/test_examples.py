@@ -84,7 +84,7 @@ def test_a_clip_that_is_too_long_is_refused_with_its_text_and_never_cut(
     clips, refused = usable(given, family, quick())
     assert [one.reference for one in clips] == ["29.0 seconds", "30.0 seconds"]
     assert [one.audio for one in refused] == [given[2].path.name, given[3].path.name]
-    assert "it is 31.0 s long, and recipe.max_clip_s is 30" in refused[1].reason
+    assert "It is 31.0 s long, and recipe.max_clip_s is 30" in refused[1].reason
 
 
 def test_what_is_no_audio_or_no_numbers_is_refused_with_the_reason(family: Any, row: Any) -> None:

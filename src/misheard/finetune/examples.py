@@ -87,8 +87,8 @@ def _clip(row: Utterance, family: Family, recipe: Recipe) -> Clip:
     recording = audio.read(row.path)
     if recording.duration_s > recipe.max_clip_s:
         raise UnspeakableTextError(
-            f"it is {recording.duration_s:.1f} s long, and recipe.max_clip_s is "
-            f"{recipe.max_clip_s:g}; cut it where its text can be cut"
+            f"It is {recording.duration_s:.1f} s long, and recipe.max_clip_s is "
+            f"{recipe.max_clip_s:g}; cut it where its text can be cut."
         )
     family.labels(row.reference)
     return Clip(
@@ -103,11 +103,11 @@ def _clip(row: Utterance, family: Family, recipe: Recipe) -> Clip:
 def _nothing_spoken(rows: Sequence[Utterance], refused: Sequence[Refused]) -> str:
     if not refused:
         return (
-            f"in none of the {len(rows)} training rows does anybody speak: a model would only "
+            f"In none of the {len(rows)} training rows does anybody speak: a model would only "
             "learn to say nothing. Correct utterances with speech, too."
         )
     shown = "; ".join(f"{one.audio[:12]}: {one.reason}" for one in refused[:_REASONS_SHOWN])
-    return f"none of the {len(rows)} training rows with speech can be learnt from ({shown})."
+    return f"None of the {len(rows)} training rows with speech can be learnt from ({shown})."
 
 
 class Examples:

@@ -54,7 +54,7 @@ class WhisperFamily:
             spoken = settings.lang_to_id.get(f"<|{language}|>")
             if spoken is None:
                 raise UnspeakableTextError(
-                    f"the model has no token <|{language}|>; see speech.language. It knows: "
+                    f"The model has no token <|{language}|>; see speech.language. It knows: "
                     f"{', '.join(sorted(token[2:-2] for token in settings.lang_to_id))}."
                 )
             self._before_text = [spoken, settings.task_to_id["transcribe"]]
@@ -85,7 +85,7 @@ class WhisperFamily:
             made = [*self._before_text, begin, *spelt, end, self._end]
         if len(made) > _MOST_TOKENS:
             raise UnspeakableTextError(
-                f"its text takes {len(made)} tokens, and {_MOST_TOKENS} fit Whisper's decoder"
+                f"Its text takes {len(made)} tokens, and {_MOST_TOKENS} fit Whisper's decoder."
             )
         return made
 
