@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
@@ -12,14 +13,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sqlalchemy import Engine, insert, select, update
 
 from misheard.database.engine import now, writing
 from misheard.database.schema import jobs
 from misheard.datasets.datasets import Dataset, Datasets
-from misheard.errors import EmptyDatasetError, JobFailedError, UnknownIdError
+from misheard.errors import DiskFullError, EmptyDatasetError, JobFailedError, UnknownIdError
 from misheard.finetune.backends.backend import RunState, TrainingBackend
 from misheard.finetune.events import TrainingEvent, read_events
 from misheard.finetune.order import Order
@@ -125,8 +126,13 @@ class Jobs:
                 connection.execute(insert(jobs).values(**values))
         job = self.get(job_id)
         if not job.state.is_final:
-            self._prepare(job, general)
-            self._backend.start(self.paths(job.id))
+            try:
+                self._prepare(job, general)
+                self._backend.start(self.paths(job.id))
+            except OSError as error:
+                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                    raise
+                self._give_up(job_id, error)
         return job
 
     def wait(
@@ -211,6 +217,16 @@ class Jobs:
             general_margin=self._general_margin,
         )
         order.write(paths.order)
+
+    def _give_up(self, job_id: str, error: OSError) -> NoReturn:
+        """End a job whose inputs have no room on the disk."""
+        root = self.paths(job_id).root
+        shutil.rmtree(root, ignore_errors=True)
+        full = DiskFullError(
+            f"'{root}': the inputs of a training do not fit. Make room, then: misheard cycle begin"
+        )
+        self._end(job_id, JobState.FAILED, error=str(full))
+        raise JobFailedError(f"{job_id}: {full}") from error
 
     def _finish(self, job_id: str, state: RunState) -> Job:
         paths = self.paths(job_id)

@@ -28,7 +28,7 @@ import torch
 import transformers
 from transformers import TrainingArguments
 
-from misheard.errors import DiskFullError, MemoryFullError
+from misheard.errors import DiskFullError, MemoryFullError, MisheardError
 from misheard.finetune.adaptation import adapted, freeze
 from misheard.finetune.curve import Validator
 from misheard.finetune.events import TrainingEvent, append_event, course, read_events
@@ -49,6 +49,8 @@ _LITTLE_BYTES = 16 << 20
 _TORCHRUN = "TORCHELASTIC_RUN_ID"
 """Set by torchrun, and by nobody else."""
 _PR_SET_PDEATHSIG = 1
+_OUT_OF_MEMORY = ("can't allocate", "Cannot allocate", "std::bad_alloc")
+"""What PyTorch, the kernel and C++ say, each in an error of its own."""
 _LOST = ("Connection closed by peer", "Connection reset by peer")
 """What gloo says when another process is gone."""
 
@@ -106,7 +108,9 @@ def _reasons(paths: JobPaths) -> Iterator[None]:
                 f"'{paths.root}': a job needs room for about {_room(paths) / 1e6:.0f} MB of "
                 "checkpoints and artefacts. Make room, then: misheard cycle begin"
             ) from error
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or "can't allocate" in text:
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(
+            sign in text for sign in _OUT_OF_MEMORY
+        ):
             raise MemoryFullError(
                 "lower recipe.batch_size and raise recipe.gradient_accumulation, lower "
                 "recipe.max_clip_s, or set recipe.method to lora."
@@ -119,8 +123,12 @@ def _is_full(error: Exception, text: str, folder: Path) -> bool:
     return (
         (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT))
         or "No space left on device" in text
-        or shutil.disk_usage(folder).free < _LITTLE_BYTES
+        or (not isinstance(error, MisheardError) and _has_little_room(folder))
     )
+
+
+def _has_little_room(folder: Path) -> bool:
+    return shutil.disk_usage(folder).free < _LITTLE_BYTES
 
 
 def _room(paths: JobPaths) -> int:
