@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misheard.errors import InvalidSettingError
+from misheard.finetune.recipe import Recipe
 from misheard.settings import Settings, load_settings, parse_settings, write_settings
 
 
@@ -162,3 +163,30 @@ def test_groups_of_any_text_are_read_back_as_they_were_written(
     settings = load_settings(path)
     assert [list(group) for group in settings.scoring.equivalents] == groups
     assert settings.backend == "inprocess"
+
+
+def test_the_recipe_takes_every_kind_of_value_as_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "misheard.toml").write_text(
+        "[recipe]\nepochs = 1\nsweep = true\nlearning_rate = 1e-5\nmargin_s = 2\n"
+        'method = "lora"\nwarmup_share = 0.0\n',
+        encoding="utf-8",
+    )
+    monkeypatch.setenv("MISHEARD_RECIPE__WEIGHT_DECAY", "1e-2")
+    monkeypatch.setenv("MISHEARD_RECIPE__SEED", "1")
+    monkeypatch.setenv("MISHEARD_RECIPE__SWEEP", "false")
+    monkeypatch.setenv("MISHEARD_RECIPE__PRECISION", "float32")
+    recipe = load_settings(tmp_path / "misheard.toml").recipe
+    assert {name: (type(value), value) for name, value in recipe.items()} == {
+        "epochs": (int, 1),
+        "sweep": (bool, False),
+        "learning_rate": (float, 1e-5),
+        "margin_s": (int, 2),
+        "method": (str, "lora"),
+        "warmup_share": (float, 0.0),
+        "weight_decay": (float, 0.01),
+        "seed": (int, 1),
+        "precision": (str, "float32"),
+    }
+    assert Recipe.from_dict(dict(recipe)).sweep is False

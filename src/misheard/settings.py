@@ -183,8 +183,8 @@ class Settings(_Section):
     scoring: ScoringSettings = ScoringSettings()
     triggers: TriggerSettings = TriggerSettings()
     datasets: DatasetSettings = DatasetSettings()
-    recipe: dict[str, float | int | str] = {}
-    """Overrides of the fine-tuning recipe; see `misheard.finetune.recipe`."""
+    recipe: dict[str, bool | float | int | str] = {}
+    """Overrides of the fine-tuning recipe; `misheard recipe` explains each setting."""
     backend: Literal["local", "inprocess"] = "local"
     """Where training runs: a process of its own, or this one."""
     validation: ValidationSettings = ValidationSettings()

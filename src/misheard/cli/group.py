@@ -35,6 +35,7 @@ VERBS: dict[str, str] = {
     "report": "Write an HTML report: on a cycle, on a validation, or on the loop.",
     "score": "Score transcripts of any tool against references, and compare two systems.",
     "settings": "Show every setting and its value.",
+    "recipe": "Every setting of a fine-tune, its value here, and the reason for its default.",
 }
 """Command → summary, in the order of the walk; a test holds them equal to the commands' own."""
 

@@ -7,7 +7,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -125,12 +126,30 @@ def percent(rate: float) -> str:
     return "–" if math.isnan(rate) else f"{rate:.2%}"
 
 
+_PHASES = {
+    "train": "training",
+    "sweep": "mixing old and new weights",
+    "check": "checking",
+}
+"""The phases of a training that are counted, in the words of the bars."""
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """The time left as a training tells it, where it does: it knows when it was started again."""
+
+    def render(self, task: Task) -> Text:
+        left_s = task.fields.get("left_s")
+        if left_s is None:
+            return super().render(task)
+        return Text(str(timedelta(seconds=round(left_s))), style="progress.remaining")
+
+
 class Bars(Observer):
     """Progress bars on standard error, with time left."""
 
     def __init__(self, progress: Progress) -> None:
         self._progress = progress
-        self._training: TaskID | None = None
+        self._phases: dict[str, TaskID] = {}
 
     def progress(self, what: str, total: int) -> Callable[[int], None]:
         """See `Observer`."""
@@ -139,16 +158,25 @@ class Bars(Observer):
 
     def training(self, event: TrainingEvent) -> None:
         """See `Observer`."""
-        if not event.steps:
-            self._progress.console.print(f"  training: {event.phase}", style="dim")
+        name = _PHASES.get(event.phase)
+        if name is None or not event.steps:
+            again = event.phase == "prepare" and self._phases
+            told = "started again, from its last checkpoint" if again else event.phase
+            self._progress.console.print(f"  training: {told}", style="dim")
             return
-        if self._training is None:
-            self._training = self._progress.add_task("training", total=event.steps)
-        label = f"training, loss {event.loss:.3f}" if event.loss is not None else "training"
-        self._progress.update(self._training, completed=event.step, description=label)
+        if event.phase not in self._phases:
+            self._phases[event.phase] = self._progress.add_task(name, total=event.steps)
+        values: dict[str, Any] = {"completed": event.step, "left_s": event.left_s}
+        if event.loss is not None:
+            values["description"] = f"{name}, loss {event.loss:.3f}"
+        # Set, not advanced: a training that was started again goes on further back.
+        self._progress.update(self._phases[event.phase], **values)
         if event.validation_wer is not None:
+            what = f"epoch {event.epoch:.0f}"
+            if event.share is not None:
+                what = f"{event.share:.0%} of the new weights"
             self._progress.console.print(
-                f"  epoch {event.epoch:.0f}: validation WER {event.validation_wer:.2%}", style="dim"
+                f"  {what}: validation WER {event.validation_wer:.2%}", style="dim"
             )
 
     def step(self, cycle: Cycle) -> None:
@@ -163,7 +191,7 @@ def bars(make: Callable[[Progress], Bars] = Bars) -> Iterator[Bars]:
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        _TimeLeft(),
     )
     with Progress(*columns, console=err) as progress:
         yield make(progress)
