@@ -116,7 +116,7 @@ class CtcModel(SpeechModel):
         spelt = "".join(self._cased(character) for character in " ".join(folded.split()))
         ids: list[int] = self.tokenizer(spelt, add_special_tokens=False).input_ids if spelt else []
         if text.strip() and not ids:
-            raise UnspeakableTextError(f"{text!r} has nothing in it that is said")
+            raise UnspeakableTextError(f"{text!r} has nothing in it that is said.")
         return ids
 
     def encoder_layers(self) -> Sequence[Any]:
@@ -184,6 +184,6 @@ class CtcModel(SpeechModel):
             if all(self._known(one) for one in form):
                 return form
         raise UnspeakableTextError(
-            f"the vocabulary has no {character!r}: write out in words how it is said, with "
+            f"The vocabulary has no {character!r}: write out in words how it is said, with"
             f" {' '.join(sorted(one for one in self._vocabulary if len(one) == 1))}"
         )
