@@ -29,14 +29,14 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def generate(self, features: Any, *others: Any, **more: Any) -> Any:
+    def encode(self, features: Any) -> Any:
         self.shapes.append(tuple(features.shape))
-        return self._model.generate(features, *others, **more)
+        return self._model.encode(features)
 
 
 def watch(transcriber: WhisperTranscriber) -> Watched:
-    watched = Watched(transcriber._model)
-    transcriber._model = watched
+    watched = Watched(transcriber._windows._model)
+    transcriber._windows._model = watched
     return watched
 
 

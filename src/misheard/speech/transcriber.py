@@ -24,6 +24,27 @@ def no_progress(_: int) -> None:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Word:
+    """One word of a transcript, with the punctuation beside it."""
+
+    text: str
+    start_s: float
+    """Seconds from the beginning of the clip, as all times here."""
+    end_s: float
+    probability: float
+    """Mean probability of its tokens, 0 to 1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A phrase or sentence, as the recogniser cuts them."""
+
+    start_s: float
+    end_s: float
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transcript:
     """What a recogniser heard in one clip."""
 
@@ -38,6 +59,12 @@ class Transcript:
     """Wall time of the batch that this clip was decoded in: how long its caller waits."""
     compute_s: float
     """This clip's share of that time; over all clips it sums to the time spent."""
+    language: str | None = None
+    """Code of the language that it was heard in; None where the recogniser gives none."""
+    segments: tuple[Segment, ...] = ()
+    """In order; empty where they were not asked for."""
+    words: tuple[Word, ...] = ()
+    """In order; empty where they were not asked for."""
 
 
 class Transcriber(Protocol):

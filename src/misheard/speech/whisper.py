@@ -2,51 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import time
-import zlib
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from misheard.audio import SAMPLE_RATE_HZ, Audio
-from misheard.errors import ModelCorruptError, UnsupportedModelError
-from misheard.speech.context import FULL_CONTEXT, FULL_POSITIONS, POSITIONS_PER_S, read_card
-from misheard.speech.features import log_mel
+from misheard.audio import Audio
+from misheard.speech.context import FULL_CONTEXT, FULL_POSITIONS, read_card
+from misheard.speech.decoding import DETECT, DecodingOptions
+from misheard.speech.long_audio import Stretch, stretches
+from misheard.speech.search import Search, compression_ratio
 from misheard.speech.transcriber import Progress, Transcript, no_progress
+from misheard.speech.windows import WhisperWindows
 
-if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
-WINDOW_S = FULL_POSITIONS / POSITIONS_PER_S
+__all__ = ["DecodingOptions", "WhisperTranscriber", "compression_ratio"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class DecodingOptions:
-    """How text is searched for. The thresholds are those of OpenAI's `transcribe`."""
-
-    beam_size: int = 1
-    batch_size: int = 16
-    max_tokens: int = 224
-    """Tokens a window: half of Whisper's decoder context, as OpenAI's `transcribe`."""
-    no_speech_threshold: float = 0.6
-    logprob_threshold: float = -1.0
-    """A window is silent when no speech is likelier than the one and the text below the other."""
-    language: str = "en"
-    """Code of the spoken language, for models that know several."""
+_MOST_POSITIONS = 4 * FULL_POSITIONS
+"""Of the windows in one batch: beyond four full ones a batch is no faster, and takes a GB."""
 
 
 @dataclass(frozen=True)
 class _Piece:
-    """A stretch of a clip that fits the window."""
+    """A stretch of a clip, and the window that it is decoded in."""
 
     clip: int
-    samples: NDArray[np.float32]
+    stretch: Stretch
     positions: int
 
 
@@ -54,7 +36,7 @@ class WhisperTranscriber:
     """Transcribes with the CTranslate2 Whisper in `directory`.
 
     Clips are sorted by length and decoded in batches that share a window. Clips over 30 s are cut
-    at silences first (Silero's voice-activity detection, through faster-whisper).
+    at silences first, and their times are those of the whole clip. Several threads may share one.
     """
 
     def __init__(
@@ -69,25 +51,17 @@ class WhisperTranscriber:
         """Load the weights, once.
 
         `compute_type` is CTranslate2's ("int8" serves float16 files in 8 bits); `threads` of 0
-        means one a core. Raises `ModelCorruptError` when the directory holds no such model.
+        means one a core. Raises `ModelCorruptError` when the directory holds no such model, and
+        `InvalidSettingError` for a language that the model does not know.
         """
-        import ctranslate2  # noqa: PLC0415 - 200 ms; a command that serves nothing need not pay
-
-        self._storage: Callable[[NDArray[Any]], Any] = ctranslate2.StorageView.from_array
-        try:
-            self._model = ctranslate2.models.Whisper(
-                str(directory),
-                compute_type=compute_type,
-                intra_threads=threads or os.cpu_count() or 1,
-            )
-        except (RuntimeError, ValueError) as error:
-            raise ModelCorruptError(f"'{directory}': {error}") from error
-        self._tokenizer = _load_tokenizer(directory)
         self._name = name or directory.name
+        self._windows = WhisperWindows(
+            directory, name=self._name, compute_type=compute_type, threads=threads
+        )
         self._options = options or DecodingOptions()
-        self._prompt = self._prompt_tokens()
+        self._windows.require_language(self._options.language)
         card = read_card(directory)
-        self._context = card.context if card else FULL_CONTEXT
+        self._context = (card.context if card else None) or FULL_CONTEXT
 
     @property
     def name(self) -> str:
@@ -95,17 +69,33 @@ class WhisperTranscriber:
         return self._name
 
     def transcribe(
-        self, clips: Sequence[Audio], *, progress: Progress = no_progress
+        self,
+        clips: Sequence[Audio],
+        *,
+        progress: Progress = no_progress,
+        options: DecodingOptions | None = None,
     ) -> list[Transcript]:
-        """Transcribe `clips`; see `Transcriber`."""
+        """Transcribe `clips`; see `Transcriber`.
+
+        `options` stand in for the engine's own in this call. Raises `InvalidSettingError` for a
+        language that the model does not know.
+        """
+        options = options or self._options
+        self._windows.require_language(options.language)
         pieces = [piece for index, clip in enumerate(clips) for piece in self._pieces(index, clip)]
         waiting = Counter(piece.clip for piece in pieces)
         progress(len(clips) - len(waiting))
+        languages = self._languages(pieces, options)
         decoded: dict[int, Transcript] = {}
-        for batch in self._batches(pieces):
-            decoded |= zip(batch, self._decode(batch, pieces), strict=True)
+        for batch in _batches(pieces, options.batch_size):
+            chosen = [pieces[i] for i in batch]
+            search = Search(
+                self._windows, [one.stretch for one in chosen], chosen[0].positions, options
+            )
+            made = search.run([languages.get(one.clip) for one in chosen])
+            decoded |= zip(batch, made, strict=True)
             waiting_before = len(waiting)
-            waiting -= Counter(pieces[i].clip for i in batch)  # drops what has come to zero
+            waiting -= Counter(one.clip for one in chosen)  # drops what has come to zero
             progress(waiting_before - len(waiting))
         heard: list[list[Transcript]] = [[] for _ in clips]
         for i, piece in enumerate(pieces):
@@ -113,101 +103,35 @@ class WhisperTranscriber:
         return [_join(parts) for parts in heard]
 
     def _pieces(self, index: int, clip: Audio) -> Iterator[_Piece]:
-        """The clip itself, or its stretches of speech when it is longer than the window."""
-        stretches = [clip.samples] if clip.duration_s <= WINDOW_S else _speech(clip.samples)
-        for samples in stretches:
-            positions = self._context.positions(len(samples) / SAMPLE_RATE_HZ)
-            yield _Piece(index, samples, positions)
+        for stretch in stretches(clip.samples):
+            positions = self._context.positions(stretch.duration_s)
+            # CTranslate2 takes what has as many rows as there are mel bins for a spectrogram.
+            yield _Piece(index, stretch, positions + (positions == self._windows.mel_bins))
 
-    def _batches(self, pieces: list[_Piece]) -> Iterator[list[int]]:
-        """Indices of pieces that share a window, at most `batch_size` at once."""
-        order = sorted(range(len(pieces)), key=lambda i: pieces[i].positions)
-        size = self._options.batch_size
-        for _, group in groupby(order, key=lambda i: pieces[i].positions):
-            same = list(group)
-            yield from (same[start : start + size] for start in range(0, len(same), size))
+    def _languages(self, pieces: list[_Piece], options: DecodingOptions) -> dict[int, str]:
+        """Clip → language, where it is to be found out and the clip is in several pieces.
 
-    def _decode(self, batch: list[int], pieces: list[_Piece]) -> list[Transcript]:
-        started = time.perf_counter()
-        bins = self._model.n_mels
-        features = np.stack(
-            [log_mel(pieces[i].samples, pieces[i].positions, bins=bins) for i in batch]
-        )
-        results = self._model.generate(
-            self._storage(features),
-            [self._prompt] * len(batch),
-            beam_size=self._options.beam_size,
-            max_length=self._options.max_tokens,
-            return_scores=True,
-            return_no_speech_prob=True,
-            suppress_blank=True,
-            suppress_tokens=[-1],
-        )
-        latency_s = time.perf_counter() - started
-        share_s = latency_s / len(batch)
-        return [self._transcript(result, latency_s, share_s) for result in results]
-
-    def _transcript(self, result: Any, latency_s: float, share_s: float) -> Transcript:
-        tokens = result.sequences_ids[0]
-        # CTranslate2's score is the mean over the text; Whisper's counts the end token as well.
-        avg_logprob = result.scores[0] * len(tokens) / (len(tokens) + 1)
-        text = self._tokenizer.decode(tokens).strip()
-        options = self._options
-        if (
-            result.no_speech_prob > options.no_speech_threshold
-            and avg_logprob < options.logprob_threshold
-        ):
-            text = ""
-        return Transcript(
-            text=text,
-            avg_logprob=avg_logprob,
-            no_speech_prob=result.no_speech_prob,
-            compression_ratio=compression_ratio(text),
-            latency_s=latency_s,
-            compute_s=share_s,
-        )
-
-    def _prompt_tokens(self) -> list[int]:
-        words = ["<|startoftranscript|>"]
-        if self._model.is_multilingual:
-            words += [f"<|{self._options.language}|>", "<|transcribe|>"]
-        ids = [self._tokenizer.token_to_id(word) for word in [*words, "<|notimestamps|>"]]
-        if None in ids:
-            raise UnsupportedModelError(
-                f"'{self._name}' has no token '{words[ids.index(None)]}'; see speech.language."
-            )
-        return ids
+        The longest piece speaks for all of them. Other clips are asked with their batch, where
+        their window is encoded anyway.
+        """
+        if options.language != DETECT or not self._windows.is_multilingual:
+            return {}
+        parts = Counter(piece.clip for piece in pieces)
+        by_length = sorted(pieces, key=lambda piece: piece.stretch.duration_s)
+        longest = {piece.clip: piece for piece in by_length if parts[piece.clip] > 1}
+        return {
+            clip: self._windows.detect(self._windows.encode([piece.stretch], piece.positions))[0]
+            for clip, piece in longest.items()
+        }
 
 
-def compression_ratio(text: str) -> float:
-    """Bytes of `text` over bytes of its zlib form; over 2.4 Whisper takes it for a loop."""
-    data = text.encode()
-    return len(data) / len(zlib.compress(data))
-
-
-def _load_tokenizer(directory: Path) -> Any:
-    from tokenizers import Tokenizer  # noqa: PLC0415 - only who decodes needs it
-
-    path = directory / "tokenizer.json"
-    try:
-        return Tokenizer.from_file(str(path))
-    except Exception as error:  # the binding raises bare Exception for every fault
-        raise ModelCorruptError(f"'{path}' is no tokenizer ({error}).") from error
-
-
-def _speech(samples: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    """Stretches of speech in `samples`, in order, none longer than the window."""
-    from faster_whisper.vad import (  # noqa: PLC0415 - onnxruntime, for long audio only
-        VadOptions,
-        collect_chunks,
-        get_speech_timestamps,
-    )
-
-    options = VadOptions(max_speech_duration_s=WINDOW_S, min_silence_duration_ms=160)
-    chunks, _ = collect_chunks(
-        samples, get_speech_timestamps(samples, options), max_duration=WINDOW_S
-    )
-    return [chunk for chunk in chunks if len(chunk)]
+def _batches(pieces: list[_Piece], size: int) -> Iterator[list[int]]:
+    """Indices of pieces that share a window, at most `size` at once."""
+    order = sorted(range(len(pieces)), key=lambda i: pieces[i].positions)
+    for positions, group in groupby(order, key=lambda i: pieces[i].positions):
+        same = list(group)
+        most = min(size, max(1, _MOST_POSITIONS // positions))
+        yield from (same[start : start + most] for start in range(0, len(same), most))
 
 
 def _join(parts: list[Transcript]) -> Transcript:
@@ -224,4 +148,7 @@ def _join(parts: list[Transcript]) -> Transcript:
         compression_ratio=compression_ratio(text),
         latency_s=sum(part.latency_s for part in parts),
         compute_s=sum(part.compute_s for part in parts),
+        language=next((part.language for part in parts), None),
+        segments=tuple(segment for part in parts for segment in part.segments),
+        words=tuple(word for part in parts for word in part.words),
     )
