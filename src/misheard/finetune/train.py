@@ -11,6 +11,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import fcntl
+import gc
 import json
 import os
 import shutil
@@ -263,6 +264,7 @@ class TrainingRun:
     def _ship(self) -> None:
         paths = self.paths
         shutil.rmtree(paths.scratch, ignore_errors=True)
+        gc.collect()  # the trainer and what it knows hold each other, and three times the model
         figures = json.loads(paths.trained.read_text(encoding="utf-8"))
         figures |= Shipping(paths, self.order, self.open_family(), self.report).run()
         figures["peak_memory_mb"] = max(figures["peak_memory_mb"], peak_memory_mb())
