@@ -25,6 +25,7 @@ class Watched:
     def __init__(self, model: Any) -> None:
         self._model = model
         self.shapes: list[tuple[int, ...]] = []
+        self.searches = 0
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -32,6 +33,10 @@ class Watched:
     def encode(self, features: Any) -> Any:
         self.shapes.append(tuple(features.shape))
         return self._model.encode(features)
+
+    def generate(self, *given: Any, **more: Any) -> Any:
+        self.searches += 1
+        return self._model.generate(*given, **more)
 
 
 def watch(transcriber: WhisperTranscriber) -> Watched:

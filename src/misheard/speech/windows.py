@@ -123,8 +123,9 @@ class WhisperWindows:
         before = prompt_tokens(self._tokenizer, options)
         times = [] if options.timestamps else [self._no_timestamps]
         prompts = [[*before, *self._task(language), *times] for language in languages]
-        # CTranslate2 gives the text half of its `max_length`, or what the prompt leaves of it.
-        longest = max(2 * options.max_tokens, options.max_tokens + len(prompts[0]))
+        # CTranslate2 gives the text half of its `max_length`, or what is left of it beside the
+        # prompt, whose last token it counts to the text.
+        longest = max(2 * options.max_tokens, options.max_tokens + len(prompts[0]) - 1)
         results = self._model.generate(
             self._storage(encoded),
             prompts,

@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from misheard import audio
+from misheard.finetune.paths import JobPaths
+from misheard.speech.decoding import DecodingOptions
+from misheard.speech.search import Attempt, compression_ratio, kept
+from misheard.speech.whisper import WhisperTranscriber
+from misheard.speech.windows import Found
+from tests.speech.test_whisper import watch
+
+OPTIONS = DecodingOptions()
+
+
+def attempt(text: str = "Press one.", *, logprob: float = -0.2, quiet: float = 0.0) -> Attempt:
+    found = Found(tokens=[1], avg_logprob=logprob, no_speech_prob=quiet)
+    return Attempt(found=found, text=text, compression_ratio=compression_ratio(text), positions=192)
+
+
+LOOP = "press one " * 40
+
+
+def test_what_is_unlikely_or_goes_in_circles_has_failed() -> None:
+    assert not attempt().has_failed(OPTIONS)
+    assert attempt(logprob=-1.1).has_failed(OPTIONS)
+    assert attempt(LOOP).has_failed(OPTIONS)
+
+
+def test_silence_has_not_failed() -> None:
+    assert attempt(logprob=-1.1, quiet=0.7).is_silent(OPTIONS)
+    assert not attempt(logprob=-1.1, quiet=0.7).has_failed(OPTIONS)
+    assert not attempt(logprob=-0.9, quiet=0.7).is_silent(OPTIONS)
+    assert not attempt(logprob=-1.1, quiet=0.5).is_silent(OPTIONS)
+
+
+def test_the_first_that_passes_is_kept_though_others_were_likelier() -> None:
+    passed = attempt(logprob=-0.9)
+    assert kept([attempt(LOOP, logprob=-0.1), passed], OPTIONS) is passed
+
+
+def test_where_all_fail_the_likeliest_is_kept_circles_last() -> None:
+    loop, worse, better = attempt(LOOP), attempt(logprob=-2.0), attempt(logprob=-1.5)
+    assert kept([loop, worse, better, replace(worse)], OPTIONS) is better
+    shorter = attempt(LOOP * 2, logprob=-0.1)
+    assert kept([loop, shorter], OPTIONS) is shorter
+
+
+# With the real model.
+
+
+@pytest.fixture(scope="module")
+def small(tuned: JobPaths) -> WhisperTranscriber:
+    return WhisperTranscriber(tuned.model)
+
+
+@pytest.fixture(scope="module")
+def clips(short_prompts: list) -> list[audio.Audio]:
+    return [audio.decode(prompt.data) for prompt in short_prompts[20:28]]
+
+
+UNLIMITED = DecodingOptions(logprob_threshold=-50.0, compression_ratio_threshold=1e9)
+"""Every text passes."""
+FAILING = DecodingOptions(
+    logprob_threshold=0.0, no_speech_threshold=1.0, compression_ratio_threshold=1e9, max_tokens=12
+)
+"""No text is certain, so every clip fails, and is never silent."""
+
+
+@pytest.mark.model
+def test_what_fails_is_heard_again_in_30_s_and_only_that(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    transcriber = WhisperTranscriber(tuned.model)
+    watched = watch(transcriber)
+    first = transcriber.transcribe(clips, options=UNLIMITED)
+    windows = list(watched.shapes)
+    assert all(shape[2] < 3_000 for shape in windows)
+    limit = sorted(made.avg_logprob for made in first)[3]
+    watched.shapes.clear()
+    some = replace(
+        UNLIMITED, logprob_threshold=limit, no_speech_threshold=1.0, retry_full_window=True
+    )
+    again = transcriber.transcribe(clips, options=some)
+    full = [shape for shape in watched.shapes if shape[2] == 3_000]
+    assert sum(shape[0] for shape in full) == 3
+    assert sorted(watched.shapes) == sorted(windows + full)
+    for before, after in zip(first, again, strict=True):
+        if before.avg_logprob >= limit:
+            assert (before.text, before.avg_logprob) == (after.text, after.avg_logprob)
+        else:
+            assert after.avg_logprob >= before.avg_logprob
+
+
+@pytest.mark.model
+def test_the_retry_is_the_same_each_time(
+    small: WhisperTranscriber, clips: list[audio.Audio]
+) -> None:
+    options = replace(FAILING, retry_full_window=True)
+    one, other = (small.transcribe(clips[:3], options=options) for _ in range(2))
+    assert [made.text for made in one] == [made.text for made in other]
+
+
+@pytest.mark.model
+def test_failures_are_drawn_anew_at_each_temperature_and_the_likeliest_is_kept(
+    small: WhisperTranscriber, clips: list[audio.Audio]
+) -> None:
+    cold = small.transcribe(clips, options=FAILING)
+    warm = small.transcribe(clips, options=replace(FAILING, temperatures=(0.0, 0.2, 1.0)))
+    for before, after in zip(cold, warm, strict=True):
+        assert after.avg_logprob >= before.avg_logprob
+        assert after.compute_s > 0
+
+
+@pytest.mark.model
+def test_what_passes_at_once_is_never_drawn(
+    small: WhisperTranscriber, clips: list[audio.Audio]
+) -> None:
+    warm = replace(UNLIMITED, temperatures=(0.0, 1.0))
+    expected = [made.text for made in small.transcribe(clips, options=UNLIMITED)]
+    assert [made.text for made in small.transcribe(clips, options=warm)] == expected
+
+
+@pytest.mark.model
+def test_silence_is_not_tried_again_and_has_no_words(bundled: object) -> None:
+    transcriber = WhisperTranscriber(bundled)
+    watched = watch(transcriber)
+    quiet = audio.from_samples(np.zeros(16_000, np.float32), 16_000)
+    options = DecodingOptions(
+        no_speech_threshold=0.0,
+        logprob_threshold=0.0,
+        temperatures=(0.0, 0.4, 0.8),
+        timestamps=True,
+        word_timestamps=True,
+    )
+    (made,) = transcriber.transcribe([quiet], options=options)
+    assert (made.text, made.words, made.segments) == ("", (), ())
+    assert watched.searches == 1
+
+
+@pytest.mark.model
+def test_the_time_of_a_retry_is_charged_to_whom_it_was_for(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    """Two clips that share a window, of which one fails: 30 s are several times that window."""
+    transcriber = WhisperTranscriber(tuned.model)
+    pair = [clips[0], audio.from_samples(clips[0].samples * 0.5, 16_000)]
+    first = transcriber.transcribe(pair, options=UNLIMITED)
+    low, high = sorted(made.avg_logprob for made in first)
+    assert low < high
+    options = DecodingOptions(
+        logprob_threshold=high, no_speech_threshold=1.0, retry_full_window=True
+    )
+    made = transcriber.transcribe(pair, options=options)
+    spent = [one.compute_s for one in made]
+    failed = min(range(2), key=lambda i: first[i].avg_logprob)
+    assert spent[failed] > 2 * spent[1 - failed]
+    assert sum(spent) == pytest.approx(made[0].latency_s)
+    assert made[0].latency_s == made[1].latency_s

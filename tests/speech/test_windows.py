@@ -1,0 +1,184 @@
+"""What needs a model of several languages, or a look below the transcriber."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from misheard import audio
+from misheard.errors import InvalidSettingError
+from misheard.finetune.paths import JobPaths
+from misheard.speech.context import Context, ModelCard
+from misheard.speech.decoding import DecodingOptions
+from misheard.speech.transcriber import Transcript
+from misheard.speech.whisper import WhisperTranscriber
+from tests.speech.test_whisper import watch
+
+pytestmark = pytest.mark.model
+
+SHORT = DecodingOptions(max_tokens=6)
+DETECT = replace(SHORT, language="auto")
+
+
+@pytest.fixture(scope="module")
+def many(multilingual: Path) -> WhisperTranscriber:
+    return WhisperTranscriber(multilingual, options=SHORT)
+
+
+@pytest.fixture(scope="module")
+def clips(short_prompts: list) -> list[audio.Audio]:
+    return [audio.decode(prompt.data) for prompt in short_prompts[20:28]]
+
+
+def told(made: list[Transcript]) -> list[tuple[str | None, str]]:
+    return [(one.language, one.text) for one in made]
+
+
+def test_a_language_that_is_given_is_used(
+    many: WhisperTranscriber, clips: list[audio.Audio]
+) -> None:
+    in_english = many.transcribe(clips[:2])
+    in_german = many.transcribe(clips[:2], options=replace(SHORT, language="de"))
+    assert [made.language for made in in_english] == ["en", "en"]
+    assert [made.language for made in in_german] == ["de", "de"]
+    assert [made.avg_logprob for made in in_english] != [made.avg_logprob for made in in_german]
+
+
+def test_a_language_that_is_found_out_is_that_of_the_clip(
+    many: WhisperTranscriber, clips: list[audio.Audio]
+) -> None:
+    """Alone, together, in another order, and told beforehand, a clip comes out the same."""
+    found = told(many.transcribe(clips, options=DETECT))
+    assert told(many.transcribe(clips[::-1], options=DETECT))[::-1] == found
+    for clip, (language, text) in zip(clips, found, strict=True):
+        assert language is not None
+        again = many.transcribe([clip], options=replace(SHORT, language=language))
+        assert told(again) == [(language, text)]
+
+
+def test_all_parts_of_a_long_clip_are_heard_in_one_language(
+    many: WhisperTranscriber, phone_prompts: list, clips: list[audio.Audio]
+) -> None:
+    long = audio.decode(next(p for p in phone_prompts if p.id == "priv-callee-options").data)
+    made = many.transcribe([clips[0], long, clips[1]], options=DETECT)
+    again = many.transcribe([long], options=replace(SHORT, language=made[1].language or ""))
+    assert told(again) == told([made[1]])
+    assert told([made[0], made[2]]) == told(many.transcribe(clips[:2], options=DETECT))
+
+
+def test_words_are_aligned_in_each_language(
+    many: WhisperTranscriber, clips: list[audio.Audio]
+) -> None:
+    for language in ("auto", "en", "zh"):
+        options = replace(SHORT, language=language, word_timestamps=True)
+        made = many.transcribe(clips[:3], options=options)
+        plain = many.transcribe(clips[:3], options=replace(SHORT, language=language))
+        assert told(made) == told(plain)
+        for one in made:
+            joined = "".join(word.text for word in one.words)
+            assert joined.replace(" ", "") == "".join(one.text.split())
+
+
+@pytest.mark.parametrize("language", ["xx", "yue"])
+def test_an_unknown_language_is_an_error_that_names_the_known(
+    many: WhisperTranscriber, multilingual: Path, clips: list[audio.Audio], language: str
+) -> None:
+    options = DecodingOptions(language=language)
+    with pytest.raises(InvalidSettingError, match=rf"speech\.language = '{language}'.*de, .*auto"):
+        many.transcribe(clips[:1], options=options)
+    with pytest.raises(InvalidSettingError, match=r"speech\.language"):
+        WhisperTranscriber(multilingual, options=options)
+
+
+def test_an_english_only_model_knows_english_only(bundled: Path, clips: list[audio.Audio]) -> None:
+    engine = WhisperTranscriber(bundled, options=replace(DETECT, max_tokens=2))
+    assert engine.transcribe(clips[:1])[0].language == "en"
+    with pytest.raises(InvalidSettingError, match="'de', only en, or"):
+        engine.transcribe(clips[:1], options=DecodingOptions(language="de"))
+
+
+def test_a_window_as_long_as_the_spectrogram_is_high_is_no_spectrogram(
+    multilingual: Path, clips: list[audio.Audio], tmp_path: Path
+) -> None:
+    """CTranslate2 would take 80 encoded positions for the 80 mel bins of a spectrogram."""
+    for file in multilingual.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "misheard.json").unlink()
+    context = Context(margin_s=0.0, round_to=80)
+    ModelCard(base="-", dataset_id="-", recipe_id="-", context=context).write(tmp_path)
+    clip = audio.from_samples(clips[0].samples[:16_000], 16_000)
+    transcriber = WhisperTranscriber(tmp_path, options=SHORT)
+    watched = watch(transcriber)
+    (made,) = transcriber.transcribe([clip])
+    assert watched.shapes == [(1, 80, 162)]
+    context = Context(margin_s=0.0, round_to=81)
+    ModelCard(base="-", dataset_id="-", recipe_id="-", context=context).write(tmp_path)
+    (same,) = WhisperTranscriber(tmp_path, options=SHORT).transcribe([clip])
+    assert (made.text, made.avg_logprob) == (same.text, same.avg_logprob)
+
+
+def test_as_many_tokens_are_written_as_were_allowed(
+    many: WhisperTranscriber, clips: list[audio.Audio]
+) -> None:
+    """A random model never ends by itself; CTranslate2 itself counts by halves."""
+    encoded = many._windows.encode([piece.stretch for piece in many._pieces(0, clips[0])], 192)
+    for prompt in ("", "please enter the extension " * 200):
+        for count in (1, 7, 100):
+            options = DecodingOptions(max_tokens=count, prompt=prompt)
+            (found,) = many._windows.search(encoded, ["en"], 0.0, options)
+            assert len(found.tokens) == count
+
+
+def test_long_windows_come_in_smaller_batches(bundled: Path, clips: list[audio.Audio]) -> None:
+    transcriber = WhisperTranscriber(bundled, options=DecodingOptions(max_tokens=2))
+    watched = watch(transcriber)
+    transcriber.transcribe(clips[:6])
+    assert watched.shapes == [(4, 80, 3_000), (2, 80, 3_000)]
+
+
+def test_a_prompt_and_hotwords_change_what_is_heard(
+    bundled: Path, clips: list[audio.Audio]
+) -> None:
+    engine = WhisperTranscriber(bundled)
+    (plain,) = engine.transcribe(clips[:1])
+    (asked,) = engine.transcribe(clips[:1], options=DecodingOptions(prompt="VOICEMAIL. PRESS."))
+    (hinted,) = engine.transcribe(clips[:1], options=DecodingOptions(hotwords="VOICEMAIL"))
+    assert len({made.avg_logprob for made in (plain, asked, hinted)}) == 3
+    assert engine.transcribe(clips[:1])[0].text == plain.text
+
+
+def test_threads_may_ask_for_different_things_at_once(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    engine = WhisperTranscriber(tuned.model)
+    long = audio.from_samples(np.concatenate([clip.samples for clip in clips * 4]), 16_000)
+    assert long.duration_s > 30
+    asked = [
+        DecodingOptions(),
+        DecodingOptions(word_timestamps=True),
+        DecodingOptions(prompt="Voicemail."),
+        DecodingOptions(timestamps=True, beam_size=3),
+        DecodingOptions(hotwords="PBX", word_timestamps=True, batch_size=3),
+        DecodingOptions(logprob_threshold=-0.5, retry_full_window=True),
+    ]
+
+    def listen(options: DecodingOptions) -> list[tuple[object, ...]]:
+        made = engine.transcribe([*clips, long], options=options)
+        return [(one.text, one.words, one.segments, one.avg_logprob) for one in made]
+
+    expected = [listen(options) for options in asked]
+    heard: dict[int, list[tuple[object, ...]]] = {}
+
+    def thread(number: int) -> None:
+        heard[number] = listen(asked[number % len(asked)])
+
+    threads = [threading.Thread(target=thread, args=(number,)) for number in range(12)]
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    assert [heard[number] for number in range(12)] == expected * 2
