@@ -162,6 +162,9 @@ class TrainingRun:
         paths.temporary.mkdir(exist_ok=True)
         if not paths.trained.exists():
             self._train()
+            # The trainer and its optimiser hold each other; what follows needs their room.
+            gc.collect()
+            torch.cuda.empty_cache()
         if self._rank == 0:
             self._ship()
 
