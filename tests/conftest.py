@@ -39,6 +39,8 @@ settings.load_profile("suite")
 
 PHONE_PROMPTS = Path(__file__).parents[1] / "src/misheard/demo/phone_prompts.zip"
 NORMALIZER = "whisper-english"
+TUNING = Recipe(epochs=1, sweep=False)
+"""Of the real model, in tests that look at a job or its artefact as a whole."""
 
 
 @dataclass(frozen=True)
@@ -232,6 +234,6 @@ def studio(
 def tuned(studio: Studio) -> JobPaths:
     """The files of one finished fine-tune: a dozen clips, one epoch, in this process."""
     jobs = studio.jobs(InProcessBackend())
-    jobs.submit("job-inprocess", studio.base.id, studio.dataset, Recipe(epochs=1))
+    jobs.submit("job-inprocess", studio.base.id, studio.dataset, TUNING)
     jobs.wait("job-inprocess")
     return jobs.paths("job-inprocess")

@@ -22,6 +22,7 @@ from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.speech.context import read_card
 from misheard.speech.convert import read_variables
+from tests.conftest import TUNING
 
 pytestmark = pytest.mark.model
 BACKENDS: dict[str, type[TrainingBackend]] = {
@@ -52,7 +53,7 @@ def finished(request: pytest.FixtureRequest, studio: Any) -> tuple[TrainingBacke
     if request.param == "inprocess":
         return backend, request.getfixturevalue("tuned")
     jobs = studio.jobs(backend)
-    jobs.submit("job-local", studio.base.id, studio.dataset, Recipe(epochs=1))
+    jobs.submit("job-local", studio.base.id, studio.dataset, TUNING)
     jobs.wait("job-local")
     return backend, jobs.paths("job-local")
 
@@ -85,7 +86,7 @@ def test_a_finished_job_has_a_model_and_its_figures(
     card = read_card(paths.model)
     assert card is not None
     assert (card.base, card.dataset_id) == (studio.base.id, studio.dataset.id)
-    assert card.context == Recipe(epochs=1).context
+    assert card.context == TUNING.context
 
 
 def test_training_has_changed_the_weights_but_not_their_shapes(
@@ -208,7 +209,7 @@ def test_a_job_that_is_killed_again_and_again_has_failed_with_a_reason(studio: A
 
 def test_a_job_that_was_killed_is_started_again(studio: Any, tuned: JobPaths) -> None:
     jobs = studio.jobs(LocalBackend())
-    jobs.submit("job-again", studio.base.id, studio.dataset, Recipe(epochs=1))
+    jobs.submit("job-again", studio.base.id, studio.dataset, TUNING)
     paths = jobs.paths("job-again")
     wait_for_event(paths)
     os.kill(int(paths.process.read_text(encoding="utf-8").split()[0]), signal.SIGKILL)
