@@ -129,7 +129,7 @@ def test_where_nobody_speaks_in_any_row_there_is_nothing_to_learn(family: Any, r
 
 def test_where_all_is_refused_the_error_says_why(family: Any, row: Any) -> None:
     given = [row(make_wav(seconds=31.0), f"long {number}") for number in range(5)]
-    with pytest.raises(EmptyDatasetError, match=r"none of the 5 .* 31\.0 s long") as raised:
+    with pytest.raises(EmptyDatasetError, match=r"None of the 5 .* 31\.0 s long") as raised:
         usable(given, family, quick())
     assert str(raised.value).count("31.0 s long") == 3
 

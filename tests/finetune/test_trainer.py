@@ -171,6 +171,46 @@ def test_two_passes_of_four_give_the_gradients_of_one_of_eight(
     assert max(value.abs().max() for value in one.values()) > 1e-3
 
 
+def test_a_large_batch_is_computed_twice_and_its_gradients_are_the_same(
+    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch  # noqa: PLC0415
+
+    from misheard.finetune.families import whisper  # noqa: PLC0415
+
+    family = _family(tiny_base, tmp_path)
+    model = family.model.train()
+    model.config.apply_spec_augment = False
+    noise = np.random.default_rng(0)
+    examples = [
+        Example(
+            features=noise.standard_normal((80, 256)).astype(np.float32) / 4,
+            labels=family.labels(f"press {number}"),
+        )
+        for number in range(3)
+    ]
+    batch = family.collate(examples)
+    found, calls = {}, []
+    again = whisper._compute_again
+    monkeypatch.setattr(
+        whisper, "_compute_again", lambda *a, **k: calls.append(1) or again(*a, **k)
+    )
+    for kept in (3 * 128, 3 * 128 - 1):
+        monkeypatch.setattr(whisper, "_KEPT_POSITIONS", kept)
+        model.zero_grad()
+        with family.window(model, batch):
+            loss = model(**batch).loss
+        loss.backward()
+        found[len(calls)] = {
+            name: value.grad.clone()
+            for name, value in model.named_parameters()
+            if value.grad is not None
+        }
+    # Both layers of the encoder, once the batch is larger than what is kept.
+    assert found.keys() == {0, 2}
+    assert all(torch.equal(found[0][name], found[2][name]) for name in found[0])
+
+
 def test_a_training_shows_the_heavier_clips_of_its_dataset_more_often(workshop: Workshop) -> None:
     light = workshop.datasets.rows(workshop.dataset)
     trained = [row for row in light if row.split is Split.TRAIN]

@@ -19,11 +19,15 @@ _GRACE_S = 10.0
 ENVIRONMENT = {
     "TOKENIZERS_PARALLELISM": "false",
     "PYTHONUNBUFFERED": "1",
-    # glibc gives each large tensor back to the kernel and asks for it again, page by page: two
-    # fifths of the time of a training step. With these it keeps what it will need at once again.
-    "MALLOC_MMAP_THRESHOLD_": str(4 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(8 << 30),
-    "MALLOC_TOP_PAD_": str(256 << 20),
+    # A thread that waits for another sleeps instead of spinning: where the processor is shared with
+    # anything else, spinning made a step three times longer, and an idle one is none the worse.
+    "OMP_WAIT_POLICY": "PASSIVE",
+    # glibc gives each large tensor back to the kernel and asks for it again, page by page: most of
+    # the time of a training step. With these it keeps what it will need at once again. The largest,
+    # of whole windows, still go back: kept, they would lie between others and be lost to them.
+    "MALLOC_MMAP_THRESHOLD_": str(16 << 20),
+    "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
+    "MALLOC_TOP_PAD_": str(64 << 20),
 }
 """What a training finds in its environment, unless it is set there already."""
 

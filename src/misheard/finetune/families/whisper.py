@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from torch.utils.checkpoint import checkpoint
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from misheard.audio import SAMPLE_RATE_HZ
@@ -30,6 +32,10 @@ if TYPE_CHECKING:
 
 _MOST_TOKENS = 224
 """Of a clip's text: half of Whisper's decoder context, as in OpenAI's `transcribe`."""
+_KEPT_POSITIONS = 6_000
+"""Encoder positions of a batch (120 s) up to which what its layers compute is kept for the way
+back. Of more it is computed again, layer by layer: eight whole windows take 3 GB otherwise."""
+_compute_again = partial(checkpoint, use_reentrant=False)
 _TIMES_PER_S = POSITIONS_PER_S
 """Whisper's time tokens stand 20 ms apart, as far as its encoder positions."""
 
@@ -103,7 +109,12 @@ class WhisperFamily:
 
     def window(self, model: Any, inputs: dict[str, Any]) -> AbstractContextManager[None]:
         """See `Family`."""
-        return right_sized(model, inputs["input_features"].shape[-1] // 2)
+        clips, _, frames = inputs["input_features"].shape
+        positions = frames // 2
+        for layer in model.get_encoder().layers:
+            layer.gradient_checkpointing = clips * positions > _KEPT_POSITIONS
+            layer._gradient_checkpointing_func = _compute_again
+        return right_sized(model, positions)
 
     def export(self, model: Any, target: Path) -> None:
         """See `Family`; CTranslate2's format in float16."""
