@@ -190,3 +190,19 @@ def test_the_recipe_takes_every_kind_of_value_as_it_is(
         "precision": (str, "float32"),
     }
     assert Recipe.from_dict(dict(recipe)).sweep is False
+
+
+@pytest.mark.parametrize(
+    ("line", "named"),
+    [
+        ("temperatures = []", "temperatures"),
+        ("temperatures = [0.0, -0.2]", r"temperatures\.1"),
+        ("temperatures = [nan]", r"temperatures\.0"),
+        ("language = 'English'", "language"),
+        ("no_speech_threshold = 1.5", "no_speech_threshold"),
+        ("best_of = 0", "best_of"),
+    ],
+)
+def test_ways_of_decoding_that_cannot_be_are_named(tmp_path: Path, line: str, named: str) -> None:
+    with pytest.raises(InvalidSettingError, match=rf"speech\.{named}"):
+        load_settings(written(tmp_path, f"[speech]\n{line}\n"))

@@ -36,6 +36,7 @@ from misheard.errors import (
     WorkspaceNotFoundError,
 )
 from misheard.gates.contender import Contender
+from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import no_progress
 from misheard.workspace import Workspace, current_actor, workspace_directory
 from tests import tiny as tiny_workspace
@@ -635,3 +636,42 @@ def test_a_longer_table_of_equivalents_moves_no_sentence_to_another_split(tmp_pa
 
     assert len(set(splits(workspace).values())) > 1
     assert splits(grown) == splits(workspace)
+
+
+def test_without_settings_the_gates_decode_as_the_engine_does_and_as_before(tmp_path: Path) -> None:
+    workspace = tiny_workspace.make(tmp_path / "ws")
+    assert workspace._decoding() == DecodingOptions()
+    assert workspace.hypotheses._decoding == "en beam=1 int8"
+
+
+def test_another_way_of_decoding_has_another_name(tmp_path: Path) -> None:
+    workspace = tiny_workspace.make(tmp_path / "ws")
+    ways: list[dict[str, Any]] = [
+        {},
+        {"prompt": "Voicemail."},
+        {"hotwords": "Voicemail."},
+        {"temperatures": [0.0, 0.4]},
+        {"retry_full_window": True},
+        {"language": "auto"},
+        {"beam_size": 2},
+    ]
+    names = [workspace.configured({"speech": way}).hypotheses._decoding for way in ways]
+    assert len(set(names)) == len(ways)
+    assert workspace.configured({"speech": {"batch_size": 3}}).hypotheses._decoding == names[0]
+    made = workspace.configured({"speech": {"temperatures": [0.0, 0.4], "prompt": "Hi."}})
+    assert made._decoding(language="de") == DecodingOptions(
+        temperatures=(0.0, 0.4), prompt="Hi.", language="de"
+    )
+
+
+@pytest.mark.model
+def test_one_call_may_ask_for_more_than_is_set(real: Workspace, short_prompts: list) -> None:
+    recording = audio.Recording(data=short_prompts[0].data)
+    ((logged, heard),) = real.hear([recording], word_timestamps=True)
+    assert (heard.text, heard.language) == (logged.text, "en")
+    assert [word.text for word in heard.words]
+    assert real.transcribe([recording])[0].text == logged.text
+    before = real.inferences.count()
+    with pytest.raises(InvalidSettingError, match=r"speech\.language"):
+        real.hear([recording], language="de")
+    assert real.inferences.count() == before

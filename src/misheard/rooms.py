@@ -42,6 +42,7 @@ from misheard.registry import Registry
 from misheard.retention import Retention
 from misheard.scoring.normalize import Normalizer, normalizer
 from misheard.settings import Settings
+from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
 from misheard.triggers import TriggerRules
@@ -123,8 +124,9 @@ class Rooms:
             backends[self.settings.backend](),
             self.root / "jobs",
             normalizer=self.normalizer,
-            language=self.settings.speech.language,
             general_margin=self.settings.validation.general_margin,
+            decoding=self._decoding(),
+            compute_type=self.settings.speech.compute_type,
         )
 
     @cached_property
@@ -135,7 +137,10 @@ class Rooms:
             self._engine,
             self._blobs,
             self.transcriber,
-            decoding=f"{speech.language} beam={speech.beam_size} {speech.compute_type}",
+            decoding=(
+                f"{speech.language} beam={speech.beam_size} {speech.compute_type}"
+                f"{self._decoding().changed_label}"
+            ),
         )
 
     @cached_property
@@ -272,13 +277,10 @@ class Rooms:
 
         return load
 
-    def _decoding(self) -> Any:
-        from misheard.speech.whisper import DecodingOptions  # noqa: PLC0415 - CTranslate2
-
-        speech = self.settings.speech
-        return DecodingOptions(
-            beam_size=speech.beam_size, batch_size=speech.batch_size, language=speech.language
-        )
+    def _decoding(self, **changes: Any) -> DecodingOptions:
+        """The options of `[speech]`, some of them changed."""
+        set_here = self.settings.speech.model_dump(exclude={"model", "compute_type", "threads"})
+        return DecodingOptions(**set_here | changes)
 
     def contender(self, version_id: str) -> str | Contender:
         """How a version is heard in the gates: by its owner's function where one is set."""

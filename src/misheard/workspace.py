@@ -118,9 +118,27 @@ class Workspace(Gatekeeping):
 
         All audio is decoded first: if one file is bad, nothing is transcribed or logged.
         """
+        return [one for one, _ in self.hear(recordings, slot=slot, progress=progress)]
+
+    def hear(
+        self,
+        recordings: Sequence[audio.Recording],
+        *,
+        slot: str = PRODUCTION,
+        progress: Progress = no_progress,
+        **changes: Any,
+    ) -> list[tuple[Inference, Transcript]]:
+        """As `transcribe`, with what is not logged: times of words and segments, the language.
+
+        `changes` stand in for options of `[speech]` in this call, see `DecodingOptions`:
+        language="de", prompt="…", word_timestamps=True. Raises `InvalidSettingError` for a value
+        that cannot be.
+        """
+        options = self._decoding(**changes) if changes else None
         clips = [audio.decode(one.data, name=one.name) for one in recordings]
         live = self.deployments.live(slot)
-        transcripts = self.transcriber(live.version_id).transcribe(clips, progress=progress)
+        engine = self.transcriber(live.version_id)
+        transcripts = engine.transcribe(clips, progress=progress, options=options)
         heard = [
             Heard(
                 data=one.data,
@@ -132,7 +150,8 @@ class Workspace(Gatekeeping):
             )
             for one, clip, transcript in zip(recordings, clips, transcripts, strict=True)
         ]
-        return self.inferences.record(live.version_id, heard)
+        logged = self.inferences.record(live.version_id, heard)
+        return list(zip(logged, transcripts, strict=True))
 
     def report_case(
         self,

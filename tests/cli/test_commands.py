@@ -139,3 +139,14 @@ def test_unknown_ids_are_bad_input(workspace: Path) -> None:
         done = run(workspace, *arguments)
         assert done.exit_code == 2, arguments
         assert "nothing" in done.output
+
+
+def test_transcribe_says_when_each_word_was_said(workspace: Path, recordings: Path) -> None:
+    (file, *_) = sorted(str(path) for path in recordings.glob("*.gsm"))[3:]
+    (made,) = ok(workspace, "transcribe", file, "--words", "--prompt", "Voicemail.")
+    assert made["language"] == "en"
+    times = [word[end] for word in made["words"] for end in ("start_s", "end_s")]
+    assert times == sorted(times)
+    assert 0 <= times[0] < times[-1] <= made["duration_s"]
+    (plain,) = ok(workspace, "transcribe", file, "--language", "auto")
+    assert "words" not in plain

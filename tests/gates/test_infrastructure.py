@@ -22,7 +22,8 @@ def infrastructure(studio: Studio, *, max_latency_s: float = 60.0) -> Infrastruc
         studio.engine,
         DirectoryBlobs(studio.root / "blobs"),
         studio.registry,
-        options=DecodingOptions(),
+        # What JSON has no word for must arrive in the other process as well.
+        options=DecodingOptions(temperatures=(0.0, 0.2), prompt="Voicemail."),
         compute_type="int8",
         threads=1,
         max_latency_s=max_latency_s,

@@ -31,7 +31,9 @@ def command(directory: str | None, as_json: bool) -> None:
 
 
 def _shown(value: object) -> object:
-    """Groups of equivalents a line each, as people write them."""
-    if isinstance(value, tuple):
-        return "\n".join(" = ".join(group) for group in value) or "none of its own"
-    return value
+    """Groups of equivalents a line each, as people write them; other lists on one line."""
+    if not isinstance(value, tuple):
+        return value
+    if value and not isinstance(value[0], tuple):
+        return ", ".join(map(str, value))
+    return "\n".join(" = ".join(group) for group in value) or "none of its own"

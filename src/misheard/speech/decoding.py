@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import math
 import re
 from dataclasses import dataclass, fields
@@ -89,12 +91,22 @@ class DecodingOptions:
         >>> DecodingOptions(prompt="Asterisk, voicemail.", batch_size=4).changed
         {'prompt': 'Asterisk, voicemail.'}
         """
-        values = {field.name: (getattr(self, field.name), field.default) for field in fields(self)}
         return {
-            name: value
-            for name, (value, default) in values.items()
-            if value != default and name not in _SAME_TEXT
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in _SAME_TEXT and getattr(self, field.name) != field.default
         }
+
+    @property
+    def changed_label(self) -> str:
+        """A short name for `changed`, with a space before it; empty where nothing is.
+
+        Texts that were kept under another name were decoded in another way.
+        """
+        if not self.changed:
+            return ""
+        text = json.dumps(self.changed, sort_keys=True)
+        return f" options={hashlib.sha256(text.encode()).hexdigest()[:12]}"
 
 
 def _require(name: str, value: Any, fits: Any, what: str) -> None:

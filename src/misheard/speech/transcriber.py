@@ -9,11 +9,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
 from misheard.audio import Audio
-from misheard.errors import InvalidTranscriptError
+from misheard.errors import InvalidSettingError, InvalidTranscriptError
 from misheard.scoring.normalize import require_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from misheard.speech.decoding import DecodingOptions
 
 Progress = Callable[[int], None]
 """Called with the number of clips done since the last call."""
@@ -81,9 +83,13 @@ class Transcriber(Protocol):
         ...
 
     def transcribe(
-        self, clips: Sequence[Audio], *, progress: Progress = no_progress
+        self,
+        clips: Sequence[Audio],
+        *,
+        progress: Progress = no_progress,
+        options: DecodingOptions | None = None,
     ) -> list[Transcript]:
-        """Transcribe `clips`."""
+        """Transcribe `clips`; `options` stand in for the transcriber's own in this call."""
         ...
 
 
@@ -110,9 +116,15 @@ class FunctionTranscriber:
         return self._name
 
     def transcribe(
-        self, clips: Sequence[Audio], *, progress: Progress = no_progress
+        self,
+        clips: Sequence[Audio],
+        *,
+        progress: Progress = no_progress,
+        options: DecodingOptions | None = None,
     ) -> list[Transcript]:
-        """Transcribe `clips`, one call of the function each."""
+        """Transcribe `clips`, one call of the function each; it knows no `options`."""
+        if options is not None:
+            raise InvalidSettingError(f"'{self._name}' is a function, which takes no options.")
         made = []
         for clip in clips:
             started = time.perf_counter()
