@@ -31,6 +31,7 @@ from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.registry import ModelVersion, Registry
 from misheard.scoring.normalize import normalizer
+from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
 
 # The same examples on every machine, and no time limit on a busy one.
@@ -200,7 +201,7 @@ class Studio:
             backend,
             self.root / "jobs",
             normalizer=normalizer(NORMALIZER),
-            language="en",
+            decoding=DecodingOptions(),
         )
 
 

@@ -37,6 +37,7 @@ from misheard.monitoring.observations import Observations
 from misheard.registry import Registry
 from misheard.scoring.normalize import normalizer
 from misheard.settings import RegressionSettings, ValidationSettings
+from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import FunctionTranscriber, Transcript
 from misheard.triggers import TriggerRules
 from tests.conftest import make_wav
@@ -163,7 +164,7 @@ def make_loop(
         backend,
         root / "jobs",
         normalizer=normalizer(NORMALIZER),
-        language="en",
+        decoding=DecodingOptions(),
     )
     samples = [
         Sample(data=_tone_of(number, tone), reference=f"press {number} now") for number in range(20)

@@ -13,6 +13,7 @@ from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.scoring.normalize import Normalizer, normalizer
+from misheard.speech.decoding import DecodingOptions
 from tests.conftest import Studio
 
 EQUIVALENTS = [["pbx", "P.B.X."], ["voicemail", "vm"]]
@@ -41,7 +42,7 @@ def jobs(studio: Studio, root: Path, made: Normalizer) -> Jobs:
         Waiting(),
         root,
         normalizer=made,
-        language="en",
+        decoding=DecodingOptions(),
     )
 
 

@@ -9,7 +9,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -28,6 +28,7 @@ from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.registry import Registry
 from misheard.scoring.normalize import Normalizer
+from misheard.speech.decoding import DecodingOptions
 
 _POLL_S = 0.5
 _RESERVED_BYTES = 1 << 20
@@ -77,18 +78,24 @@ class Jobs:
         root: Path,
         *,
         normalizer: Normalizer,
-        language: str,
+        decoding: DecodingOptions,
         general_margin: float = 0.0,
+        compute_type: str = "int8",
     ) -> None:
-        """`general_margin` is how far the WER on the general set may rise, absolute."""
+        """`general_margin` is how far the WER on the general set may rise, absolute.
+
+        `decoding` and `compute_type` are how a model will be served, and so how it is validated
+        while it is trained.
+        """
         self._engine = engine
         self._datasets = datasets
         self._registry = registry
         self._backend = backend
         self._root = root
         self._normalizer = normalizer
-        self._language = language
         self._general_margin = general_margin
+        self._decoding = decoding
+        self._compute_type = compute_type
 
     def submit(
         self,
@@ -212,9 +219,11 @@ class Jobs:
             dataset_id=job.dataset_id,
             normalizer=self._normalizer.require_spec(),
             equivalents=self._normalizer.equivalents,
-            language=self._language,
+            language=self._decoding.language,
             recipe=job.recipe,
             general_margin=self._general_margin,
+            decoding=asdict(self._decoding),
+            compute_type=self._compute_type,
         )
         order.write(paths.order)
 

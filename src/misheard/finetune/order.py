@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from misheard.finetune.recipe import Recipe
 from misheard.finetune.written import write_json
@@ -24,6 +25,10 @@ class Order:
     recipe: Recipe
     general_margin: float = 0.0
     """How far the WER on the general set may rise, absolute."""
+    decoding: dict[str, Any] = field(default_factory=dict)
+    """Options of `DecodingOptions` that it will be served with, besides the language."""
+    compute_type: str = "int8"
+    """In which it will be served; CTranslate2's."""
 
     def write(self, path: Path) -> None:
         """Store it, complete or not at all."""

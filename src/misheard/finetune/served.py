@@ -73,7 +73,8 @@ class Listener:
     ) -> Heard:
         engine = open_transcriber(
             directory,
-            options=DecodingOptions(language=self._order.language),
+            options=DecodingOptions(**{"language": self._order.language} | self._order.decoding),
+            compute_type=self._order.compute_type,
             threads=self._order.recipe.threads,
         )
         heard = [transcript.text for transcript in engine.transcribe(clips)]
