@@ -34,6 +34,8 @@ from misheard.scoring.normalize import normalizer
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
 
+# Before anything loads PyTorch: threads that spin make a shared machine several times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 # The same examples on every machine, and no time limit on a busy one.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")

@@ -21,6 +21,7 @@ from tests.finetune.conftest import Workshop, processes_of, quick, wait_until
 TOGETHER = {"processes": 2, "batch_size": 2, "precision": "float32"}
 KEEPS_WEIGHTS = """
 import hashlib, os, sys
+from pathlib import Path
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.train import TrainingRun
 

@@ -21,8 +21,8 @@ def keep_memory() -> bool:
     A batch in 30-s windows fills some hundred MB with the encoder's attention, and frees them. By
     default glibc gives them back, and the system then clears each page again for the next batch:
     sixteen prompts of 2 s in 30-s windows, batches of four and one thread, took 5.6 s of the
-    program and 2.3 s of the system; with this 5.7 s and none. In right-sized windows it saves 2 to
-    8 %. The process stays as large as its largest batch made it.
+    program and 2.3 s of the system; with this 5.7 s and none. In right-sized windows the system
+    takes a few hundredths anyway. The process stays as large as its largest batch made it.
 
     Nothing is changed beside another C library, or where `MALLOC_…` or `GLIBC_TUNABLES` are set:
     somebody has decided already.
