@@ -54,8 +54,8 @@ class SpeechSettings(_Section):
     and two runs may differ."""
     best_of: int = Field(default=5, ge=1, le=64)
     """Texts drawn at a temperature above 0, of which the likeliest is kept."""
-    retry_full_window: bool = False
-    """What has failed in a window sized to its clip is first decoded again in 30 s."""
+    retry_full_window: bool = True
+    """Text that repeats itself in a window sized to its clip is first decoded again in 30 s."""
     logprob_threshold: float = -1.0
     """Text has failed when its mean log-probability is below this."""
     compression_ratio_threshold: float = 2.4

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import json
-import math
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -34,8 +33,12 @@ class Curve:
 
     @property
     def best_epoch(self) -> int | None:
-        """The epoch that heard best, the first of equals; None before there is one."""
-        return min(self._epochs, key=lambda n: (self._epochs[n].rank, n), default=None)
+        """The last epoch that heard as well as any, but for chance; None before there is one.
+
+        On a few hundred words one epoch often seems better than the next by luck alone, and what
+        has been trained longer knows its windows better.
+        """
+        return _best(self._epochs)
 
     def add(self, epoch: int, heard: Heard) -> None:
         """Remember what an epoch came to."""
@@ -48,9 +51,8 @@ class Curve:
         return [heard.wer for heard in self._epochs.values()]
 
     def would_be_best(self, epoch: int, heard: Heard) -> bool:
-        """Whether an epoch that came to this is better than all others so far."""
-        others = [(rates.rank, n) for n, rates in self._epochs.items() if n != epoch]
-        return (heard.rank, epoch) < min(others, default=((math.inf,), epoch))
+        """Whether an epoch that came to this is the best so far."""
+        return _best({**self._epochs, epoch: heard}) == epoch
 
     def should_stop(self, epoch: int, patience: int) -> bool:
         """Whether so many epochs have brought nothing better."""
@@ -60,6 +62,13 @@ class Curve:
         """Whether nothing is left to train: the last epoch has been, or there is reason to stop."""
         last = max(self._epochs, default=0)
         return last >= epochs or self.should_stop(last, patience)
+
+
+def _best(epochs: Mapping[int, Heard]) -> int | None:
+    if not epochs:
+        return None
+    first = min(epochs.values(), key=lambda heard: heard.rank)
+    return max(n for n, heard in epochs.items() if heard.is_as_good_as(first))
 
 
 class Validator(TrainerCallback):

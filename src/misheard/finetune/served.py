@@ -35,6 +35,21 @@ class Heard:
     cer: float
     silent_with_text: int
     """Clips without speech that were given words."""
+    words: int = 0
+    """Spoken in all of them; what its rates are worth depends on it."""
+
+    def is_as_good_as(self, best: Heard) -> bool:
+        """Whether the difference to `best` may be chance: by less than its standard error.
+
+        The rule of one standard error (Breiman et al. 1984, "Classification and regression trees",
+        3.4.3), with errors that come one by one: of n errors, the square root of n.
+        """
+        if self.rank <= best.rank:
+            return True
+        if not best.words or math.isnan(best.wer):
+            return False
+        errors = max(1.0, best.wer * best.words)
+        return self.wer <= best.wer + math.sqrt(errors) / best.words
 
     @property
     def rank(self) -> tuple[float, ...]:
@@ -80,7 +95,12 @@ class Listener:
         heard = [transcript.text for transcript in engine.transcribe(clips)]
         made = score(references, heard, normalizer=self._normalize)
         silent = [text for text, said in zip(heard, references, strict=True) if not said]
-        return Heard(wer=made.wer, cer=made.cer, silent_with_text=sum(map(bool, silent)))
+        return Heard(
+            wer=made.wer,
+            cer=made.cer,
+            silent_with_text=sum(map(bool, silent)),
+            words=int(made.words.reference_length.sum()),
+        )
 
 
 def _joined(rows: Sequence[Utterance]) -> tuple[list[audio.Audio], list[str]]:

@@ -82,19 +82,18 @@ def keeping(points: Sequence[Point], *, general_margin: float) -> list[Point]:
 def choose(points: Sequence[Point], *, general_margin: float) -> Point:
     """The point to ship: the best on validation of those that keep the general set.
 
-    Where none does, it is the one that comes closest. The old model itself is never chosen: whether
-    the new one is good enough to replace it is for the gates to say.
+    Of those whose difference to the best may be chance it is the nearest to the trained weights,
+    where the window is best known. Where none keeps the general set, it is the one that comes
+    closest. The old model itself is never chosen: whether the new one is good enough to replace it
+    is for the gates to say.
     """
     old = next(point for point in points if point.share == 0.0)
     kept = keeping(points, general_margin=general_margin)
     if not kept:
         new = [point for point in points if point.share > 0.0]
         return min(new, key=lambda point: (lost(point, old), -point.share))
-    return min(
-        kept,
-        key=lambda point: (
-            point.validation.rank if point.validation is not None else (),
-            # The nearer to the training, the better known is the window.
-            -point.share,
-        ),
-    )
+    heard = [point.validation for point in kept if point.validation is not None]
+    if heard:
+        best = min(heard, key=lambda one: one.rank)
+        kept = [one for one in kept if one.validation and one.validation.is_as_good_as(best)]
+    return max(kept, key=lambda point: point.share)

@@ -43,9 +43,21 @@ class Attempt:
     def has_failed(self, options: DecodingOptions) -> bool:
         """Whether the text is unlikely or goes round in circles, and is not silence."""
         return not self.is_silent(options) and (
-            self.found.avg_logprob < options.logprob_threshold
-            or self.compression_ratio > options.compression_ratio_threshold
+            self.found.avg_logprob < options.logprob_threshold or self.repeats(options)
         )
+
+    def repeats(self, options: DecodingOptions) -> bool:
+        """Whether the text goes round in circles."""
+        return self.compression_ratio > options.compression_ratio_threshold
+
+    def is_worth(self, positions: int, options: DecodingOptions) -> bool:
+        """Whether another attempt in a window of `positions` may do better.
+
+        A larger window is for what repeats itself: text that is merely unlikely is so there, too.
+        """
+        if positions > self.positions:
+            return self.has_failed(options) and self.repeats(options)
+        return self.has_failed(options)
 
 
 def kept(attempts: Sequence[Attempt], options: DecodingOptions) -> Attempt:
@@ -90,10 +102,12 @@ class Search:
         tries: list[list[Attempt]] = [[] for _ in self._stretches]
         for positions, temperature in self._plan():
             waiting = [
-                i for i, made in enumerate(tries) if not made or made[-1].has_failed(self._options)
+                i
+                for i, made in enumerate(tries)
+                if not made or made[-1].is_worth(positions, self._options)
             ]
             if not waiting:
-                break
+                continue
             with self._timed(waiting):
                 encoded = self._encoded(waiting, positions)
                 heard_in = [spoken[i] for i in waiting]
