@@ -16,7 +16,7 @@ from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.events import read_events
 from misheard.finetune.jobs import JobState
 from misheard.finetune.paths import JobPaths
-from tests.finetune.conftest import Workshop, processes_of, quick, wait_until
+from tests.finetune.conftest import Workshop, processes_of, quick, wait_until, with_a_perfect_start
 
 TOGETHER = {"processes": 2, "batch_size": 2, "precision": "float32"}
 KEEPS_WEIGHTS = """
@@ -104,15 +104,15 @@ def test_both_hold_the_same_weights_afterwards(workshop: Workshop, together: Job
 
 
 def test_an_early_stop_ends_both(workshop: Workshop) -> None:
-    jobs = workshop.jobs(LocalBackend())
-    # A rate of next to nothing: no epoch hears better than the first.
-    recipe = quick(epochs=30, patience=2, learning_rate=1e-9, **TOGETHER)
-    jobs.submit("job-stops-together", workshop.base.id, workshop.dataset, recipe)
-    result = jobs.wait("job-stops-together").result
+    recipe = quick(epochs=30, patience=2, **TOGETHER)
+    paths = with_a_perfect_start(workshop, "job-stops-together", recipe)
+    LocalBackend().start(paths)
+    result = workshop.jobs(LocalBackend()).wait("job-stops-together").result
     assert result is not None
+    assert result["best_epoch"] == 0
+    # The one it began with, and two that were no better.
     assert len(result["validation_wer"]) == 3
-    assert result["best_epoch"] == 1
-    wait_until(lambda: not processes_of(jobs.paths("job-stops-together")), timeout_s=30)
+    wait_until(lambda: not processes_of(paths), timeout_s=30)
 
 
 def test_whichever_is_killed_they_go_on_and_end_with_the_same_weights(

@@ -7,31 +7,15 @@ from pathlib import Path
 import pytest
 
 from misheard.errors import InvalidSettingError, UnknownIdError
-from misheard.finetune.backends.backend import RunState
 from misheard.finetune.jobs import Jobs
 from misheard.finetune.order import Order
-from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.scoring.normalize import Normalizer, normalizer
 from misheard.speech.decoding import DecodingOptions
 from tests.conftest import Studio
+from tests.finetune.conftest import Waiting
 
 EQUIVALENTS = [["pbx", "P.B.X."], ["voicemail", "vm"]]
-
-
-class Waiting:
-    """A place where jobs are taken in and none is ever begun."""
-
-    name = "waiting"
-
-    def start(self, paths: JobPaths) -> None:
-        pass
-
-    def state(self, paths: JobPaths) -> RunState:
-        return RunState.RUNNING
-
-    def cancel(self, paths: JobPaths) -> None:
-        pass
 
 
 def jobs(studio: Studio, root: Path, made: Normalizer) -> Jobs:

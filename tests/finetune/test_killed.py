@@ -17,7 +17,7 @@ from misheard.finetune.events import read_events
 from misheard.finetune.jobs import Job, JobState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
-from tests.finetune.conftest import Workshop, processes_of, quick, wait_until
+from tests.finetune.conftest import Workshop, processes_of, quick, wait_until, with_a_perfect_start
 
 RECIPE = quick(
     epochs=3,
@@ -57,6 +57,8 @@ def assert_same(
     other, wanted = undisturbed
     assert {name: result[name] for name in SAME} == {name: wanted[name] for name in SAME}
     assert (paths.model / "model.bin").read_bytes() == (other.model / "model.bin").read_bytes()
+    for one in (paths, other):
+        wait_until(lambda paths=one: not processes_of(paths), timeout_s=30)
     left = {path.name for path in paths.root.iterdir()}
     assert left == {path.name for path in other.root.iterdir()}
 
@@ -125,33 +127,33 @@ def test_killed_at_random_it_ends_with_the_same_weights_and_rates(
     for number in range(1, 4):
         backend.start(paths)
         wait_until(lambda wanted=number: prepared(paths) >= wanted or paths.result.exists())
-        time.sleep(chance.uniform(0.2, 0.6) * max(begun))
+        time.sleep(chance.uniform(0.0, 0.5) * max(begun))
         kills += backend.state(paths) is RunState.RUNNING
         kill(paths)
-    assert kills >= 2
+    assert kills >= 1, "it was always done before it could be killed"
     _, _, result = ended(workshop, "job-killed-at-random")
     assert_same(paths, result, undisturbed)
 
 
 def test_killed_after_an_early_stop_it_trains_no_step_more(workshop: Workshop) -> None:
+    """And the weights of the best epoch are shipped, which are not the last ones."""
     backend = LocalBackend()
     jobs = workshop.jobs(backend)
-    recipe = quick(epochs=20, patience=1, learning_rate=1e-9)
-    jobs.submit("job-stopped-early", workshop.base.id, workshop.dataset, recipe)
-    paths = jobs.paths("job-stopped-early")
+    recipe = quick(epochs=20, patience=2, learning_rate=1e-2)
+    paths = with_a_perfect_start(workshop, "job-stopped-early", recipe)
+    backend.start(paths)
     wait_until(lambda: has(paths, "check"))
     kill(paths)
     # As if it had come before the figures were written.
     paths.trained.unlink()
     result = jobs.wait("job-stopped-early").result
     assert result is not None
-    assert len(result["validation_wer"]) == 2
-    assert result["best_epoch"] == 1
+    assert (len(result["validation_wer"]), result["best_epoch"]) == (3, 0)
     told = [event for event in jobs.events("job-stopped-early") if event.phase == "train"]
     assert max(event.step for event in told) == 2 * 3
-    assert result["training_loss"] == pytest.approx(
-        sum(event.loss or 0 for event in told if event.loss) / 2, rel=1e-6
-    )
+    losses = [event.loss for event in told if event.loss is not None]
+    assert result["training_loss"] == pytest.approx(sum(losses) / len(losses))
+    assert (paths.model / "model.bin").read_bytes() == (paths.base / "model.bin").read_bytes()
 
 
 def test_a_second_program_waits_for_the_first_and_does_nothing_then(workshop: Workshop) -> None:

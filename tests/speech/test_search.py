@@ -11,6 +11,7 @@ from misheard.speech.decoding import DecodingOptions
 from misheard.speech.search import Attempt, compression_ratio, kept
 from misheard.speech.whisper import WhisperTranscriber
 from misheard.speech.windows import Found
+from tests.conftest import TUNING
 from tests.speech.test_whisper import watch
 
 OPTIONS = DecodingOptions()
@@ -71,7 +72,7 @@ FAILING = DecodingOptions(
 
 
 @pytest.mark.model
-def test_what_fails_is_heard_again_in_30_s_and_only_that(
+def test_what_repeats_itself_is_heard_again_in_30_s_and_only_that(
     tuned: JobPaths, clips: list[audio.Audio]
 ) -> None:
     transcriber = WhisperTranscriber(tuned.model)
@@ -79,27 +80,42 @@ def test_what_fails_is_heard_again_in_30_s_and_only_that(
     first = transcriber.transcribe(clips, options=UNLIMITED)
     windows = list(watched.shapes)
     assert all(shape[2] < 3_000 for shape in windows)
-    limit = sorted(made.avg_logprob for made in first)[3]
+    limit = sorted(made.compression_ratio for made in first)[-4]
+    repeating = [made.compression_ratio > limit for made in first]
+    assert 1 <= sum(repeating) <= 3
     watched.shapes.clear()
-    some = replace(
-        UNLIMITED, logprob_threshold=limit, no_speech_threshold=1.0, retry_full_window=True
+    again = transcriber.transcribe(
+        clips, options=replace(UNLIMITED, compression_ratio_threshold=limit)
     )
-    again = transcriber.transcribe(clips, options=some)
     full = [shape for shape in watched.shapes if shape[2] == 3_000]
-    assert sum(shape[0] for shape in full) == 3
+    assert sum(shape[0] for shape in full) == sum(repeating)
     assert sorted(watched.shapes) == sorted(windows + full)
-    for before, after in zip(first, again, strict=True):
-        if before.avg_logprob >= limit:
+    for before, after, repeated in zip(first, again, repeating, strict=True):
+        if not repeated:
             assert (before.text, before.avg_logprob) == (after.text, after.avg_logprob)
         else:
-            assert after.avg_logprob >= before.avg_logprob
+            assert after.compression_ratio <= limit or after.avg_logprob >= before.avg_logprob
+
+
+@pytest.mark.model
+def test_what_is_merely_unlikely_is_not_and_nor_is_anything_where_that_is_off(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    transcriber = WhisperTranscriber(tuned.model)
+    watched = watch(transcriber)
+    transcriber.transcribe(clips, options=FAILING)
+    off = replace(FAILING, compression_ratio_threshold=0.1, retry_full_window=False)
+    transcriber.transcribe(clips, options=off)
+    assert all(shape[2] < 3_000 for shape in watched.shapes)
+    transcriber.transcribe(clips, options=replace(off, retry_full_window=True))
+    assert any(shape[2] == 3_000 for shape in watched.shapes)
 
 
 @pytest.mark.model
 def test_the_retry_is_the_same_each_time(
     small: WhisperTranscriber, clips: list[audio.Audio]
 ) -> None:
-    options = replace(FAILING, retry_full_window=True)
+    options = replace(FAILING, compression_ratio_threshold=0.1)
     one, other = (small.transcribe(clips[:3], options=options) for _ in range(2))
     assert [made.text for made in one] == [made.text for made in other]
 
@@ -145,18 +161,21 @@ def test_silence_is_not_tried_again_and_has_no_words(bundled: object) -> None:
 def test_the_time_of_a_retry_is_charged_to_whom_it_was_for(
     tuned: JobPaths, clips: list[audio.Audio]
 ) -> None:
-    """Two clips that share a window, of which one fails: 30 s are several times that window."""
+    """Clips that share a window, of which one repeats itself: 30 s cost several times that."""
+    few = replace(UNLIMITED, max_tokens=12)
     transcriber = WhisperTranscriber(tuned.model)
-    pair = [clips[0], audio.from_samples(clips[0].samples * 0.5, 16_000)]
-    first = transcriber.transcribe(pair, options=UNLIMITED)
-    low, high = sorted(made.avg_logprob for made in first)
-    assert low < high
-    options = DecodingOptions(
-        logprob_threshold=high, no_speech_threshold=1.0, retry_full_window=True
+    context = TUNING.context
+    window = context.positions(clips[0].duration_s)
+    alike = [clip for clip in clips if context.positions(clip.duration_s) == window]
+    first = transcriber.transcribe(alike, options=few)
+    low, high = (
+        pick(range(len(first)), key=lambda i: first[i].compression_ratio) for pick in (min, max)
     )
-    made = transcriber.transcribe(pair, options=options)
+    assert first[low].compression_ratio < first[high].compression_ratio
+    limit = (first[low].compression_ratio + first[high].compression_ratio) / 2
+    options = replace(few, compression_ratio_threshold=limit)
+    made = transcriber.transcribe([alike[low], alike[high]], options=options)
     spent = [one.compute_s for one in made]
-    failed = min(range(2), key=lambda i: first[i].avg_logprob)
-    assert spent[failed] > 2 * spent[1 - failed]
+    assert spent[1] > 1.5 * spent[0]
     assert sum(spent) == pytest.approx(made[0].latency_s)
     assert made[0].latency_s == made[1].latency_s

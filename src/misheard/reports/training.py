@@ -123,8 +123,8 @@ def _validation(rates: Sequence[tuple[float, float]], best: int | None) -> str:
         told = figures.percent(found[0])
         # The first and the last have their values already.
         is_end = best in (rates[0][0], rates[-1][0])
-        mark = curves.Mark(x=best, text="best" if is_end else f"best: {told}")
-        label += f"; epoch {best} is the best with {told}"
+        mark = curves.Mark(x=best, text="kept" if is_end else f"kept: {told}")
+        label += f"; the weights of epoch {best} are kept, with {told}"
     return drawn(
         curves.line_chart(
             rates,
@@ -149,7 +149,7 @@ def _notes(job: Job, rates: Sequence[tuple[float, float]]) -> tuple[Note, ...]:
         last = round(max((epoch for epoch, _ in rates), default=job.recipe.epochs))
         made.append(
             Note(
-                name="Best epoch",
+                name="Kept epoch",
                 value=f"{result['best_epoch']} of {last}",
                 detail=_ended(job, result["best_epoch"], last),
             )
@@ -187,7 +187,7 @@ def _ended(job: Job, best: int, last: int) -> str:
         return (
             f"stopped early: {since} brought nothing better, and {job.recipe.epochs} were planned"
         )
-    return "trained to the end; the weights of the best epoch are kept"
+    return "trained to the end; kept is the last epoch that hears as well as any, but for chance"
 
 
 def _left_out(result: dict[str, Any]) -> LeftOut | None:

@@ -179,7 +179,13 @@ def _why(
     among = f" of those that lose {bound} on the general set" if has_general else ""
     if chosen.validation is None:
         return f"{shipped}. It is the nearest to the training{among}; no clip was set aside."
-    said = f"{shipped}. It hears the validation split best{among}: {_rates(chosen, old)}."
+    how = "It hears the validation split best"
+    if any(_rank(one) < _rank(chosen) for one in kept):
+        how = (
+            "It is the nearest to the training of those that hear the validation split equally "
+            "well, but for chance,"
+        )
+    said = f"{shipped}. {how}{among}: {_rates(chosen, old)}."
     return " ".join([said, *_tie(chosen, kept), *_rivals(points, chosen, kept)])
 
 
@@ -198,18 +204,14 @@ def _tie(chosen: Point, kept: Sequence[Point]) -> list[str]:
         return []
     names = _listed([_called(one) for one in equal])
     verb = "has" if len(equal) == 1 and equal[0].share in _MIXED else "have"
-    by = "it is the nearest to the training"
-    if all(_rank(one)[1] > mine[1] for one in equal):
-        by = "it has fewer wrong characters"
-    elif all(_rank(one)[1:] > mine[1:] for one in equal):
-        by = "it has fewer wrong characters or gives fewer words to silence"
-    return [f"{names[:1].upper()}{names[1:]} {verb} the same WER, and {by}."]
+    told = f"{names[:1].upper()}{names[1:]} {verb} the same WER"
+    return [f"{told}, and it is the nearest to the training."]
 
 
 def _rivals(points: Sequence[Point], chosen: Point, kept: Sequence[Point]) -> list[str]:
     """Points that hear the validation split better still, and why they are not shipped."""
     old = next(point for point in points if point.share == 0.0)
-    better = [one for one in points if _rank(one) < _rank(chosen)]
+    better = [one for one in points if _rank(one) < _rank(chosen) and one not in kept]
     made = [
         f"With {_called(one)} it would be {figures.percent(one.validation.wer)}, but "
         f"{_points(one, old)} on the general set."
