@@ -5,8 +5,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-import pytest
-
 from misheard.cycle.states import Cycle, CycleState
 from misheard.finetune.events import TrainingEvent, append_event
 from misheard.finetune.jobs import Job, JobState
