@@ -11,10 +11,11 @@ import pytest
 
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.jobs import Job
+from misheard.finetune.order import Order
 from misheard.finetune.served import Heard
 from misheard.finetune.sweep import SHARES, Point, choose
 from misheard.speech.convert import read_variables
-from tests.finetune.conftest import Workshop, quick
+from tests.finetune.conftest import Workshop, quick, with_a_perfect_start
 
 NAN = math.nan
 
@@ -155,3 +156,29 @@ def test_the_weights_that_are_shipped_are_the_mean(workshop: Workshop, swept: Jo
             np.testing.assert_allclose(value, wanted, atol=1e-3)
             moved += int(np.abs(new[name].astype(np.float32) - old[name]).max() > 5e-3)
     assert moved > 10, "the training has gone too little way for this test to tell"
+
+
+def test_each_point_is_the_mean_that_its_share_says(workshop: Workshop) -> None:
+    import torch  # noqa: PLC0415 - heavy, as below
+    from safetensors.torch import save_model  # noqa: PLC0415
+
+    from misheard.finetune.families.family import open_family  # noqa: PLC0415
+    from misheard.finetune.shipping import Shipping  # noqa: PLC0415
+
+    paths = with_a_perfect_start(workshop, "job-points", quick())
+    families = [
+        open_family(paths.base, scratch=paths.weights / name, language="en", recipe=quick())
+        for name in ("old", "new")
+    ]
+    old, new = (family.model for family in families)
+    with torch.no_grad():
+        for value in new.parameters():
+            value.mul_(3.0)
+    save_model(new, str(paths.best))
+    begun = {name: value.clone() for name, value in old.state_dict().items()}
+    shipping = Shipping(paths, Order.read(paths.order), families[0], lambda **_: None)
+    for share in (0.25, 1.0, 0.5):
+        shipping._put(share)
+        for name, value in old.state_dict().items():
+            torch.testing.assert_close(value, begun[name] * (1 + 2 * share))
+    assert max(value.abs().max() for value in begun.values()) > 0.01
