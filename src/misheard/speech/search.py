@@ -207,7 +207,7 @@ class Search:
         unassigned_s = latency_s - sum(self._spent_s)
         return Transcript(
             text=text,
-            avg_logprob=attempt.found.avg_logprob,
+            avg_logprob=attempt.found.avg_logprob if attempt.found.tokens else None,
             no_speech_prob=attempt.found.no_speech_prob,
             compression_ratio=compression_ratio(text),
             latency_s=latency_s,

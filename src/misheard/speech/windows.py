@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from collections.abc import Callable, Sequence
@@ -142,11 +143,13 @@ class WhisperWindows:
         return [self._found(result) for result in results]
 
     def _found(self, result: Any) -> Found:
-        score, tokens = max(zip(result.scores, result.sequences_ids, strict=True))
+        pairs = zip(result.scores, result.sequences_ids, strict=True)
+        score, tokens = max(pairs, key=lambda pair: pair[0] if pair[1] else -math.inf)
         return Found(
             tokens=tokens,
             # CTranslate2's score is the mean over the text; Whisper's counts the end token as well.
-            avg_logprob=score * len(tokens) / (len(tokens) + 1),
+            # Of no text it is NaN: a model that has learnt silence may say nothing at all.
+            avg_logprob=score * len(tokens) / (len(tokens) + 1) if tokens else 0.0,
             no_speech_prob=result.no_speech_prob,
         )
 
