@@ -651,7 +651,7 @@ def test_another_way_of_decoding_has_another_name(tmp_path: Path) -> None:
         {"prompt": "Voicemail."},
         {"hotwords": "Voicemail."},
         {"temperatures": [0.0, 0.4]},
-        {"retry_full_window": True},
+        {"retry_full_window": False},
         {"language": "auto"},
         {"beam_size": 2},
     ]
