@@ -12,7 +12,10 @@ each in a process of its own, without validation in between.
   part of its time.
 - Ours is a job as `misheard` runs it: augmentation and features are made while it trains and are
   part of its time. It shows more clips an epoch (joined ones, and generated non-speech); a clip
-  counts each time it is shown. `speedup_of_epochs` compares the time for all epochs instead.
+  counts each time it is shown, and a pair once, though it is twice as long. `speedup_of_epochs`
+  compares the time for all epochs instead.
+
+Both get the memory settings that a job of ours has, which the usual recipe does not set.
 
 Each model then transcribes the test split in int8: ours in its own windows, the other in 30 s. The
 last line is JSON: `speedup_vs_padded` (clips a second), `wer_right_sized`, `wer_padded`,
@@ -104,10 +107,10 @@ def measure(work: Path, epochs: int, most: int | None, precision: str) -> dict[s
     weights, padded = work / "weights", work / "served"
     with served_directory(DEFAULT_MODEL) as base:
         to_transformers(base, weights)
-    err.print(f"right-sized: {epochs} epochs")
+    err.print(f"right-sized, epochs: {epochs}")
     paths = train(work / "job", recipe, most=most, validate=False)
     ours = json.loads(paths.result.read_text(encoding="utf-8"))
-    err.print(f"padded to 30 s: {epochs} epochs")
+    err.print(f"padded to 30 s, epochs: {epochs}")
     call = [str(weights), str(padded), str(epochs), str(most or ""), precision]
     done = subprocess.run(
         [sys.executable, "-m", "benchmarks.finetune", "--padded", *call],
@@ -132,7 +135,7 @@ def measure(work: Path, epochs: int, most: int | None, precision: str) -> dict[s
         ("right-sized", our_rate, ours["stepped_s"]),
         ("padded to 30 s", their_rate, theirs["seconds"]),
     ):
-        print(f"{name:>15}: {rate:6.2f} clips a second, {seconds:7.1f} s for {epochs} epochs")
+        print(f"{name:>15}: {rate:6.2f} clips a second, {seconds:7.1f} s, epochs: {epochs}")
     return {
         "speedup_vs_padded": round(our_rate / their_rate, 2),
         **rates,
