@@ -39,17 +39,17 @@ class Heard:
     """Spoken in all of them; what its rates are worth depends on it."""
 
     def is_as_good_as(self, best: Heard) -> bool:
-        """Whether the difference to `best` may be chance: by less than its standard error.
+        """Whether the difference to `best` may be chance: it is below its standard error.
 
         The rule of one standard error (Breiman et al. 1984, "Classification and regression trees",
-        3.4.3), with errors that come one by one: of n errors, the square root of n.
+        3.4.3). Errors come one by one, so the difference of n and m has the square root of n + m.
         """
         if self.rank <= best.rank:
             return True
-        if not best.words or math.isnan(best.wer):
+        if not best.words or math.isnan(best.wer) or math.isnan(self.wer):
             return False
-        errors = max(1.0, best.wer * best.words)
-        return self.wer <= best.wer + math.sqrt(errors) / best.words
+        mine, its = self.wer * best.words, best.wer * best.words
+        return mine - its <= math.sqrt(max(1.0, mine + its))
 
     @property
     def rank(self) -> tuple[float, ...]:
