@@ -241,6 +241,10 @@ def plot(rows: Sequence[dict[str, float]], path: Path) -> None:
     axes.set(xscale="log", yscale="log", xlabel="length of the clip, seconds")
     axes.set_ylabel("time to transcribe it, milliseconds")
     axes.set_xticks(LENGTHS_S, [str(one) for one in LENGTHS_S])
+    low, high = axes.get_ylim()
+    shown = [tick for tick in (10, 30, 100, 300, 1_000, 3_000, 10_000) if low <= tick <= high]
+    axes.set_yticks(shown, [f"{tick:,}" for tick in shown])
+    axes.minorticks_off()
     axes.grid(visible=True, which="both", alpha=0.25)
     axes.legend(frameon=False)
     for side in ("top", "right"):
