@@ -15,7 +15,7 @@ from misheard import audio
 from misheard.datasets.split import Split
 from misheard.demo.phone_prompts import Prompt, read_prompts, read_samples
 from misheard.finetune.backends.local import LocalBackend
-from misheard.finetune.events import TrainingEvent, read_events
+from misheard.finetune.events import read_events
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
@@ -103,8 +103,3 @@ def train(
     if not paths.result.exists():
         raise SystemExit(paths.log.read_text(encoding="utf-8"))
     return paths
-
-
-def events_of(paths: JobPaths) -> list[TrainingEvent]:
-    """All that the job reported."""
-    return list(read_events(paths.events))

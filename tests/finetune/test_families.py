@@ -183,8 +183,6 @@ def test_what_a_recipe_keeps_of_the_weights_is_as_it_was(
     short_prompts: list[Prompt],
     tmp_path: Path,
 ) -> None:
-    if "method" in changes:
-        pytest.importorskip("peft")
     recipe = Recipe.from_dict(BY_HEART.to_dict() | changes | {"epochs": 2})
     ended = once_round(tmp_path / "ws", make_model(kind), short_prompts[20:22], recipe)
     old, new = weights(make_model(kind)), weights(ended.model)
