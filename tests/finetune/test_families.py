@@ -212,8 +212,8 @@ def test_a_text_that_cannot_be_spelt_is_left_out_with_the_reason(
     assert ended.job.result is not None
     assert ended.job.result["left_out"] == 1
     (refused,) = ended.job.result["refused"]
-    assert "the vocabulary has no '1'" in refused["reason"]
-    with pytest.raises(JobFailedError, match="the vocabulary has no '1'"):
+    assert "The vocabulary has no '1'" in refused["reason"]
+    with pytest.raises(JobFailedError, match="The vocabulary has no '1'"):
         once_round(tmp_path / "none", make_model("wav2vec2"), [digits], recipe)
 
 
