@@ -10,7 +10,8 @@ greedily (a beam of 1, one temperature, no timestamps, English) and use the same
 
 - misheard: one call with all clips.
 - the same engine without the learnt window: each clip in 30 s.
-- faster-whisper, one clip after the other: `WhisperModel.transcribe`.
+- faster-whisper, one clip after the other: `WhisperModel.transcribe`. It has a process of its own,
+  for ours keeps its memory between batches (`speech/memory.py`), which faster-whisper does not do.
 - faster-whisper's `BatchedInferencePipeline`, 16 clips a batch: given all clips joined to one
   recording, with the times where each begins and ends, which is the fastest way to use it.
 
@@ -28,12 +29,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
 import os
 import statistics
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +101,49 @@ class FasterWhisper:
             middle = (segment.start + segment.end) / 2
             texts[min(int(np.searchsorted(ends, middle)), len(clips) - 1)].append(segment.text)
         return [" ".join(part.strip() for part in parts) for parts in texts]
+
+
+def _answer(connection: Connection, directory: Path, threads: int) -> None:
+    """Be faster-whisper for another process: keep clips by name, and transcribe those asked for."""
+    engine = FasterWhisper(directory, threads)
+    kept: dict[str, Sequence[Audio]] = {}
+    while asked := connection.recv():
+        way, name, clips = asked
+        if clips is not None:
+            kept[name] = clips
+        else:
+            connection.send(getattr(engine, way)(kept[name]))
+
+
+class Apart:
+    """faster-whisper in a process of its own, which has the clips before it is asked."""
+
+    def __init__(self, directory: Path, threads: int) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._connection, other = context.Pipe()
+        self._process = context.Process(
+            target=_answer, args=(other, directory, threads), daemon=True
+        )
+        self._process.start()
+        other.close()  # so that a child that died ends the wait for it
+
+    def ways(self, name: str, clips: Sequence[Audio]) -> dict[str, Callable[[], Texts]]:
+        """Both ways to transcribe `clips`, which are handed over now."""
+        self._connection.send(("keep", name, clips))
+        return {
+            "faster-whisper": partial(self._ask, "one_by_one", name),
+            "faster-whisper, batched": partial(self._ask, "batched", name),
+        }
+
+    def _ask(self, way: str, name: str) -> Texts:
+        self._connection.send((way, name, None))
+        texts: Texts = self._connection.recv()
+        return texts
+
+    def close(self) -> None:
+        """End its process."""
+        self._connection.send(None)
+        self._process.join()
 
 
 def _texts(engine: WhisperTranscriber, clips: Sequence[Audio]) -> Texts:
@@ -182,7 +228,7 @@ def clip_of(seconds: float, clips: Sequence[Audio]) -> Audio:
 
 def by_length(
     engines: dict[str, tuple[WhisperTranscriber, Context]],
-    faster: FasterWhisper,
+    faster: Apart,
     clips: Sequence[Audio],
     shape: dict[str, int],
     *,
@@ -197,7 +243,7 @@ def by_length(
         sides: dict[str, Callable[[], Texts]] = {
             name: partial(_texts, engine, [clip]) for name, (engine, _) in engines.items()
         }
-        sides["faster-whisper"] = partial(faster.one_by_one, [clip])
+        sides |= faster.ways(f"{seconds} s", [clip])
         row: dict[str, float] = {"length_s": seconds}
         for name, (spent_s, texts) in in_turn(sides, rounds).items():
             row[name] = spent_s
@@ -264,13 +310,12 @@ def measure(
     context = card.context if card and card.context else FULL_CONTEXT
     full = without_card(model, folder)
     ours, whole = WhisperTranscriber(model), WhisperTranscriber(full)
-    faster = FasterWhisper(model, threads)
+    faster = Apart(model, threads)
     found = in_turn(
         {
             "right-sized": partial(_texts, ours, clips),
             "30 s": partial(_texts, whole, clips),
-            "faster-whisper": partial(faster.one_by_one, clips),
-            "faster-whisper, batched": partial(faster.batched, clips),
+            **faster.ways("test split", clips),
         },
         rounds,
     )
@@ -296,6 +341,7 @@ def measure(
         threads=threads,
         rounds=max(rounds, 3),
     )
+    faster.close()
     print("| clip | right-sized | share of peak | in 30 s | share of peak | faster-whisper |")
     print("| --- | --- | --- | --- | --- | --- |")
     for row in rows:

@@ -129,10 +129,20 @@ def test_freezing_nothing_leaves_all_that_was_trained_trainable(
 ) -> None:
     family = open_family(tiny_base, scratch=tmp_path / "w", language="en", recipe=quick())
     before = [value.requires_grad for value in family.model.parameters()]
-    freeze(family, 0)
+    freeze(family, quick(frozen_tokens=False))
     assert [value.requires_grad for value in family.model.parameters()] == before
     with pytest.raises(InvalidSettingError, match="is 9, and the encoder has 2"):
-        freeze(family, 9)
+        freeze(family, quick(frozen_encoder_layers=9))
+
+
+@pytest.mark.parametrize("frozen", [True, False])
+def test_the_table_of_tokens_stays_as_it_is_where_the_recipe_says_so(
+    workshop: Workshop, frozen: bool
+) -> None:
+    paths = trained(workshop, f"job-tokens-{frozen}", frozen_tokens=frozen)
+    names = changed(paths)
+    assert ("decoder/embeddings/weight" in names) is not frozen
+    assert "decoder/layer_0/ffn/linear_0/weight" in names
 
 
 def test_without_peft_lora_says_what_to_install(

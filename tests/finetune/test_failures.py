@@ -84,8 +84,14 @@ def test_a_disk_that_is_full_before_it_begins_is_the_reason(
 
 def test_too_little_memory_is_the_reason(workshop: Workshop) -> None:
     jobs = workshop.jobs(LocalBackend())
-    # A batch of hundreds of whole windows.
-    recipe = quick(epochs=1, batch_size=300, non_speech_share=20.0, full_window_share=1.0)
+    # Hundreds of whole windows at once.
+    recipe = quick(
+        epochs=1,
+        batch_size=300,
+        seconds_at_once=9_000.0,
+        non_speech_share=20.0,
+        full_window_share=1.0,
+    )
     jobs.submit("job-greedy", workshop.base.id, workshop.dataset, recipe)
     paths = jobs.paths("job-greedy")
     wait_until(lambda: list(read_events(paths.events)))
@@ -96,7 +102,7 @@ def test_too_little_memory_is_the_reason(workshop: Workshop) -> None:
     with pytest.raises(JobFailedError, match="not enough memory"):
         jobs.wait("job-greedy")
     error = str(failed(workshop, "job-greedy").error)
-    assert "lower recipe.batch_size and raise recipe.gradient_accumulation" in error
+    assert "lower recipe.seconds_at_once, or recipe.batch_size" in error
 
 
 def spoken(workshop: Workshop, number: int = 0) -> tuple[bytes, str]:

@@ -171,44 +171,107 @@ def test_two_passes_of_four_give_the_gradients_of_one_of_eight(
     assert max(value.abs().max() for value in one.values()) > 1e-3
 
 
-def test_a_large_batch_is_computed_twice_and_its_gradients_are_the_same(
+def _lengths(family: Any, lengths: Sequence[int]) -> list[Example]:
+    """Noise in windows of so many positions, with texts of unlike length."""
+    noise = np.random.default_rng(0)
+    return [
+        Example(
+            features=noise.standard_normal((80, 2 * positions)).astype(np.float32) / 4,
+            labels=family.labels(f"press {number} " * (1 + number % 3)),
+        )
+        for number, positions in enumerate(lengths)
+    ]
+
+
+def test_clips_of_unlike_length_are_computed_apart_and_those_of_like_length_together(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    family = _family(tiny_base, tmp_path)
+
+    def windows(*lengths: int) -> list[list[int]]:
+        parts = family.parts(_lengths(family, lengths))
+        return sorted([one.features.shape[1] // 2 for one in part] for part in parts)
+
+    assert windows(192, 192, 160, 160) == [[192, 192, 160, 160]]
+    assert windows(192, 1280, 192, 1024, 192) == [[192, 192, 192], [1280, 1024]]
+    assert windows(1500) == [[1500]]
+    # 120 s of windows at once.
+    assert windows(*[1500] * 8) == [[1500] * 4] * 2
+    assert windows(*[1500] * 9) == [[1500]] + [[1500] * 4] * 2
+
+
+@pytest.mark.parametrize("at_once_s", [6.0, 25.0, 120.0])
+def test_parts_waste_no_more_than_any_other_way_and_none_is_too_large(
+    at_once_s: float, tiny_base: Path, tmp_path: Path
+) -> None:
+    from misheard.finetune.families.whisper import _PASS_POSITIONS  # noqa: PLC0415 - torch
+
+    family = _family(tiny_base, tmp_path, seconds_at_once=at_once_s)
+    most = at_once_s * 50
+    generator = np.random.default_rng(0)
+
+    def cost(parts: Sequence[Sequence[int]]) -> float:
+        """Of parts of positions, longest first; infinite where one is too large."""
+        sizes = [len(part) * part[0] for part in parts]
+        small = all(size <= most or len(part) == 1 for size, part in zip(sizes, parts, strict=True))
+        return sum(sizes) + _PASS_POSITIONS * len(parts) if small else np.inf
+
+    for count in (1, 2, 5, 8):
+        lengths = sorted(generator.integers(64, 1500, count).tolist(), reverse=True)
+        every_way = []
+        for cuts in range(2 ** (count - 1)):
+            ends = [i + 1 for i in range(count - 1) if cuts >> i & 1]
+            bounds = zip([0, *ends], [*ends, count], strict=True)
+            every_way.append(cost([lengths[begin:end] for begin, end in bounds]))
+        parts = family.parts(_lengths(family, lengths))
+        made = [[one.features.shape[1] // 2 for one in part] for part in parts]
+        assert sorted((one for part in made for one in part), reverse=True) == lengths
+        assert cost(made) == min(every_way)
+
+
+def test_parts_give_the_gradients_of_the_whole_batch(
     tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each counts by its tokens, so that no text weighs more for being computed alone."""
+    import torch  # noqa: PLC0415
+
+    from misheard.finetune.families.whisper import WhisperFamily  # noqa: PLC0415
+
+    family = _family(tiny_base, tmp_path / "labels")
+    examples = _lengths(family, [128] * 6)
+    found = {}
+    for number, sizes in enumerate(([6], [1, 2, 3])):
+
+        def parts(self: Any, given: list[Example], sizes: list[int] = sizes) -> list[list[Example]]:
+            rest = iter(given)
+            return [[next(rest) for _ in range(size)] for size in sizes]
+
+        monkeypatch.setattr(WhisperFamily, "parts", parts)
+        scratch = tmp_path / str(number)
+        scratch.mkdir()
+        found[number] = gradients(tiny_base, scratch, examples, size=6)
+    assert found[0].keys() == found[1].keys()
+    assert len(found[0]) > 20
+    for name, value in found[0].items():
+        assert torch.allclose(found[1][name], value, rtol=1e-3, atol=1e-6), name
+
+
+@pytest.mark.parametrize(
+    ("precision", "positions", "kind"),
+    [("bfloat16", 128, "eager"), ("bfloat16", 1500, "sdpa"), ("float32", 128, "sdpa")],
+)
+def test_short_windows_in_bfloat16_take_the_attention_that_is_faster_there(
+    precision: str, positions: int, kind: str, tiny_base: Path, tmp_path: Path
 ) -> None:
     import torch  # noqa: PLC0415
 
-    from misheard.finetune.families import whisper  # noqa: PLC0415
-
-    family = _family(tiny_base, tmp_path)
-    model = family.model.train()
-    model.config.apply_spec_augment = False
-    noise = np.random.default_rng(0)
-    examples = [
-        Example(
-            features=noise.standard_normal((80, 256)).astype(np.float32) / 4,
-            labels=family.labels(f"press {number}"),
-        )
-        for number in range(3)
-    ]
-    batch = family.collate(examples)
-    found, calls = {}, []
-    again = whisper._compute_again
-    monkeypatch.setattr(
-        whisper, "_compute_again", lambda *a, **k: calls.append(1) or again(*a, **k)
-    )
-    for kept in (3 * 128, 3 * 128 - 1):
-        monkeypatch.setattr(whisper, "_KEPT_POSITIONS", kept)
-        model.zero_grad()
-        with family.window(model, batch):
-            loss = model(**batch).loss
-        loss.backward()
-        found[len(calls)] = {
-            name: value.grad.clone()
-            for name, value in model.named_parameters()
-            if value.grad is not None
-        }
-    # Both layers of the encoder, once the batch is larger than what is kept.
-    assert found.keys() == {0, 2}
-    assert all(torch.equal(found[0][name], found[2][name]) for name in found[0])
+    if torch.cuda.is_available():
+        pytest.skip("on a GPU the fused attention is always the faster one")
+    family = _family(tiny_base, tmp_path, precision=precision)
+    batch = family.collate(_lengths(family, [positions]))
+    with family.window(family.model, batch):
+        assert family.model.config._attn_implementation == kind
+        assert family.model.get_encoder().layers[0].self_attn.config is family.model.config
 
 
 def test_a_training_shows_the_heavier_clips_of_its_dataset_more_often(workshop: Workshop) -> None:

@@ -26,6 +26,9 @@ class Watched:
         self._model = model
         self.shapes: list[tuple[int, ...]] = []
         self.searches = 0
+        self.most_at_once = 0
+        self._now = 0
+        self._lock = threading.Lock()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
@@ -35,8 +38,15 @@ class Watched:
         return self._model.encode(features)
 
     def generate(self, *given: Any, **more: Any) -> Any:
-        self.searches += 1
-        return self._model.generate(*given, **more)
+        with self._lock:
+            self.searches += 1
+            self._now += 1
+            self.most_at_once = max(self.most_at_once, self._now)
+        try:
+            return self._model.generate(*given, **more)
+        finally:
+            with self._lock:
+                self._now -= 1
 
 
 def watch(transcriber: WhisperTranscriber) -> Watched:
@@ -96,7 +106,8 @@ def test_an_untrained_model_is_always_given_30_s(bundled: Path, clips: list[audi
     transcriber = WhisperTranscriber(bundled, options=DecodingOptions(max_tokens=2))
     watched = watch(transcriber)
     transcriber.transcribe(clips[:3])
-    assert watched.shapes == [(3, 80, 3_000)]
+    assert {shape[1:] for shape in watched.shapes} == {(80, 3_000)}
+    assert sum(shape[0] for shape in watched.shapes) == 3
 
 
 def test_a_model_with_a_card_is_given_the_window_that_it_has_learnt(

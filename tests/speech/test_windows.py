@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import threading
+import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,6 +14,7 @@ import pytest
 from misheard import audio
 from misheard.errors import InvalidSettingError
 from misheard.finetune.paths import JobPaths
+from misheard.speech import windows
 from misheard.speech.context import Context, ModelCard
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
@@ -134,10 +137,54 @@ def test_as_many_tokens_are_written_as_were_allowed(
 
 
 def test_long_windows_come_in_smaller_batches(bundled: Path, clips: list[audio.Audio]) -> None:
-    transcriber = WhisperTranscriber(bundled, options=DecodingOptions(max_tokens=2))
-    watched = watch(transcriber)
-    transcriber.transcribe(clips[:6])
-    assert watched.shapes == [(4, 80, 3_000), (2, 80, 3_000)]
+    """Of all that are decoded at the same time, four of 30 s are the most."""
+    for threads, largest in ((1, 4), (2, 2)):
+        options = DecodingOptions(max_tokens=2)
+        transcriber = WhisperTranscriber(bundled, options=options, threads=threads)
+        watched = watch(transcriber)
+        transcriber.transcribe(clips[:6])
+        sizes = [shape[0] for shape in watched.shapes]
+        assert {shape[1:] for shape in watched.shapes} == {(80, 3_000)}
+        assert (sum(sizes), max(sizes)) == (6, largest)
+
+
+def test_a_small_model_decodes_a_batch_on_each_thread_and_says_the_same(
+    bundled: Path, clips: list[audio.Audio]
+) -> None:
+    one = WhisperTranscriber(bundled, threads=1)
+    two = WhisperTranscriber(bundled, threads=2)
+    assert (one._windows.workers, two._windows.workers) == (1, 2)
+    watched = watch(two)
+    started = time.perf_counter()
+    made = two.transcribe(clips[:4])
+    spent_s = time.perf_counter() - started
+    assert watched.most_at_once == 2
+    assert [one.text for one in made] == [two.text for two in one.transcribe(clips[:4])]
+    # What went on at the same time is counted once, and each waited for its own batch only.
+    assert sum(transcript.compute_s for transcript in made) == pytest.approx(spent_s, rel=0.05)
+    assert all(transcript.latency_s <= spent_s for transcript in made)
+
+
+def test_a_large_model_has_all_threads_for_one_batch(
+    bundled: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(windows, "_SMALL_BYTES", 1 << 20)
+    assert WhisperTranscriber(bundled, threads=2)._windows.workers == 1
+
+
+def test_a_batch_that_fails_ends_the_call_with_its_error(
+    bundled: Path, clips: list[audio.Audio], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = WhisperTranscriber(bundled, threads=2)
+
+    def fails(*_: Any) -> Any:
+        raise RuntimeError("no memory for this batch")
+
+    monkeypatch.setattr(engine._windows, "encode", fails)
+    with pytest.raises(RuntimeError, match="no memory for this batch"):
+        engine.transcribe(clips[:6])
+    monkeypatch.undo()
+    assert engine.transcribe(clips[:1])[0].text
 
 
 def test_a_prompt_and_hotwords_change_what_is_heard(

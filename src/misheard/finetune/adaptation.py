@@ -5,18 +5,21 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import torch
+
 from misheard.errors import InvalidSettingError
 from misheard.finetune.families.family import Family
 from misheard.finetune.recipe import Recipe
 from misheard.optional import optional
 
 
-def freeze(family: Family, layers: int) -> None:
-    """Keep the first `layers` of the encoder as they are, with its front end; -1 for all of them.
+def freeze(family: Family, recipe: Recipe) -> None:
+    """Keep what the recipe wants to keep: first layers of the encoder, the table of tokens.
 
     Raises `InvalidSettingError` for more layers than there are.
     """
     front, *others = family.encoder_layers()
+    layers = recipe.frozen_encoder_layers
     if layers > len(others):
         raise InvalidSettingError(
             f"recipe.frozen_encoder_layers is {layers}, and the encoder has {len(others)}."
@@ -24,6 +27,12 @@ def freeze(family: Family, layers: int) -> None:
     if layers:
         for module in [front, *others[: len(others) if layers < 0 else layers]]:
             module.requires_grad_(False)
+    if recipe.frozen_tokens:
+        words = family.model.config.vocab_size
+        for module in family.model.modules():
+            # Where the output is tied to it, as in Whisper, it is the same table.
+            if isinstance(module, torch.nn.Embedding) and module.num_embeddings == words:
+                module.requires_grad_(False)
 
 
 def adapted(family: Family, recipe: Recipe) -> Any:

@@ -60,15 +60,22 @@ class Recipe:
     frozen_encoder_layers: int = 0
     """Layers of the encoder, from the input up, that stay as they are; -1 for all. Hundreds of
     clips change little in them; freezing pays with large models."""
+    frozen_tokens: bool = True
+    """Whether the table of tokens, the decoder's input and output, stays as it is: half of a tiny
+    model's weights. On the phone prompts training it made no fewer errors (docs/performance.md),
+    and a table of words that were not in the clips would drift from those that were."""
     epochs: int = 6
     """Passes over the training split at most; see `patience`. Most is learnt in the first four."""
     patience: int = 3
     """Epochs without a better WER on the validation split after which training stops. The WER, not
     the loss: the loss keeps rising while fewer words are misheard."""
     batch_size: int = 8
-    """Clips a forward pass: what 3 GB hold with a tiny model at a full window."""
+    """Clips of a batch. Small, as a step costs little here and a few hundred clips make few."""
+    seconds_at_once: float = 120.0
+    """Seconds of Whisper's windows in one forward pass; a batch of more is computed in parts whose
+    gradients are added up. 3 GB hold these with a tiny model; larger ones need more a second."""
     gradient_accumulation: int = 1
-    """Forward passes a step, for batches that memory does not hold at once."""
+    """Batches a step of the optimiser, for steps that see more clips than a batch has."""
     learning_rate: float = 2e-5
     """Peak of AdamW's rate. Twice as much forgot short words (docs/performance.md)."""
     warmup_share: float = 0.1
@@ -104,9 +111,9 @@ class Recipe:
     time_share: float = 0.05
     """Share of clips whose text stands between the times at which speech begins and ends, so that
     a model that can tell times goes on to."""
-    margin_s: float = 1.0
+    margin_s: float = 0.5
     """Silence after a clip, in seconds: there the model learns that speech has ended."""
-    round_to: int = 64
+    round_to: int = 32
     """Windows are a multiple of so many encoder positions, so that clips share batches."""
     full_window_share: float = 0.0
     """Share of clips shown in the whole window of 30 s. 0, since each costs ten short ones, and

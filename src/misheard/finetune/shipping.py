@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,12 +46,14 @@ class Shipping:
     def run(self) -> dict[str, Any]:
         """Write the artefact with its card; the figures of the sweep and of the checks."""
         figures: dict[str, Any] = {"share": _TRAINED, "sweep": []}
+        heard: Heard | None = None
         if self._order.recipe.sweep and (self._validation or self._general):
             points = self._sweep()
             chosen = choose(points, general_margin=self._order.general_margin)
             figures = {"share": chosen.share, "sweep": [point.to_dict() for point in points]}
+            heard = chosen.validation
         self._put(figures["share"])
-        checked = self._check()
+        checked = self._check(heard)
         self._export(checked)
         tried, model = self._paths.tried, self._paths.model
         shutil.rmtree(model, ignore_errors=True)
@@ -88,19 +91,22 @@ class Shipping:
         }
         self._family.model.load_state_dict(mean, strict=False)
 
-    def _check(self) -> dict[str, float]:
-        """Word error rates in the learnt window, in the whole one, and on long recordings."""
+    def _check(self, right_sized: Heard | None) -> dict[str, float]:
+        """Word error rates in the learnt window, in the whole one, and on long recordings.
+
+        `right_sized` is the first where it is known already.
+        """
         if self._family.context is None or not self._validation:
             return {}
         self._export({})
-        tried, made = self._paths.tried, {}
-        kinds = {
-            "right_sized": self._listener.hear,
+        kinds: dict[str, Callable[[Path, list[Utterance]], Heard | None]] = {
+            "right_sized": lambda *given: right_sized or self._listener.hear(*given),
             "full_window": self._listener.hear_in_full_window,
             "long": self._listener.hear_joined,
         }
+        made = {}
         for number, (name, hear) in enumerate(kinds.items(), 1):
-            heard = hear(tried, self._validation)
+            heard = hear(self._paths.tried, self._validation)
             if heard is not None and not math.isnan(heard.wer):
                 made[name] = heard.wer
             self._report(phase="check", step=number, steps=len(kinds))

@@ -21,7 +21,7 @@ import time
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -113,8 +113,9 @@ def _reasons(paths: JobPaths) -> Iterator[None]:
             sign in text for sign in _OUT_OF_MEMORY
         ):
             raise MemoryFullError(
-                "lower recipe.batch_size and raise recipe.gradient_accumulation, lower "
-                "recipe.max_clip_s, or set recipe.method to lora."
+                "lower recipe.seconds_at_once, or recipe.batch_size and raise "
+                "recipe.gradient_accumulation, lower recipe.max_clip_s, or set recipe.method to "
+                "lora."
             ) from error
         raise
 
@@ -144,7 +145,7 @@ class TrainingRun:
     def __init__(self, paths: JobPaths) -> None:
         self.paths = paths
         self.order = Order.read(paths.order)
-        self.recipe = self.order.recipe
+        self.recipe = replace(self.order.recipe, precision=_precision(self.order.recipe.precision))
         self._started = time.monotonic()
         self._rank = _rank()
 
@@ -192,7 +193,7 @@ class TrainingRun:
         clips, refused = usable(read_rows(paths.data / "train.jsonl"), family, recipe)
         plan = Plan(clips, recipe)
         validation = read_rows(paths.data / "validation.jsonl")
-        freeze(family, recipe.frozen_encoder_layers)
+        freeze(family, recipe)
         average = WeightAverage(recipe.average_decay)
         validator = Validator(
             paths,
@@ -204,12 +205,11 @@ class TrainingRun:
             patience=recipe.patience,
             report=self.report,
         )
-        precision = _precision(recipe.precision)
         trainer = FamilyTrainer(
             family,
             Batches(plan, recipe.batch_size),
             model=adapted(family, recipe),
-            args=self._arguments(precision, len(plan)),
+            args=self._arguments(len(plan)),
             train_dataset=Examples(plan, family),
             callbacks=[average, validator, Checkpoints(paths, recipe.checkpoint_every_s)],
         )
@@ -233,13 +233,13 @@ class TrainingRun:
             "validation_clips": len(validation),
             "validation_wer": [finite(rate) for rate in validator.curve.rates()],
             "best_epoch": validator.curve.best_epoch,
-            "precision": precision,
+            "precision": recipe.precision,
             "processes": trainer.args.world_size,
             "peak_memory_mb": peak_memory_mb(),
         }
         write_json(paths.trained, figures)
 
-    def _arguments(self, precision: str, shown: int) -> TrainingArguments:
+    def _arguments(self, shown: int) -> TrainingArguments:
         recipe = self.recipe
         clips_a_step = recipe.batch_size * recipe.gradient_accumulation * recipe.processes
         return TrainingArguments(
@@ -251,7 +251,7 @@ class TrainingRun:
             warmup_steps=recipe.warmup_share,
             weight_decay=recipe.weight_decay,
             max_grad_norm=recipe.max_gradient_norm,
-            bf16=precision == "bfloat16",
+            bf16=recipe.precision == "bfloat16",
             save_strategy="epoch",
             logging_steps=max(1, min(_LOGGED_STEPS, shown // clips_a_step)),
             logging_nan_inf_filter=False,

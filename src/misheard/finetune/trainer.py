@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from torch import distributed
 from torch.utils.data import Sampler
 from transformers import Trainer, TrainerCallback
 
-from misheard.finetune.families.family import Family
+from misheard.finetune.families.family import IGNORED_LABEL, Example, Family
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.plan import Plan, Showing
 
@@ -45,13 +45,14 @@ class Batches(Sampler[Showing]):
 
 
 class FamilyTrainer(Trainer):
-    """Transformers' trainer, each batch in its own window."""
+    """Transformers' trainer; each batch in parts, each part in its own window."""
 
     def __init__(self, family: Family, batches: Batches, **others: Any) -> None:
         # What the constructor calls already asks for both.
         self._family = family
         self._batches = batches
-        super().__init__(data_collator=family.collate, **others)
+        self._share = 1.0
+        super().__init__(data_collator=self._collate, **others)
         # The trainer takes every model whose `forward` has `**kwargs` for one that divides its loss
         # by the tokens of a whole step. Whisper's does not: two passes a step would count twice,
         # and so would two processes.
@@ -62,10 +63,28 @@ class FamilyTrainer(Trainer):
         del train_dataset
         return self._batches
 
+    def _collate(self, examples: list[Example]) -> dict[str, list[dict[str, torch.Tensor]]]:
+        return {"parts": [self._family.collate(part) for part in self._family.parts(examples)]}
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Add up the gradients of the parts, and their losses, each by its share of the tokens."""
+        parts = inputs["parts"]
+        tokens = [int((part["labels"] != IGNORED_LABEL).sum()) for part in parts]
+        losses = []
+        for number, (part, count) in enumerate(zip(parts, tokens, strict=True), 1):
+            self._share = count / sum(tokens) if len(parts) > 1 else 1.0
+            # Several processes exchange gradients once they are whole.
+            last = number == len(parts)
+            with nullcontext() if last else self.accelerator.no_sync(model):
+                losses.append(super().training_step(model, part, num_items_in_batch))
+        return torch.stack(losses).sum()
+
     def compute_loss(self, model: Any, inputs: dict[str, torch.Tensor], **others: Any) -> Any:
-        """The loss of one batch."""
+        """The loss of one part, as far as it counts in its batch."""
         with self._family.window(self.accelerator.unwrap_model(model), inputs):
-            return super().compute_loss(model, inputs, **others)
+            return self._share * super().compute_loss(model, inputs, **others)
 
 
 class _EpochSetter(TrainerCallback):

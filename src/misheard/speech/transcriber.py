@@ -60,7 +60,7 @@ class Transcript:
     latency_s: float
     """Wall time of the batch that this clip was decoded in: how long its caller waits."""
     compute_s: float
-    """This clip's share of that time; over all clips it sums to the time spent."""
+    """This clip's share of the time that its call took to decode; all of them sum to that time."""
     language: str | None = None
     """Code of the language that it was heard in; None where the recogniser gives none."""
     segments: tuple[Segment, ...] = ()

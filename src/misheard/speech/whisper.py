@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 
@@ -20,7 +23,8 @@ __all__ = ["DecodingOptions", "WhisperTranscriber", "compression_ratio"]
 
 
 _MOST_POSITIONS = 4 * FULL_POSITIONS
-"""Of the windows in one batch: beyond four full ones a batch is no faster, and takes a GB."""
+"""Of the windows that are decoded at the same time, where there are not more workers: beyond four
+full ones they are no faster, and take a GB."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,9 @@ class _Piece:
 class WhisperTranscriber:
     """Transcribes with the CTranslate2 Whisper in `directory`.
 
-    Clips are sorted by length and decoded in batches that share a window. Clips over 30 s are cut
-    at silences first, and their times are those of the whole clip. Several threads may share one.
+    Clips are sorted by length and decoded in batches that share a window, of a small model a batch
+    on each processor. Clips over 30 s are cut at silences first, and their times are those of the
+    whole clip. Several threads may share one.
     """
 
     def __init__(
@@ -80,6 +85,7 @@ class WhisperTranscriber:
         `options` stand in for the engine's own in this call. Raises `InvalidSettingError` for a
         language that the model does not know.
         """
+        started = time.perf_counter()
         options = options or self._options
         self._windows.require_language(options.language)
         pieces = [piece for index, clip in enumerate(clips) for piece in self._pieces(index, clip)]
@@ -87,20 +93,39 @@ class WhisperTranscriber:
         progress(len(clips) - len(waiting))
         languages = self._languages(pieces, options)
         decoded: dict[int, Transcript] = {}
-        for batch in _batches(pieces, options.batch_size):
-            chosen = [pieces[i] for i in batch]
-            search = Search(
-                self._windows, [one.stretch for one in chosen], chosen[0].positions, options
-            )
-            made = search.run([languages.get(one.clip) for one in chosen])
+        for batch, made in self._decoded(pieces, languages, options):
             decoded |= zip(batch, made, strict=True)
             waiting_before = len(waiting)
-            waiting -= Counter(one.clip for one in chosen)  # drops what has come to zero
+            waiting -= Counter(pieces[i].clip for i in batch)  # drops what has come to zero
             progress(waiting_before - len(waiting))
         heard: list[list[Transcript]] = [[] for _ in clips]
         for i, piece in enumerate(pieces):
             heard[piece.clip].append(decoded[i])
-        return [_join(parts) for parts in heard]
+        spent_s = time.perf_counter() - started
+        return _shared_out([_join(parts) for parts in heard], spent_s)
+
+    def _decoded(
+        self, pieces: list[_Piece], languages: dict[int, str], options: DecodingOptions
+    ) -> Iterator[tuple[list[int], list[Transcript]]]:
+        """Each batch (indices of pieces) with its transcripts, as they are done."""
+
+        def decode(batch: list[int]) -> list[Transcript]:
+            chosen = [pieces[i] for i in batch]
+            heard = [one.stretch for one in chosen]
+            search = Search(self._windows, heard, chosen[0].positions, options)
+            return search.run([languages.get(one.clip) for one in chosen])
+
+        batches = _batches(pieces, options.batch_size, workers=self._windows.workers)
+        if len(batches) < 2:
+            yield from ((batch, decode(batch)) for batch in batches)
+            return
+        with ThreadPoolExecutor(self._windows.workers) as pool:
+            waiting = {pool.submit(decode, batch): batch for batch in batches}
+            try:
+                for done in as_completed(waiting):
+                    yield waiting[done], done.result()
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _pieces(self, index: int, clip: Audio) -> Iterator[_Piece]:
         for stretch in stretches(clip.samples):
@@ -125,13 +150,26 @@ class WhisperTranscriber:
         }
 
 
-def _batches(pieces: list[_Piece], size: int) -> Iterator[list[int]]:
-    """Indices of pieces that share a window, at most `size` at once."""
-    order = sorted(range(len(pieces)), key=lambda i: pieces[i].positions)
+def _batches(pieces: list[_Piece], size: int, *, workers: int) -> list[list[int]]:
+    """Indices of pieces that share a window, at most `size` at once; the dearest batch first.
+
+    Dearest first, so that no worker is left with it at the end.
+    """
+    order = sorted(range(len(pieces)), key=lambda i: pieces[i].positions, reverse=True)
+    size = min(size, math.ceil(len(pieces) / workers))
+    batches = []
     for positions, group in groupby(order, key=lambda i: pieces[i].positions):
         same = list(group)
-        most = min(size, max(1, _MOST_POSITIONS // positions))
-        yield from (same[start : start + most] for start in range(0, len(same), most))
+        most = min(size, max(1, _MOST_POSITIONS // workers // positions))
+        batches += [same[start : start + most] for start in range(0, len(same), most)]
+    return sorted(batches, key=lambda batch: -len(batch) * pieces[batch[0]].positions)
+
+
+def _shared_out(transcripts: list[Transcript], spent_s: float) -> list[Transcript]:
+    """The same, with the time of batches that were decoded at the same time counted once."""
+    counted_s = sum(one.compute_s for one in transcripts)
+    share = min(1.0, spent_s / counted_s) if counted_s else 1.0
+    return [replace(one, compute_s=one.compute_s * share) for one in transcripts]
 
 
 def _join(parts: list[Transcript]) -> Transcript:

@@ -28,6 +28,9 @@ ENVIRONMENT = {
     "MALLOC_MMAP_THRESHOLD_": str(16 << 20),
     "MALLOC_TRIM_THRESHOLD_": str(512 << 20),
     "MALLOC_TOP_PAD_": str(64 << 20),
+    # Otherwise each thread that decodes what was trained has memory of its own, beside what the
+    # training has freed.
+    "MALLOC_ARENA_MAX": "1",
 }
 """What a training finds in its environment, unless it is set there already."""
 

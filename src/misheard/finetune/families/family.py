@@ -84,12 +84,20 @@ class Family(Protocol):
         """
         ...
 
+    def parts(self, examples: Sequence[Example]) -> Sequence[Sequence[Example]]:
+        """The examples of a batch in parts that are computed one after the other.
+
+        Their gradients are added up. What one pass takes is bounded by `recipe.seconds_at_once`.
+        A family whose examples do not pad each other has one part.
+        """
+        ...
+
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The tensors of one batch, padded to its longest clip and its longest text."""
+        """The tensors of one part, padded to its longest clip and its longest text."""
         ...
 
     def window(self, model: Any, inputs: dict[str, Any]) -> AbstractContextManager[None]:
-        """Lets `model` take the window of this batch while the block runs."""
+        """Lets `model` take the window of this part while the block runs."""
         ...
 
     def export(self, model: Any, target: Path) -> None:

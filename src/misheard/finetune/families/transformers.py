@@ -57,6 +57,10 @@ class TransformersFamily:
         del full_window
         return self._speech.inputs(samples)
 
+    def parts(self, examples: Sequence[Example]) -> Sequence[Sequence[Example]]:
+        """See `Family`; one, for the loss of some is a mean over clips, not over tokens."""
+        return [examples]
+
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """Values and mask of shape (batch, samples), labels of shape (batch, tokens)."""
         values, mask = self._speech.batch([example.features for example in examples])

@@ -8,14 +8,12 @@ sinusoids and frozen, so the full table is put back untouched.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
-from functools import partial
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from torch.utils.checkpoint import checkpoint
 from transformers import AutoTokenizer, WhisperForConditionalGeneration
 
 from misheard.audio import SAMPLE_RATE_HZ
@@ -32,10 +30,11 @@ if TYPE_CHECKING:
 
 _MOST_TOKENS = 224
 """Of a clip's text: half of Whisper's decoder context, as in OpenAI's `transcribe`."""
-_KEPT_POSITIONS = 6_000
-"""Encoder positions of a batch (120 s) up to which what its layers compute is kept for the way
-back. Of more it is computed again, layer by layer: eight whole windows take 3 GB otherwise."""
-_compute_again = partial(checkpoint, use_reentrant=False)
+_PASS_POSITIONS = 300
+"""Encoder positions that take about as long as what each pass costs besides, however small."""
+_EAGER_POSITIONS = 640
+"""Up to here PyTorch's fused attention takes longer on a CPU in bfloat16 than plain products, by
+a half to three times forth and back."""
 _TIMES_PER_S = POSITIONS_PER_S
 """Whisper's time tokens stand 20 ms apart, as far as its encoder positions."""
 
@@ -48,6 +47,8 @@ class WhisperFamily:
 
     def __init__(self, base: Path, *, scratch: Path, language: str, recipe: Recipe) -> None:
         self.context = recipe.context
+        self._most_positions = int(recipe.seconds_at_once * POSITIONS_PER_S)
+        self._eager = recipe.precision == "bfloat16" and not torch.cuda.is_available()
         self._weights = scratch
         to_transformers(base, scratch)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(scratch)
@@ -103,18 +104,37 @@ class WhisperFamily:
         positions = context.positions(len(samples) / SAMPLE_RATE_HZ)
         return log_mel(samples, positions, bins=self.model.config.num_mel_bins)
 
+    def parts(self, examples: Sequence[Example]) -> list[list[Example]]:
+        """See `Family`: the cheapest way to share windows, since each has that of its longest."""
+        longest_first = sorted(examples, key=_positions, reverse=True)
+        # Of the first n examples: what the cheapest parts cost, and where the last one begins.
+        cheapest = [(0, 0)]
+        for end in range(1, len(longest_first) + 1):
+            ways = []
+            for begin in range(end):
+                positions = (end - begin) * _positions(longest_first[begin])
+                if positions <= self._most_positions or end - begin == 1:
+                    ways.append((cheapest[begin][0] + positions + _PASS_POSITIONS, begin))
+            cheapest.append(min(ways))
+        parts, end = [], len(longest_first)
+        while end:
+            begin = cheapest[end][1]
+            parts.append(longest_first[begin:end])
+            end = begin
+        return parts
+
     def collate(self, examples: Sequence[Example]) -> dict[str, Any]:
         """See `collate` below."""
         return collate(examples)
 
-    def window(self, model: Any, inputs: dict[str, Any]) -> AbstractContextManager[None]:
+    @contextmanager
+    def window(self, model: Any, inputs: dict[str, Any]) -> Iterator[None]:
         """See `Family`."""
-        clips, _, frames = inputs["input_features"].shape
-        positions = frames // 2
-        for layer in model.get_encoder().layers:
-            layer.gradient_checkpointing = clips * positions > _KEPT_POSITIONS
-            layer._gradient_checkpointing_func = _compute_again
-        return right_sized(model, positions)
+        positions = inputs["input_features"].shape[2] // 2
+        eager = self._eager and positions <= _EAGER_POSITIONS
+        model.config._attn_implementation = "eager" if eager else "sdpa"
+        with right_sized(model, positions):
+            yield
 
     def export(self, model: Any, target: Path) -> None:
         """See `Family`; CTranslate2's format in float16."""
@@ -149,6 +169,11 @@ def collate(examples: Sequence[Example]) -> dict[str, Any]:
         "input_features": torch.from_numpy(features),
         "labels": torch.tensor(padded_labels(examples)),
     }
+
+
+def _positions(example: Example) -> int:
+    frames: int = example.features.shape[1]
+    return frames // 2
 
 
 def _pad(features: NDArray[np.float32], frames: int) -> NDArray[np.float32]:
