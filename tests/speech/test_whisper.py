@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -35,18 +37,22 @@ class Watched:
 
     def encode(self, features: Any) -> Any:
         self.shapes.append(tuple(features.shape))
-        return self._model.encode(features)
+        with self._counted():
+            return self._model.encode(features)
 
     def generate(self, *given: Any, **more: Any) -> Any:
+        self.searches += 1
+        with self._counted():
+            return self._model.generate(*given, **more)
+
+    @contextmanager
+    def _counted(self) -> Iterator[None]:
         with self._lock:
-            self.searches += 1
             self._now += 1
             self.most_at_once = max(self.most_at_once, self._now)
-        try:
-            return self._model.generate(*given, **more)
-        finally:
-            with self._lock:
-                self._now -= 1
+        yield
+        with self._lock:
+            self._now -= 1
 
 
 def watch(transcriber: WhisperTranscriber) -> Watched:
