@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import statistics
 import tempfile
 import time
@@ -31,8 +32,8 @@ from misheard.speech.sources import DEFAULT_MODEL, served_directory
 from misheard.speech.whisper import WhisperTranscriber
 
 
-def measure(seeds: int, epochs: int, most: int | None) -> dict[str, Any]:
-    """Train with each seed, and judge."""
+def measure(seeds: int, epochs: int, most: int | None, keep: Path | None) -> dict[str, Any]:
+    """Train with each seed, judge, and put the models into `keep`."""
     prompts = prompts_of(Split.TEST, most=most)
     clips = clips_of(prompts)
 
@@ -51,6 +52,8 @@ def measure(seeds: int, epochs: int, most: int | None) -> dict[str, Any]:
             spent_s = time.perf_counter() - started
             result = json.loads(paths.result.read_text(encoding="utf-8"))
             texts = heard_by(paths.model)
+            if keep is not None:
+                shutil.copytree(paths.model, keep / f"seed-{seed}")
         made = scored(prompts, texts)
         errors = int(made.words.errors.sum())
         test = permutation_test(
@@ -98,8 +101,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     parser.add_argument("--clips", type=int, help="only so many clips of each split")
+    parser.add_argument("--keep", type=Path, help="where to put the models (seed-0, …)")
     given = parser.parse_args()
-    print(json.dumps(measure(given.seeds, given.epochs, given.clips)))
+    print(json.dumps(measure(given.seeds, given.epochs, given.clips, given.keep)))
 
 
 if __name__ == "__main__":
