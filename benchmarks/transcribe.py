@@ -15,10 +15,10 @@ greedily (a beam of 1, one temperature, no timestamps, English) and use the same
 - faster-whisper's `BatchedInferencePipeline`, 16 clips a batch: given all clips joined to one
   recording, with the times where each begins and ends, which is the fastest way to use it.
 
-All of them in turn, several times, after one round that does not count; medians. Then the cost of
-one clip by itself against its length, and which share of the machine's peak is reached: the
-multiplications and additions that the model needs for the clip, over the time, over what a large
-product of 8-bit matrices reaches on the same threads.
+All of them in turn, several times, after one round that does not count; medians. Then the cost of a
+clip against its length, by itself and as one of 16 at once, and which share of the machine's peak
+the latter reaches: the multiplications and additions that the model needs for the clip, over the
+time, over what a large product of 8-bit matrices reaches on the same threads.
 
 The last line is JSON: `speedup_vs_faster_whisper`, `speedup_vs_faster_whisper_batched` (seconds of
 audio a second), `wer`, `wer_30s` (the same weights in 30 s), `wer_base` (tiny.en in 30 s),
@@ -54,6 +54,7 @@ from misheard.speech.whisper import WhisperTranscriber
 
 LENGTHS_S = (1, 3, 10, 30)
 BATCH = 16
+AT_ONCE = f", {BATCH} at once"
 Texts = list[str]
 
 
@@ -235,22 +236,28 @@ def by_length(
     threads: int,
     rounds: int,
 ) -> list[dict[str, float]]:
-    """Seconds for one clip by itself, for each length and each side."""
+    """Seconds for a clip by itself and for one of several at once, by length, for each side."""
     peak = peak_operations_s(threads)
     rows = []
     for seconds in LENGTHS_S:
         clip = clip_of(seconds, clips)
+        several = [clip] * BATCH
+        alone, batched = faster.ways(f"{seconds} s", [clip]), faster.ways(f"{BATCH}", several)
         sides: dict[str, Callable[[], Texts]] = {
-            name: partial(_texts, engine, [clip]) for name, (engine, _) in engines.items()
+            "faster-whisper": alone["faster-whisper"],
+            f"faster-whisper{AT_ONCE}": batched["faster-whisper, batched"],
         }
-        sides |= faster.ways(f"{seconds} s", [clip])
+        for name, (engine, _) in engines.items():
+            sides[name] = partial(_texts, engine, [clip])
+            sides[f"{name}{AT_ONCE}"] = partial(_texts, engine, several)
         row: dict[str, float] = {"length_s": seconds}
-        for name, (spent_s, texts) in in_turn(sides, rounds).items():
-            row[name] = spent_s
-            if name in engines:
-                positions = engines[name][1].positions(seconds)
-                tokens = 2 + round(1.4 * len(texts[0].split()))
-                row[f"{name}: share"] = operations(positions, tokens, shape) / spent_s / peak
+        found = in_turn(sides, rounds)
+        for name, (spent_s, texts) in found.items():
+            row[name] = spent_s / len(texts)
+        for name, (_, context) in engines.items():
+            tokens = 2 + round(1.4 * len(found[name][1][0].split()))
+            needed = operations(context.positions(seconds), tokens, shape)
+            row[f"{name}: share"] = needed / row[f"{name}{AT_ONCE}"] / peak
         rows.append(row)
     print(
         f"peak: {peak / 1e9:.0f} thousand million operations a second (8 bits, {threads} threads)"
@@ -258,43 +265,56 @@ def by_length(
     return rows
 
 
+def as_table(rows: Sequence[dict[str, float]]) -> str:
+    """Milliseconds a clip, as Markdown."""
+    heads = [
+        f"{name}: alone | {BATCH} at once | share of peak" for name in ("right-sized", "in 30 s")
+    ]
+    lines = [
+        f"| clip | {' | '.join(heads)} | faster-whisper: alone | {BATCH} batched |",
+        "| --- " * 9 + "|",
+    ]
+    for row in rows:
+        cells = [f"{row['length_s']:.0f} s"]
+        for name in ("right-sized", "30 s", "faster-whisper"):
+            cells += [f"{1000 * row[name + how]:.0f} ms" for how in ("", AT_ONCE)]
+            cells += [f"{row[name + ': share']:.0%}"] if f"{name}: share" in row else []
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
 def plot(rows: Sequence[dict[str, float]], path: Path) -> None:
-    """Cost against length, both axes logarithmic."""
+    """Cost against length, both axes logarithmic: by itself, and of several at once."""
     import matplotlib  # noqa: PLC0415 - only for the picture
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "misheard"
     from matplotlib import pyplot  # noqa: PLC0415 - as above
 
-    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    figure, both = pyplot.subplots(1, 2, figsize=(9, 4), layout="constrained", sharey=True)
     styles: dict[str, dict[str, Any]] = {
-        "right-sized": {"color": "#0b6e4f", "linewidth": 2.5},
-        "30 s": {"color": "#888888", "linestyle": "--"},
-        "faster-whisper": {"color": "#b3541e"},
+        "right-sized": {"color": "#0b6e4f", "linewidth": 2.5, "label": "misheard, right-sized"},
+        "30 s": {"color": "#888888", "linestyle": "--", "label": "misheard, in 30 s"},
+        "faster-whisper": {"color": "#b3541e", "label": "faster-whisper"},
     }
-    for name, style in styles.items():
-        axes.plot(
-            [row["length_s"] for row in rows],
-            [1000 * row[name] for row in rows],
-            marker="o",
-            label="misheard, in 30 s"
-            if name == "30 s"
-            else f"misheard, {name}"
-            if name == "right-sized"
-            else name,
-            **style,
-        )
-    axes.set(xscale="log", yscale="log", xlabel="length of the clip, seconds")
-    axes.set_ylabel("time to transcribe it, milliseconds")
-    axes.set_xticks(LENGTHS_S, [str(one) for one in LENGTHS_S])
-    low, high = axes.get_ylim()
+    lengths = [row["length_s"] for row in rows]
+    titles = {"": "a clip by itself", AT_ONCE: f"each of {BATCH} at once"}
+    for axes, (how, title) in zip(both, titles.items(), strict=True):
+        for name, style in styles.items():
+            axes.plot(lengths, [1000 * row[name + how] for row in rows], marker="o", **style)
+        axes.set(xscale="log", yscale="log", xlabel="length of the clip, seconds", title=title)
+        axes.set_xticks(LENGTHS_S, [str(one) for one in LENGTHS_S])
+        axes.grid(visible=True, which="both", alpha=0.25)
+        for side in ("top", "right"):
+            axes.spines[side].set_visible(False)
+    left = both[0]
+    left.set_ylabel("time to transcribe it, milliseconds")
+    low, high = left.get_ylim()
     shown = [tick for tick in (10, 30, 100, 300, 1_000, 3_000, 10_000) if low <= tick <= high]
-    axes.set_yticks(shown, [f"{tick:,}" for tick in shown])
-    axes.minorticks_off()
-    axes.grid(visible=True, which="both", alpha=0.25)
-    axes.legend(frameon=False)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    left.set_yticks(shown, [f"{tick:,}" for tick in shown])
+    for axes in both:
+        axes.minorticks_off()
+    left.legend(frameon=False)
     figure.savefig(path, metadata={"Date": None})
 
 
@@ -342,14 +362,7 @@ def measure(
         rounds=max(rounds, 3),
     )
     faster.close()
-    print("| clip | right-sized | share of peak | in 30 s | share of peak | faster-whisper |")
-    print("| --- | --- | --- | --- | --- | --- |")
-    for row in rows:
-        print(
-            f"| {row['length_s']:.0f} s | {1000 * row['right-sized']:.0f} ms | "
-            f"{row['right-sized: share']:.0%} | {1000 * row['30 s']:.0f} ms | "
-            f"{row['30 s: share']:.0%} | {1000 * row['faster-whisper']:.0f} ms |"
-        )
+    print(as_table(rows))
     if picture is not None:
         plot(rows, picture)
     seconds = {name: spent_s for name, (spent_s, _) in found.items()}
