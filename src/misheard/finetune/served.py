@@ -17,6 +17,7 @@ from misheard.scoring.normalize import normalizer
 from misheard.scoring.score import score
 from misheard.speech.context import CARD_NAME
 from misheard.speech.engines import open_transcriber
+from misheard.speech.memory import give_back
 from misheard.speech.whisper import DecodingOptions
 
 _CHECKED_CLIPS = 64
@@ -86,6 +87,7 @@ class Listener:
     def _scored(
         self, directory: Path, clips: Sequence[audio.Audio], references: Sequence[str]
     ) -> Heard:
+        give_back()  # what training or another model has freed
         engine = open_transcriber(
             directory,
             options=DecodingOptions(**{"language": self._order.language} | self._order.decoding),

@@ -1,4 +1,4 @@
-"""Memory that a process keeps, since to ask the system for it anew takes a third of the time."""
+"""Memory: kept, since asking for it anew takes a third of the time, or given back."""
 
 from __future__ import annotations
 
@@ -12,6 +12,13 @@ from functools import cache
 _ONE_ARENA = (-8, 1)
 _NO_MAPPINGS = (-4, 0)
 _NO_TRIMMING = (-1, 2**31 - 1)
+
+
+def give_back() -> None:
+    """Hand what this process has freed back to the system, before something else needs room."""
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's
+    if trim is not None:
+        trim(0)
 
 
 @cache
