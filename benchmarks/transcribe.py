@@ -52,7 +52,6 @@ from misheard.speech.convert import read_variables
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
 from misheard.speech.whisper import WhisperTranscriber
 
-LENGTHS_S = (1, 3, 10, 30)
 BATCH = 16
 AT_ONCE = f", {BATCH} at once"
 Texts = list[str]
@@ -233,13 +232,14 @@ def by_length(
     clips: Sequence[Audio],
     shape: dict[str, int],
     *,
+    lengths: Sequence[int],
     threads: int,
     rounds: int,
 ) -> list[dict[str, float]]:
     """Seconds for a clip by itself and for one of several at once, by length, for each side."""
     peak = peak_operations_s(threads)
     rows = []
-    for seconds in LENGTHS_S:
+    for seconds in lengths:
         clip = clip_of(seconds, clips)
         several = [clip] * BATCH
         alone, batched = faster.ways(f"{seconds} s", [clip]), faster.ways(f"{BATCH}", several)
@@ -303,7 +303,7 @@ def plot(rows: Sequence[dict[str, float]], path: Path) -> None:
         for name, style in styles.items():
             axes.plot(lengths, [1000 * row[name + how] for row in rows], marker="o", **style)
         axes.set(xscale="log", yscale="log", xlabel="length of the clip, seconds", title=title)
-        axes.set_xticks(LENGTHS_S, [str(one) for one in LENGTHS_S])
+        axes.set_xticks(lengths, [f"{one:.0f}" for one in lengths])
         axes.grid(visible=True, which="both", alpha=0.25)
         for side in ("top", "right"):
             axes.spines[side].set_visible(False)
@@ -319,7 +319,13 @@ def plot(rows: Sequence[dict[str, float]], path: Path) -> None:
 
 
 def measure(
-    model: Path, folder: Path, *, most: int | None, rounds: int, picture: Path | None
+    model: Path,
+    folder: Path,
+    *,
+    most: int | None,
+    lengths: Sequence[int],
+    rounds: int,
+    picture: Path | None,
 ) -> dict[str, float]:
     """All sides on the test split, then one clip of each length."""
     threads = os.cpu_count() or 1
@@ -358,8 +364,9 @@ def measure(
         faster,
         clips,
         shape_of(model),
+        lengths=lengths,
         threads=threads,
-        rounds=max(rounds, 3),
+        rounds=rounds,
     )
     faster.close()
     print(as_table(rows))
@@ -385,6 +392,7 @@ def main() -> None:
     parser.add_argument("--model", type=Path, help="a fine-tuned model; without it one is trained")
     parser.add_argument("--clips", type=int, help="only so many clips")
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[1, 3, 10, 30], help="seconds")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plot", type=Path, help="where to draw cost against length (SVG)")
     given = parser.parse_args()
@@ -394,7 +402,12 @@ def main() -> None:
             recipe = Recipe(epochs=given.epochs)
             model = train(Path(folder) / "job", recipe, most=given.clips).model
         figures = measure(
-            model, Path(folder), most=given.clips, rounds=given.rounds, picture=given.plot
+            model,
+            Path(folder),
+            most=given.clips,
+            lengths=given.lengths,
+            rounds=given.rounds,
+            picture=given.plot,
         )
     print(json.dumps(figures))
 
