@@ -45,7 +45,7 @@ from misheard.speech.convert import to_ctranslate2, to_transformers
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
 from misheard.speech.whisper import WhisperTranscriber
 
-_FEW_STEPS = 10
+_FEW_STEPS = 5
 
 
 def train_padded(

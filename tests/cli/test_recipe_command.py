@@ -52,11 +52,9 @@ def test_a_workspace_shows_what_it_overrides(workspace: Path) -> None:
 
 
 @pytest.mark.parametrize("columns", [80, 120])
-def test_the_table_fits_the_terminal(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, columns: int
-) -> None:
-    monkeypatch.setattr("misheard.cli.output.out.width", columns)
-    done = CliRunner().invoke(cli, ["-w", str(workspace), "recipe"])
+def test_the_table_fits_the_terminal(workspace: Path, columns: int) -> None:
+    width = {"COLUMNS": str(columns)}
+    done = CliRunner().invoke(cli, ["-w", str(workspace), "recipe"], env=width)
     assert done.exit_code == 0, done.output
     lines = done.output.splitlines()
     table = lines[next(n for n, line in enumerate(lines) if "setting" in line) :]

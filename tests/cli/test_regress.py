@@ -11,9 +11,6 @@ from click.testing import CliRunner, Result
 from sqlalchemy import delete, insert
 
 from misheard import audio
-
-# Its console keeps the width of the moment when it is imported, so not first inside a command.
-from misheard.cli import output  # noqa: F401
 from misheard.cli.group import cli
 from misheard.cli.suite import sparkline
 from misheard.database.engine import writing

@@ -33,6 +33,7 @@ QUICK: dict[str, Any] = {
     "non_speech_share": 0.0,
     "time_share": 0.0,
     "full_window_share": 0.0,
+    "frozen_tokens": False,  # where all weights are random there is nothing to keep
     "telephone_share": 0.0,
     "sweep": False,
     "threads": 1,

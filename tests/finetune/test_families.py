@@ -49,6 +49,7 @@ BY_HEART = Recipe(
     non_speech_share=0.0,
     time_share=0.0,
     sweep=False,
+    frozen_tokens=False,  # random weights
     threads=1,
     precision="float32",
 )
