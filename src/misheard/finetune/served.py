@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -88,9 +88,12 @@ class Listener:
         self, directory: Path, clips: Sequence[audio.Audio], references: Sequence[str]
     ) -> Heard:
         give_back()  # what training or another model has freed
+        served = DecodingOptions(**{"language": self._order.language} | self._order.decoding)
         engine = open_transcriber(
             directory,
-            options=DecodingOptions(**{"language": self._order.language} | self._order.decoding),
+            # Above the first temperature texts are drawn at random, and then two runs of one recipe
+            # might keep different epochs.
+            options=replace(served, temperatures=served.temperatures[:1]),
             compute_type=self._order.compute_type,
             threads=self._order.recipe.threads,
         )
