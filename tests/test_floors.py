@@ -35,6 +35,7 @@ MAY_BE_HEAVY = (
     "speech/sources.py",
     "speech/transformers.py",
     "speech/families/",
+    "finetune/adaptation.py",
     "finetune/families/",
     "finetune/curve.py",
     "finetune/shipping.py",

@@ -107,7 +107,6 @@ def test_real_versions_are_compared_through_their_transcribe_functions(
     # The clips are handed over in 16 bits here, and a model of one epoch is so unsure of one that
     # this alone may change a word or two of the six.
     assert result.model_wer == pytest.approx(again.model_wer, abs=0.4)
-    assert result.passed is (result.failed_samples == [])
 
 
 @pytest.mark.model
