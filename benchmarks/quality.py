@@ -1,6 +1,6 @@
 """How much better the default recipe makes the model, over several seeds.
 
-    python -m benchmarks.quality              # three seeds: about 25 minutes on 2 cores
+    python -m benchmarks.quality              # three seeds: about 20 minutes on 2 cores
     python -m benchmarks.quality --seeds 1
 
 Each seed is a job as `misheard` runs it, on the training and validation prompts; settings were

@@ -102,8 +102,10 @@ class Given:
         pass
 
 
-def gradients(base: Path, scratch: Path, examples: list[Example], *, size: int) -> dict[str, Any]:
-    """Of the first step over all `examples`, so many in each pass."""
+def gradients(
+    base: Path, scratch: Path, examples: list[Example], *, size: int, **settings: Any
+) -> dict[str, Any]:
+    """Of the first step over all `examples`, so many in each batch."""
     from transformers import TrainerCallback, TrainingArguments  # noqa: PLC0415
 
     from misheard.finetune.trainer import FamilyTrainer  # noqa: PLC0415
@@ -118,7 +120,7 @@ def gradients(base: Path, scratch: Path, examples: list[Example], *, size: int) 
                 {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
             )
 
-    family = _family(base, scratch)
+    family = _family(base, scratch, **settings)
     family.model.config.apply_spec_augment = False  # it hides parts at random
     given: Any = Given(examples)
     trainer = FamilyTrainer(
@@ -229,27 +231,20 @@ def test_parts_waste_no_more_than_any_other_way_and_none_is_too_large(
         assert cost(made) == min(every_way)
 
 
-def test_parts_give_the_gradients_of_the_whole_batch(
-    tiny_base: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_parts_give_the_gradients_of_the_whole_batch(tiny_base: Path, tmp_path: Path) -> None:
     """Each counts by its tokens, so that no text weighs more for being computed alone."""
     import torch  # noqa: PLC0415
 
-    from misheard.finetune.families.whisper import WhisperFamily  # noqa: PLC0415
-
-    family = _family(tiny_base, tmp_path / "labels")
-    examples = _lengths(family, [128] * 6)
+    examples = _lengths(_family(tiny_base, tmp_path / "labels"), [128] * 5)
     found = {}
-    for number, sizes in enumerate(([6], [1, 2, 3])):
-
-        def parts(self: Any, given: list[Example], sizes: list[int] = sizes) -> list[list[Example]]:
-            rest = iter(given)
-            return [[next(rest) for _ in range(size)] for size in sizes]
-
-        monkeypatch.setattr(WhisperFamily, "parts", parts)
+    # 640 positions are all five at once; 256 are two and two and one.
+    for number, (positions, parts) in enumerate(((640, [5]), (256, [1, 2, 2]))):
+        settings = {"seconds_at_once": positions / 50}
+        family = _family(tiny_base, tmp_path / f"parts {number}", **settings)
+        assert sorted(map(len, family.parts(examples))) == parts
         scratch = tmp_path / str(number)
         scratch.mkdir()
-        found[number] = gradients(tiny_base, scratch, examples, size=6)
+        found[number] = gradients(tiny_base, scratch, examples, size=5, **settings)
     assert found[0].keys() == found[1].keys()
     assert len(found[0]) > 20
     for name, value in found[0].items():

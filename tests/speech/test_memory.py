@@ -7,15 +7,20 @@ import sys
 import pytest
 
 ASK = "from misheard.speech.memory import keep_memory; print(keep_memory())"
-FAULTS = """
-import ctypes, resource, sys
-if sys.argv[1] == "keep":
-    from misheard.speech.memory import keep_memory
-    assert keep_memory()
+LIBC = """
+import ctypes
 libc = ctypes.CDLL(None)
 libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
 libc.free.argtypes = [ctypes.c_void_p]
 libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
+"""
+FAULTS = (
+    LIBC
+    + """
+import resource, sys
+if sys.argv[1] == "keep":
+    from misheard.speech.memory import keep_memory
+    assert keep_memory()
 def fill():
     block = libc.malloc(100 << 20)
     libc.memset(block, 1, 100 << 20)
@@ -25,15 +30,13 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 fill()
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
+)
 
-HELD = """
-import ctypes
+HELD = (
+    LIBC
+    + """
 from misheard.speech.memory import give_back, keep_memory
 assert keep_memory()
-libc = ctypes.CDLL(None)
-libc.malloc.restype, libc.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
-libc.free.argtypes = [ctypes.c_void_p]
-libc.memset.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_size_t]
 def held_mb():
     with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * 4 // 1024
@@ -45,6 +48,7 @@ before = held_mb()
 give_back()
 print(before - held_mb())
 """
+)
 
 glibc = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="glibc's malloc")
 

@@ -2,7 +2,7 @@
 
 It runs in a process of its own (or several), reads an order, and writes only inside the job's
 directory (`JobPaths`). After each epoch the model is exported and decodes the validation split
-exactly as it would be served, so that the curve shows what a user would hear. Killed anywhere, it
+as it would be served, so that the curve shows what a user would hear. Killed anywhere, it
 goes on from its last checkpoint when it is started again.
 """
 
