@@ -652,6 +652,7 @@ def test_another_way_of_decoding_has_another_name(tmp_path: Path) -> None:
         {"hotwords": "Voicemail."},
         {"temperatures": [0.0, 0.4]},
         {"retry_full_window": False},
+        {"doubt_threshold": -0.4},
         {"language": "auto"},
         {"beam_size": 2},
     ]

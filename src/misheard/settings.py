@@ -55,7 +55,10 @@ class SpeechSettings(_Section):
     best_of: int = Field(default=5, ge=1, le=64)
     """Texts drawn at a temperature above 0, of which the likeliest is kept."""
     retry_full_window: bool = True
-    """Text that repeats itself in a window sized to its clip is first decoded again in 30 s."""
+    """Text that repeats itself or is doubtful in a window sized to its clip is first decoded again
+    in 30 s, and the likelier of the two is kept."""
+    doubt_threshold: float = -0.5
+    """Text is doubtful when its mean log-probability is below this."""
     logprob_threshold: float = -1.0
     """Text has failed when its mean log-probability is below this."""
     compression_ratio_threshold: float = 2.4

@@ -46,6 +46,27 @@ def test_the_first_that_passes_is_kept_though_others_were_likelier() -> None:
     assert kept([attempt(LOOP, logprob=-0.1), passed], OPTIONS) is passed
 
 
+def test_of_two_that_pass_the_likelier_is_kept_and_no_text_is_not_likely() -> None:
+    doubtful, likelier = attempt(logprob=-0.7), attempt(logprob=-0.6)
+    assert kept([doubtful, likelier], OPTIONS) is likelier
+    assert kept([likelier, doubtful], OPTIONS) is likelier
+    assert kept([doubtful, attempt("", logprob=0.0)], OPTIONS) is doubtful
+    assert kept([doubtful, attempt(LOOP, logprob=-0.1)], OPTIONS) is doubtful
+
+
+def test_what_is_doubtful_or_repeats_itself_is_worth_a_larger_window() -> None:
+    def worth(positions: int, **values: float) -> bool:
+        return attempt(**values).is_worth(positions, OPTIONS)  # type: ignore[arg-type]
+
+    assert worth(1500, logprob=-0.6)
+    assert not worth(1500, logprob=-0.4)
+    assert attempt(LOOP).is_worth(1500, OPTIONS)
+    # Silence is not; and the same window again only for what has failed.
+    assert not worth(1500, logprob=-1.1, quiet=0.7)
+    assert not worth(192, logprob=-0.6)
+    assert worth(192, logprob=-1.1)
+
+
 def test_where_all_fail_the_likeliest_is_kept_circles_last() -> None:
     loop, worse, better = attempt(LOOP), attempt(logprob=-2.0), attempt(logprob=-1.5)
     assert kept([loop, worse, better, replace(worse)], OPTIONS) is better
@@ -66,11 +87,11 @@ def clips(short_prompts: list) -> list[audio.Audio]:
     return [audio.decode(prompt.data) for prompt in short_prompts[20:28]]
 
 
-UNLIMITED = DecodingOptions(logprob_threshold=-50.0, compression_ratio_threshold=1e9)
-"""Every text passes."""
-FAILING = DecodingOptions(
-    logprob_threshold=0.0, no_speech_threshold=1.0, compression_ratio_threshold=1e9, max_tokens=12
+UNLIMITED = DecodingOptions(
+    logprob_threshold=-50.0, doubt_threshold=-50.0, compression_ratio_threshold=1e9
 )
+"""Every text passes, beyond doubt."""
+FAILING = replace(UNLIMITED, logprob_threshold=0.0, no_speech_threshold=1.0, max_tokens=12)
 """No text is certain, so every clip fails, and is never silent."""
 
 
@@ -101,13 +122,38 @@ def test_what_repeats_itself_is_heard_again_in_30_s_and_only_that(
 
 
 @pytest.mark.model
-def test_what_is_merely_unlikely_is_not_and_nor_is_anything_where_that_is_off(
+def test_what_is_doubtful_is_heard_again_in_30_s_and_the_likelier_is_kept(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    transcriber = WhisperTranscriber(tuned.model)
+    (tuned.root / "whole").mkdir(exist_ok=True)
+    for file in tuned.model.iterdir():
+        if file.name != "misheard.json" and not (tuned.root / "whole" / file.name).exists():
+            (tuned.root / "whole" / file.name).symlink_to(file)
+    in_own = transcriber.transcribe(clips, options=UNLIMITED)
+    in_30_s = WhisperTranscriber(tuned.root / "whole").transcribe(clips, options=UNLIMITED)
+    limit = sorted(made.avg_logprob or 0.0 for made in in_own)[3]
+    watched = watch(transcriber)
+    made = transcriber.transcribe(clips, options=replace(UNLIMITED, doubt_threshold=limit))
+    full = [shape[0] for shape in watched.shapes if shape[2] == 3_000]
+    assert sum(full) == 3
+    for mine, whole, found in zip(in_own, in_30_s, made, strict=True):
+        both = [mine, whole] if mine.avg_logprob < limit else [mine]
+        likelier = max(both, key=lambda one: one.avg_logprob)
+        assert found.text == likelier.text
+        assert found.avg_logprob == pytest.approx(likelier.avg_logprob, abs=1e-3)
+
+
+@pytest.mark.model
+def test_what_fails_beyond_doubt_is_not_and_nor_is_anything_where_that_is_off(
     tuned: JobPaths, clips: list[audio.Audio]
 ) -> None:
     transcriber = WhisperTranscriber(tuned.model)
     watched = watch(transcriber)
     transcriber.transcribe(clips, options=FAILING)
-    off = replace(FAILING, compression_ratio_threshold=0.1, retry_full_window=False)
+    off = replace(
+        FAILING, compression_ratio_threshold=0.1, doubt_threshold=0.0, retry_full_window=False
+    )
     transcriber.transcribe(clips, options=off)
     assert all(shape[2] < 3_000 for shape in watched.shapes)
     transcriber.transcribe(clips, options=replace(off, retry_full_window=True))

@@ -45,8 +45,11 @@ class DecodingOptions:
     best_of: int = 5
     """Texts drawn at a temperature above 0, of which the likeliest is kept."""
     retry_full_window: bool = True
-    """Text that repeats itself in a window sized to its clip is first decoded again in 30 s, and
-    nothing is left to chance. Going round in circles is how a short window fails, if it does."""
+    """Text that repeats itself or is doubtful in a window sized to its clip is first decoded again
+    in 30 s, and nothing is left to chance; of two texts that pass the likelier is kept."""
+    doubt_threshold: float = -0.5
+    """Text is doubtful when its mean log-probability is below this. Chosen in the folds
+    (docs/performance.md): a twentieth of the clips, and a twentieth fewer errors."""
     prompt: str = ""
     """What was said before, or how the text is to be written; its last 223 tokens count."""
     hotwords: str = ""
@@ -66,7 +69,12 @@ class DecodingOptions:
             _require(name, getattr(self, name), _is_count, "a whole number of 1 or more")
         most = DECODER_TOKENS // 2
         _require("max_tokens", self.max_tokens, lambda value: value <= most, f"{most} or less")
-        for name in ("no_speech_threshold", "logprob_threshold", "compression_ratio_threshold"):
+        for name in (
+            "no_speech_threshold",
+            "logprob_threshold",
+            "compression_ratio_threshold",
+            "doubt_threshold",
+        ):
             _require(name, getattr(self, name), _is_number, "a number")
         _require("temperatures", self.temperatures, _are_temperatures, "one or more, 0 or above")
         for name in ("prompt", "hotwords"):

@@ -51,22 +51,22 @@ class Attempt:
         return self.compression_ratio > options.compression_ratio_threshold
 
     def is_worth(self, positions: int, options: DecodingOptions) -> bool:
-        """Whether another attempt in a window of `positions` may do better.
-
-        A larger window is for what repeats itself: text that is merely unlikely is so there, too.
-        """
-        if positions > self.positions:
-            return self.has_failed(options) and self.repeats(options)
-        return self.has_failed(options)
+        """Whether another attempt in a window of `positions` may do better."""
+        if positions <= self.positions:
+            return self.has_failed(options)
+        is_doubtful = self.found.avg_logprob < options.doubt_threshold
+        return not self.is_silent(options) and (is_doubtful or self.repeats(options))
 
 
 def kept(attempts: Sequence[Attempt], options: DecodingOptions) -> Attempt:
-    """The last where it passed; where all failed, the likeliest, of those without circles if any.
+    """The likeliest that passed; where all failed, the likeliest of those without circles if any.
 
-    As in faster-whisper's `generate_with_fallback`: text in circles is often very likely.
+    As in faster-whisper's `generate_with_fallback`: text in circles is often very likely. No text
+    at all has no probability, so it does not take the place of one.
     """
-    if not attempts[-1].has_failed(options):
-        return attempts[-1]
+    passed = [one for one in attempts if not one.has_failed(options)]
+    if passed:
+        return max(passed, key=lambda attempt: (bool(attempt.text), attempt.found.avg_logprob))
     limit = options.compression_ratio_threshold
     straight = [one for one in attempts if one.compression_ratio <= limit]
     return max(straight or attempts, key=lambda attempt: attempt.found.avg_logprob)
@@ -104,7 +104,7 @@ class Search:
             waiting = [
                 i
                 for i, made in enumerate(tries)
-                if not made or made[-1].is_worth(positions, self._options)
+                if not made or kept(made, self._options).is_worth(positions, self._options)
             ]
             if not waiting:
                 continue
