@@ -1,7 +1,7 @@
 """A fine-tuned model in windows that fit, beside faster-whisper on the same weights.
 
     python -m benchmarks.transcribe                 # trains first: about 15 minutes on 2 cores
-    python -m benchmarks.transcribe --model DIR     # a fine-tune that is there already
+    python -m benchmarks.transcribe --model DIR …   # fine-tunes that are there already
     python -m benchmarks.transcribe --plot FILE.svg # and draws cost against length
 
 The clips are the test split of the phone prompts, up to 30 s, in memory as samples. The model is a
@@ -18,11 +18,15 @@ greedily (a beam of 1, one temperature, no timestamps, English) and use the same
 All of them in turn, several times, after one round that does not count; medians. Then the cost of a
 clip against its length, by itself and as one of 16 at once, and which share of the machine's peak
 the latter reaches: the multiplications and additions that the model needs for the clip, over the
-time, over what a large product of 8-bit matrices reaches on the same threads.
+time, over what a large product of 8-bit matrices reaches on the same threads. There nothing is
+heard a second time, as doubtful text otherwise is: a clip that is cut in a word would be.
+
+Of several models the first one is timed, and all are compared with their own 30 s: `wer` and
+`wer_30s` are means over them, for one fine-tune differs from the next by a few errors.
 
 The last line is JSON: `speedup_vs_faster_whisper`, `speedup_vs_faster_whisper_batched` (seconds of
-audio a second), `wer`, `wer_30s` (the same weights in 30 s), `wer_base` (tiny.en in 30 s),
-`wer_faster_whisper`, `wer_faster_whisper_batched`.
+audio a second), `wer`, `wer_30s` (the same weights in 30 s), `wer_each` (both, for each model),
+`wer_base` (tiny.en in 30 s), `wer_faster_whisper`, `wer_faster_whisper_batched`.
 """
 
 from __future__ import annotations
@@ -49,6 +53,7 @@ from misheard.demo.phone_prompts import Prompt
 from misheard.finetune.recipe import Recipe
 from misheard.speech.context import CARD_NAME, FULL_CONTEXT, Context, read_card
 from misheard.speech.convert import read_variables
+from misheard.speech.decoding import DecodingOptions
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
 from misheard.speech.whisper import WhisperTranscriber
 
@@ -166,8 +171,7 @@ def in_turn(sides: dict[str, Callable[[], Texts]], rounds: int) -> dict[str, tup
 
 def without_card(directory: Path, folder: Path) -> Path:
     """The same weights that say nothing of a window, so that every clip gets 30 s."""
-    made = folder / "full-window"
-    made.mkdir()
+    made = Path(tempfile.mkdtemp(dir=folder))
     for file in directory.iterdir():
         if file.name != CARD_NAME:
             (made / file.name).symlink_to(file.resolve())
@@ -318,16 +322,30 @@ def plot(rows: Sequence[dict[str, float]], path: Path) -> None:
     figure.savefig(path, metadata={"Date": None})
 
 
+def _both_ways(
+    model: Path, folder: Path, prompts: Sequence[Prompt], clips: Sequence[Audio]
+) -> list[float]:
+    """Word error rates of a model in its own windows and in 30 s."""
+    rates = []
+    for directory in (model, without_card(model, folder)):
+        made = scored(prompts, _texts(WhisperTranscriber(directory), clips))
+        rates.append(round(made.wer, 4))
+        window = "in 30 s" if rates[1:] else "in its own windows"
+        print(f"{model.name:>24}: {window} WER {made.wer:.2%} ({made.words.errors.sum()} errors)")
+    return rates
+
+
 def measure(
-    model: Path,
+    models: Sequence[Path],
     folder: Path,
     *,
     most: int | None,
     lengths: Sequence[int],
     rounds: int,
     picture: Path | None,
-) -> dict[str, float]:
+) -> dict[str, Any]:
     """All sides on the test split, then one clip of each length."""
+    model, *others = models
     threads = os.cpu_count() or 1
     prompts: list[Prompt] = prompts_of(Split.TEST, most=most)
     clips = clips_of(prompts)
@@ -359,8 +377,14 @@ def measure(
         heard = _texts(WhisperTranscriber(base), clips)
     wer["base"] = round(scored(prompts, heard).wer, 4)
     print(f"{'tiny.en itself, 30 s':>24}: WER {wer['base']:.2%}")
+    each = [[wer["right-sized"], wer["30 s"]]]
+    each += [_both_ways(other, folder, prompts, clips) for other in others]
+    once = DecodingOptions(retry_full_window=False)
     rows = by_length(
-        {"right-sized": (ours, context), "30 s": (whole, FULL_CONTEXT)},
+        {
+            "right-sized": (WhisperTranscriber(model, options=once), context),
+            "30 s": (whole, FULL_CONTEXT),
+        },
         faster,
         clips,
         shape_of(model),
@@ -378,8 +402,9 @@ def measure(
         "speedup_vs_faster_whisper_batched": round(
             seconds["faster-whisper, batched"] / seconds["right-sized"], 2
         ),
-        "wer": wer["right-sized"],
-        "wer_30s": wer["30 s"],
+        "wer": round(statistics.mean(one for one, _ in each), 4),
+        "wer_30s": round(statistics.mean(one for _, one in each), 4),
+        "wer_each": each,
         "wer_base": wer["base"],
         "wer_faster_whisper": wer["faster-whisper"],
         "wer_faster_whisper_batched": wer["faster-whisper, batched"],
@@ -389,7 +414,9 @@ def measure(
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--model", type=Path, help="a fine-tuned model; without it one is trained")
+    parser.add_argument(
+        "--model", type=Path, nargs="+", help="fine-tuned models; else one is trained"
+    )
     parser.add_argument("--clips", type=int, help="only so many clips")
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     parser.add_argument("--lengths", type=int, nargs="+", default=[1, 3, 10, 30], help="seconds")
@@ -397,12 +424,12 @@ def main() -> None:
     parser.add_argument("--plot", type=Path, help="where to draw cost against length (SVG)")
     given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = given.model
-        if model is None:
+        models = given.model
+        if models is None:
             recipe = Recipe(epochs=given.epochs)
-            model = train(Path(folder) / "job", recipe, most=given.clips).model
+            models = [train(Path(folder) / "job", recipe, most=given.clips).model]
         figures = measure(
-            model,
+            models,
             Path(folder),
             most=given.clips,
             lengths=given.lengths,

@@ -48,10 +48,12 @@ def test_transcribing_is_faster_than_faster_whisper(tmp_path: Path) -> None:
         "speedup_vs_faster_whisper_batched",
         "wer",
         "wer_30s",
+        "wer_each",
         "wer_base",
         "wer_faster_whisper",
         "wer_faster_whisper_batched",
     }
+    assert made["wer_each"] == [[made["wer"], made["wer_30s"]]]
     # One epoch on a few clips teaches no window, so how long its texts are, and how long they take,
     # is left to chance; the base model is not.
     assert 0 <= made["wer_base"] < 1
