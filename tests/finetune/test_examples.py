@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from misheard import audio
-from misheard.errors import EmptyDatasetError
+from misheard.errors import EmptyDatasetError, NotAudioError
 from misheard.finetune.examples import Examples, Utterance, read_rows, speech_times, usable
 from misheard.finetune.families.family import Example, open_family
 from misheard.finetune.plan import Plan, Showing
@@ -140,6 +140,25 @@ def example_of(family: Any, given: list[Utterance], **settings: Any) -> list[Exa
     made = Examples(plan, family)
     assert len(made) == len(plan)
     return [made[one] for one in shown(plan)]
+
+
+def test_samples_are_kept_as_far_as_there_is_room(family: Any, row: Any) -> None:
+    given = [row(make_wav(seconds=1.0, hertz=300 + number), "word") for number in range(3)]
+    recipe = quick(joined_share=0.0, non_speech_share=0.0)
+    plan = Plan(usable(given, family, recipe)[0], recipe)
+    two_clips = 2 * 16_000 * np.dtype(np.float32).itemsize
+    made = Examples(plan, family, room_bytes=two_clips)
+    showings = sorted(shown(plan), key=lambda one: one.clips)
+    first = [made[one].features for one in showings]
+    fresh = Examples(plan, family, room_bytes=0)
+    for one, other in zip(first, (fresh[one].features for one in showings), strict=True):
+        np.testing.assert_array_equal(one, other)
+    for clip in given:
+        clip.path.unlink()
+    for one, before in zip(showings[:2], first, strict=False):
+        np.testing.assert_array_equal(made[one].features, before)
+    with pytest.raises(NotAudioError):
+        made[showings[2]]
 
 
 def test_generated_non_speech_has_an_empty_text(family: Any, row: Any) -> None:
