@@ -148,6 +148,19 @@ def test_long_windows_come_in_smaller_batches(bundled: Path, clips: list[audio.A
         assert (sum(sizes), max(sizes)) == (6, largest)
 
 
+def test_so_do_those_that_doubtful_text_is_heard_in_again(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    """All of a batch may be doubtful, and a batch of short clips is large."""
+    options = DecodingOptions(max_tokens=2, doubt_threshold=0.0)
+    for threads, largest in ((1, 4), (2, 2)):
+        transcriber = WhisperTranscriber(tuned.model, options=options, threads=threads)
+        watched = watch(transcriber)
+        transcriber.transcribe([clips[0]] * 12)
+        again = [shape[0] for shape in watched.shapes if shape[2] == 3_000]
+        assert (sum(again), max(again)) == (12, largest)
+
+
 def test_a_small_model_decodes_a_batch_on_each_thread_and_says_the_same(
     bundled: Path, clips: list[audio.Audio]
 ) -> None:

@@ -84,11 +84,15 @@ class Search:
         stretches: Sequence[Stretch],
         positions: int,
         options: DecodingOptions,
+        *,
+        most_positions: int,
     ) -> None:
+        """`most_positions` are decoded at once, or one window where it has more."""
         self._windows = windows
         self._stretches = stretches
         self._positions = positions
         self._options = options
+        self._most_positions = most_positions
         self._rows: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._spent_s = [0.0] * len(stretches)
 
@@ -106,14 +110,15 @@ class Search:
                 for i, made in enumerate(tries)
                 if not made or kept(made, self._options).is_worth(positions, self._options)
             ]
-            if not waiting:
-                continue
-            with self._timed(waiting):
-                encoded = self._encoded(waiting, positions)
-                heard_in = [spoken[i] for i in waiting]
-                results = self._windows.search(encoded, heard_in, temperature, self._options)
-                for i, found in zip(waiting, results, strict=True):
-                    tries[i].append(self._attempt(found, positions))
+            most = max(1, self._most_positions // positions)
+            for start in range(0, len(waiting), most):
+                together = waiting[start : start + most]
+                with self._timed(together):
+                    encoded = self._encoded(together, positions)
+                    heard_in = [spoken[i] for i in together]
+                    results = self._windows.search(encoded, heard_in, temperature, self._options)
+                    for i, found in zip(together, results, strict=True):
+                        tries[i].append(self._attempt(found, positions))
         chosen = [kept(attempts, self._options) for attempts in tries]
         words = self._words(chosen, spoken)
         latency_s = time.perf_counter() - started

@@ -109,17 +109,22 @@ class WhisperTranscriber:
     ) -> Iterator[tuple[list[int], list[Transcript]]]:
         """Each batch (indices of pieces) with its transcripts, as they are done."""
 
+        workers = self._windows.workers
+        most_positions = _MOST_POSITIONS // workers
+
         def decode(batch: list[int]) -> list[Transcript]:
             chosen = [pieces[i] for i in batch]
             heard = [one.stretch for one in chosen]
-            search = Search(self._windows, heard, chosen[0].positions, options)
+            window = chosen[0].positions
+            search = Search(self._windows, heard, window, options, most_positions=most_positions)
             return search.run([languages.get(one.clip) for one in chosen])
 
-        batches = _batches(pieces, options.batch_size, workers=self._windows.workers)
+        size = min(options.batch_size, math.ceil(len(pieces) / workers))
+        batches = _batches(pieces, size, most_positions=most_positions)
         if len(batches) < 2:
             yield from ((batch, decode(batch)) for batch in batches)
             return
-        with ThreadPoolExecutor(self._windows.workers) as pool:
+        with ThreadPoolExecutor(workers) as pool:
             waiting = {pool.submit(decode, batch): batch for batch in batches}
             try:
                 for done in as_completed(waiting):
@@ -150,17 +155,16 @@ class WhisperTranscriber:
         }
 
 
-def _batches(pieces: list[_Piece], size: int, *, workers: int) -> list[list[int]]:
+def _batches(pieces: list[_Piece], size: int, *, most_positions: int) -> list[list[int]]:
     """Indices of pieces that share a window, at most `size` at once; the dearest batch first.
 
     Dearest first, so that no worker is left with it at the end.
     """
     order = sorted(range(len(pieces)), key=lambda i: pieces[i].positions, reverse=True)
-    size = min(size, math.ceil(len(pieces) / workers))
     batches = []
     for positions, group in groupby(order, key=lambda i: pieces[i].positions):
         same = list(group)
-        most = min(size, max(1, _MOST_POSITIONS // workers // positions))
+        most = min(size, max(1, most_positions // positions))
         batches += [same[start : start + most] for start in range(0, len(same), most)]
     return sorted(batches, key=lambda batch: -len(batch) * pieces[batch[0]].positions)
 
