@@ -1,6 +1,6 @@
 """A fine-tune on windows that fit the clips, beside the usual recipe, which pads all to 30 s.
 
-    python -m benchmarks.finetune             # about 25 minutes on 2 cores
+    python -m benchmarks.finetune             # about 30 minutes on 2 cores
     python -m benchmarks.finetune --epochs 1  # a few minutes
 
 Both sides train OpenAI's tiny.en on the same phone prompts (training split, up to 30 s), each clip
@@ -12,8 +12,8 @@ precision, on the same threads, each in a process of its own, without validation
   part of its time. It gets the memory settings that a job of ours has, which it does not set
   itself, and keeps what its layers compute, where the published one computes it again.
 - Ours is a job as `misheard` runs it: augmentation and features are made while it trains and are
-  part of its time. Pairs of clips and generated non-speech, which the default recipe adds, are left
-  out, so that both see the same clips.
+  part of its time. Half of the clips are shown joined in pairs, as in the default recipe; generated
+  non-speech, which it adds, is left out, so that both see the same clips.
 - The usual recipe as it is published, for a few steps: glibc's own settings, and
   `gradient_checkpointing`, as its authors have it. (Their float16 a CPU cannot train in.)
 
@@ -128,9 +128,7 @@ def in_its_process(*call: str, environment: Mapping[str, str]) -> float:
 
 def measure(work: Path, epochs: int, most: int | None, precision: str) -> dict[str, float]:
     """All sides; the figures."""
-    recipe = Recipe(
-        epochs=epochs, sweep=False, precision=precision, joined_share=0.0, non_speech_share=0.0
-    )
+    recipe = Recipe(epochs=epochs, sweep=False, precision=precision, non_speech_share=0.0)
     weights, padded = work / "weights", work / "served"
     with served_directory(DEFAULT_MODEL) as base:
         to_transformers(base, weights)
@@ -150,7 +148,7 @@ def measure(work: Path, epochs: int, most: int | None, precision: str) -> dict[s
         found = scored(test, [one.text for one in heard])
         rates[name] = round(found.wer, 4)
         err.print(f"{name}: {found.words.errors.sum()} word errors")
-    our_rate: float = ours["shown_an_epoch"] * epochs / ours["stepped_s"]
+    our_rate: float = ours["training_clips"] * epochs / ours["stepped_s"]
     for name, rate in (
         ("right-sized", our_rate),
         ("padded to 30 s", their_rate),

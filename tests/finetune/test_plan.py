@@ -148,15 +148,32 @@ def test_joined_pairs_are_two_short_spoken_clips_with_a_gap_new_in_each_epoch() 
     seen: list[set[tuple[int, ...]]] = []
     for epoch in (0, 1):
         pairs = [one for one in shown(plan, epoch) if len(one.clips) == 2]
-        assert len(pairs) == 21
+        assert len(pairs) == 10
         for pair in pairs:
-            assert pair.clips[0] != pair.clips[1]
             assert not {40, 41} & set(pair.clips)
             assert 0.1 <= pair.gap_s <= 0.6
             spoken_s = sum(plan.clips[number].duration_s for number in pair.clips)
             assert pair.seconds == pytest.approx(spoken_s + pair.gap_s)
         seen.append({pair.clips for pair in pairs})
     assert seen[0] != seen[1]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_each_clip_is_shown_once_an_epoch_alone_or_joined(share: float) -> None:
+    plan = Plan([*CLIPS, clip(40, duration_s=20.0)], recipe(joined_share=share))
+    for epoch in range(3):
+        numbers = [number for one in shown(plan, epoch) for number in one.clips]
+        assert sorted(numbers) == list(range(41))
+
+
+def test_of_replay_there_are_as_many_pairs_in_each_epoch_whatever_it_draws() -> None:
+    long = [clip(number, is_replay=True, duration_s=20.0) for number in range(40, 60)]
+    plan = Plan([*MIXED, *long], recipe(joined_share=0.5, replay_ratio=10.0))
+    for epoch in range(20):
+        showings = shown(plan, epoch)
+        assert len(showings) == len(plan)
+        # 44 clips an epoch, of which 4 + 20 are short if it draws every long one.
+        assert sum(len(one.clips) == 2 for one in showings) == 11
 
 
 def test_there_is_nothing_to_join_where_one_clip_alone_is_short() -> None:

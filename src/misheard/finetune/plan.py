@@ -66,16 +66,20 @@ class Plan:
         )
         self._beyond = np.array([clips[i].weight - 1.0 for i in numbers])
         self._extra = round(float(self._beyond.sum()))
-        self._short = [
+        self._short = {
             i for i in numbers if clips[i].reference and clips[i].duration_s <= _JOINED_S
-        ]
+        }
         shown = len(self._corrected) + self._kept_replay
-        self._joined = round(recipe.joined_share * shown) if len(self._short) > 1 else 0
+        # So many short clips are in each epoch, whichever of the replay it draws.
+        left_out = len(self._replay) - self._kept_replay
+        short_replay = max(0, len(self._short.intersection(self._replay)) - left_out)
+        short = len(self._short.intersection(self._corrected)) + short_replay
+        self._pairs = min(round(recipe.joined_share * shown), short) // 2
         self._non_speech = round(recipe.non_speech_share * shown)
 
     def __len__(self) -> int:
-        kept = len(self._corrected) + self._kept_replay
-        return kept + self._extra + self._joined + self._non_speech
+        shown = len(self._corrected) + self._kept_replay
+        return shown - self._pairs + self._extra + self._non_speech
 
     def batches(self, epoch: int, size: int) -> list[list[Showing]]:
         """The batches of an epoch: clips of like length together, the batches in random order."""
@@ -95,12 +99,12 @@ class Plan:
         return [[shown[i] for i in batch] for batch in [*whole, *batches[len(whole) :]]]
 
     def _showings(self, epoch: int, generator: Generator) -> list[Showing]:
-        singles = [*self._corrected, *self._of_replay(generator), *self._of_weights(generator)]
-        pairs = [
-            tuple(int(i) for i in generator.choice(self._short, 2, replace=False))
-            for _ in range(self._joined)
-        ]
-        groups = [*((i,) for i in singles), *pairs, *[()] * self._non_speech]
+        once = [*self._corrected, *self._of_replay(generator)]
+        short = [i for i in once if i in self._short]
+        drawn = [int(i) for i in generator.choice(short, 2 * self._pairs, replace=False)]
+        pairs = zip(drawn[::2], drawn[1::2], strict=True)
+        alone = [*sorted(set(once) - set(drawn)), *self._of_weights(generator)]
+        groups = [*((i,) for i in alone), *pairs, *[()] * self._non_speech]
         return [
             self._showing(group, generator, (self._recipe.seed, epoch, number))
             for number, group in enumerate(groups)

@@ -38,6 +38,7 @@ _HIGHEST = {
     "telephone_share": 1.0,
     "time_share": 1.0,
     "full_window_share": 1.0,
+    "joined_share": 1.0,
 }
 _CHOICES = {
     "method": ("full", "lora"),
@@ -64,7 +65,7 @@ class Recipe:
     """Whether the table of tokens, the decoder's input and output, stays as it is: half of a tiny
     model's weights. Training it made no fewer errors (docs/performance.md), and the tokens that are
     in no clip would drift from those that are."""
-    epochs: int = 6
+    epochs: int = 8
     """Passes over the training split at most; see `patience`. Most is learnt in the first four."""
     patience: int = 3
     """Epochs without a better WER on the validation split after which training stops. The WER, not
@@ -98,10 +99,10 @@ class Recipe:
     """Share of clips sent through a telephone (300 to 3400 Hz, 8 kHz, µ-law or GSM). 0, since
     recordings of calls have been through one; for wide-band corrections of telephone traffic, 0.5.
     """
-    joined_share: float = 0.3
-    """Pairs of clips joined into one for each clip: sentences in an order never heard before, and
-    longer windows. On the phone prompts it made few errors fewer, but weights half way between old
-    and new hear six times better with it (docs/performance.md): the window is better learnt."""
+    joined_share: float = 0.5
+    """Share of clips that an epoch shows joined to another instead of alone: sentences in an order
+    never heard before, and longer windows. Weights half way between old and new hear six times
+    better with it (docs/performance.md), so the window is better learnt."""
     non_speech_share: float = 0.08
     """Generated silence, noise and tones with an empty text for each clip. Whisper gives words to
     silence, and more so in a short window, unless it is taught."""
