@@ -181,5 +181,9 @@ class BackupFailedError(MisheardError):
     """The backup could not be made."""
 
 
+class StorageBusyError(MisheardError):
+    """The database could not be written to."""
+
+
 class DatabaseInUseError(MisheardError):
     """Another process has this database open."""

@@ -13,6 +13,7 @@ from sqlalchemy import URL
 
 from misheard.backups import Backups
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.capture.digest import Digest, DigestRules, no_suspicion
 from misheard.capture.inferences import InferenceLog
 from misheard.cases.cases import Cases
 from misheard.cycle.cycles import Cycles
@@ -78,7 +79,10 @@ class Rooms:
                 f"place: '{root / 'backups'}' (misheard.backups.restore)."
             )
         in_workspace = URL.create("sqlite", database=str(file))
-        self._engine = open_engine(settings.database.url or in_workspace)
+        url = settings.database.url or in_workspace
+        self._engine = open_engine(url)
+        # What production heard comes by the thousand, and is telemetry; all else is control state.
+        self._log_engine = open_engine(url, telemetry=not settings.capture.durable)
         migrate(self._engine, may_be_new=is_new)
         self._blobs = DirectoryBlobs(root / "blobs")
 
@@ -93,12 +97,28 @@ class Rooms:
     @cached_property
     def inferences(self) -> InferenceLog:
         """What production heard."""
-        return InferenceLog(self._engine, self._blobs)
+        return InferenceLog(self._log_engine, self._blobs)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Counts what came, and chooses what a person should look at."""
+        rules = self.settings.capture
+        return Digest(
+            self._engine,
+            rules=DigestRules(
+                slices=rules.slices,
+                audit_share=rules.audit_share,
+                min_suspicion=rules.min_suspicion,
+            ),
+            scorer=no_suspicion,
+        )
 
     @cached_property
     def cases(self) -> Cases:
         """Error cases and corrections."""
-        return Cases(self._engine, normalizer=self.normalizer)
+        return Cases(
+            self._engine, normalizer=self.normalizer, fetch_audio=self.inferences.fetch_audio
+        )
 
     @cached_property
     def datasets(self) -> Datasets:

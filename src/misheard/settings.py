@@ -83,6 +83,20 @@ class ScoringSettings(_Section):
     """Bootstrap replicates behind each interval."""
 
 
+class CaptureSettings(_Section):
+    """What is kept of what production heard, and what a person should look at."""
+
+    audit_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Share of the traffic that is drawn at random for a person to look at, whatever it is: only so
+    is the error rate known."""
+    min_suspicion: float = Field(default=0.5, ge=0.0, le=1.0)
+    """A transcript that is at least so likely to be wrong is put into the review queue."""
+    slices: tuple[str, ...] = ()
+    """Tags whose values are counted apart: ["channel", "noise"]."""
+    durable: bool = False
+    """Each logged transcript survives a power cut, too; it then takes several times as long."""
+
+
 class TriggerSettings(_Section):
     """When training is worth it; all figures count what came since the last cycle."""
 
@@ -201,6 +215,7 @@ class Settings(_Section):
     database: DatabaseSettings = DatabaseSettings()
     speech: SpeechSettings = SpeechSettings()
     scoring: ScoringSettings = ScoringSettings()
+    capture: CaptureSettings = CaptureSettings()
     triggers: TriggerSettings = TriggerSettings()
     datasets: DatasetSettings = DatasetSettings()
     recipe: dict[str, bool | float | int | str] = {}

@@ -6,14 +6,15 @@ import copy
 import inspect
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from misheard import audio
-from misheard.capture.inferences import Heard, Inference
+from misheard.capture.captured import Captured
+from misheard.capture.inferences import Heard, Inference, Logged
 from misheard.cases.records import Correction
 from misheard.database.engine import writing
 from misheard.deployment import PRODUCTION, Deployment
@@ -152,6 +153,17 @@ class Workspace(Gatekeeping):
         ]
         logged = self.inferences.record(live.version_id, heard)
         return list(zip(logged, transcripts, strict=True))
+
+    def capture(
+        self,
+        items: Iterable[Captured],
+        *,
+        copy_audio: bool = False,
+        progress: Progress = no_progress,
+    ) -> Logged:
+        """Log what a recogniser heard, ours or not, one or millions; see `InferenceLog.capture`."""
+        live = self.deployments.live().version_id
+        return self.inferences.capture(items, live=live, copy_audio=copy_audio, progress=progress)
 
     def report_case(
         self,

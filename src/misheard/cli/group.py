@@ -17,6 +17,7 @@ VERBS: dict[str, str] = {
     "init": "Make a workspace.",
     "status": "What is live, what is waiting on whom, what happens next.",
     "transcribe": "Transcribe files with the live version and log the results.",
+    "record": "Log what production heard, from any recogniser.",
     "inferences": "List what was transcribed.",
     "correct": "Say what was really spoken.",
     "cases": "List error cases.",

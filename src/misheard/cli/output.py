@@ -156,6 +156,11 @@ class Bars(Observer):
         task = self._progress.add_task(what, total=total)
         return lambda done: self._progress.update(task, advance=done)
 
+    def counter(self, what: str) -> Callable[[int], None]:
+        """A bar for work whose end is not known."""
+        task = self._progress.add_task(what, total=None)
+        return lambda done: self._progress.update(task, advance=done)
+
     def training(self, event: TrainingEvent) -> None:
         """See `Observer`."""
         name = _PHASES.get(event.phase)

@@ -65,13 +65,11 @@ class Cycles:
     def check_trigger(self) -> triggers.TriggerDecision:
         """Whether training is worth it now, by what came since the last cycle."""
         rules = self._stages.rules.triggers
-        last = self.latest()
-        since = last.created_at if last else None
-        counts = self._stages.cases.counts(since=since, min_suspicion=rules.min_error_score)
-        errors, inferences = self._observations.traffic(since=since)
+        cases, corrected = self._stages.cases.since_cycle(min_suspicion=rules.min_error_score)
+        errors, inferences = self._observations.traffic_since_cycle()
         metrics = triggers.TriggerMetrics(
-            error_cases=counts.error_cases,
-            corrected_cases=counts.corrected,
+            error_cases=cases,
+            corrected_cases=corrected,
             inferences=inferences,
             inference_errors=errors,
         )

@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from misheard.database.schema import REVISION
-from misheard.errors import NewerSchemaError, WorkspaceNotFoundError
+from misheard.errors import NewerSchemaError, StorageBusyError, WorkspaceNotFoundError
 
 _IMMEDIATE = "misheard_immediate"
 # How long a process waits for the lock of another before it gives up.
 _PATIENCE_S = 30
+_POLL_S = 0.0005
 
 
-def open_engine(url: str | URL) -> Engine:
-    """An engine for `url`; SQLite gets full durability, WAL, foreign keys and a patient lock."""
+def open_engine(url: str | URL, *, telemetry: bool = False) -> Engine:
+    """An engine for `url`; SQLite gets full durability, WAL, foreign keys and a fair lock.
+
+    With `telemetry`, what was committed in the last moments before a power cut may be missing
+    afterwards: nothing that was committed before it, and no part of a transaction. A process that
+    is killed loses nothing either way.
+    """
     engine = create_engine(url)
     if engine.dialect.name == "sqlite":
-        event.listen(engine, "connect", _configure_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
+        synchronous = "NORMAL" if telemetry else "FULL"
+        event.listen(engine, "connect", lambda one, _: _configure_sqlite(one, synchronous))
+        event.listen(engine, "begin", _SqliteBegin(engine.url.database))
+    elif telemetry:
+        event.listen(engine, "connect", _acknowledge_early)
     return engine
 
 
@@ -77,9 +88,33 @@ def migrate(engine: Engine, *, may_be_new: bool = True) -> None:
             f"Its schema is '{current}', the newest known here is '{REVISION}'. "
             "Install a newer misheard: pip install --upgrade misheard"
         )
-    with writing(engine) as connection:
+    with _moving_tables(engine) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
+
+
+@contextmanager
+def _moving_tables(engine: Engine) -> Iterator[Connection]:
+    """`writing`, in which SQLite lets a table be made anew that others refer to.
+
+    As its documentation has it (lang_altertable.html, "Making other kinds of table schema
+    changes"): foreign keys are off, which they can only be outside a transaction, and are looked at
+    before the end.
+    """
+    if engine.dialect.name != "sqlite":
+        with writing(engine) as connection:
+            yield connection
+        return
+    with engine.connect().execution_options(**{_IMMEDIATE: True}) as connection:
+        driver: Any = connection.connection.dbapi_connection
+        driver.execute("PRAGMA foreign_keys=OFF")
+        try:
+            with connection.begin():
+                yield connection
+                if broken := connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall():
+                    raise RuntimeError(f"a row refers to one that is not there: {broken[0]}")
+        finally:
+            driver.execute("PRAGMA foreign_keys=ON")
 
 
 def _revision(engine: Engine) -> str | None:
@@ -101,16 +136,29 @@ def now() -> datetime:
 
 def new_id(prefix: str) -> str:
     """A fresh id that sorts by time: prefix, milliseconds, 40 random bits."""
-    return f"{prefix}-{time.time_ns() // 1_000_000:011x}{os.urandom(5).hex()}"
+    return new_ids(prefix, 1)[0]
 
 
-def _configure_sqlite(connection: Any, _: Any) -> None:
-    # The driver's own transaction handling is switched off; `_begin_sqlite` begins.
+def new_ids(prefix: str, count: int) -> list[str]:
+    """`count` fresh ids."""
+    start = f"{prefix}-{time.time_ns() // 1_000_000:011x}"
+    drawn = os.urandom(5 * count).hex()
+    return [start + drawn[i : i + 10] for i in range(0, 10 * count, 10)]
+
+
+def _configure_sqlite(connection: Any, synchronous: str) -> None:
+    # The driver's own transaction handling is switched off; `_SqliteBegin` begins.
     connection.isolation_level = None
     connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
     _use_wal(connection)
-    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA foreign_keys=ON")
+
+
+def _acknowledge_early(connection: Any, _: Any) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET synchronous_commit TO off")
+    connection.commit()
 
 
 def _use_wal(connection: Any) -> None:
@@ -130,6 +178,66 @@ def _use_wal(connection: Any) -> None:
         time.sleep(0.01)
 
 
-def _begin_sqlite(connection: Connection) -> None:
-    immediate = connection.get_execution_options().get(_IMMEDIATE, False)
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if immediate else "BEGIN")
+class _SqliteBegin:
+    """Begins transactions; those that write queue for it, so that none waits for ever.
+
+    SQLite has no queue: who asks again soonest gets its lock, and with a busy writer or two another
+    may wait for seconds. So at most one writer at a time asks SQLite: the one that holds a lock on
+    a file beside the database. Whoever has just written has to get that lock first, like everybody.
+    The kernel lets go of it when its holder dies.
+    """
+
+    def __init__(self, database: str | None) -> None:
+        self._file = f"{database}-turn" if database and database != ":memory:" else ""
+        self._opened = threading.local()
+
+    def __call__(self, connection: Connection) -> None:
+        if not connection.get_execution_options().get(_IMMEDIATE, False):
+            connection.exec_driver_sql("BEGIN")
+            return
+        driver: Any = connection.connection.dbapi_connection
+        deadline = time.monotonic() + _PATIENCE_S
+        turn = self._turn(deadline)
+        try:
+            # SQLite's own way to wait sleeps for up to 100 ms, whoever is done meanwhile.
+            driver.execute("PRAGMA busy_timeout=0")
+            self._begin(driver, deadline)
+        finally:
+            driver.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
+            if turn is not None:
+                fcntl.flock(turn, fcntl.LOCK_UN)
+
+    def _begin(self, driver: Any, deadline: float) -> None:
+        while True:
+            try:
+                driver.execute("BEGIN IMMEDIATE")
+                return
+            except sqlite3.OperationalError as error:
+                if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
+                    raise
+                if time.monotonic() > deadline:
+                    raise StorageBusyError(
+                        f"the database was locked for {_PATIENCE_S} s by another program. Is one "
+                        "stopped in the middle of writing?"
+                    ) from error
+            time.sleep(_POLL_S)
+
+    def _turn(self, deadline: float) -> IO[bytes] | None:
+        if not self._file:
+            return None
+        known: IO[bytes] | None = getattr(self._opened, "file", None)
+        # A fork shares its parent's locks, so it needs a file of its own.
+        if known is None or self._opened.process != os.getpid():
+            known = self._opened.file = Path(self._file).open("ab")  # noqa: SIM115 - stays open
+            self._opened.process = os.getpid()
+        while True:
+            try:
+                fcntl.flock(known, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return known
+            except BlockingIOError as error:
+                if time.monotonic() > deadline:
+                    raise StorageBusyError(
+                        f"'{self._file}' was locked for {_PATIENCE_S} s by another program. Is one "
+                        "stopped in the middle of writing?"
+                    ) from error
+            time.sleep(_POLL_S)
