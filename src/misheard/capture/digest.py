@@ -16,9 +16,9 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from misheard.database import tallies
-from misheard.database.tallies import Tally
 from misheard.database.engine import now, writing
 from misheard.database.schema import error_cases, hourly, inferences, marks, selections
+from misheard.database.tallies import Tally
 from misheard.speech.transcriber import Progress, no_progress
 
 _AT_ONCE = 4_000

@@ -10,7 +10,6 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, func, insert, or_, select
 
-from misheard.database import tallies
 from misheard.cases import queries
 from misheard.cases.measure import Outcome, compare
 from misheard.cases.records import (
@@ -23,7 +22,7 @@ from misheard.cases.records import (
     Labelled,
 )
 from misheard.cases.standing import Standing
-from misheard.database import audit
+from misheard.database import audit, tallies
 from misheard.database.details import checked_details
 from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import (

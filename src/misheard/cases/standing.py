@@ -6,10 +6,10 @@ from datetime import datetime
 
 from sqlalchemy import Connection, select, update
 
-from misheard.database import tallies
-from misheard.database.tallies import Era, Tally
 from misheard.cases.records import CaseStatus
+from misheard.database import tallies
 from misheard.database.schema import error_cases, hourly, inferences
+from misheard.database.tallies import Era, Tally
 
 _ERRORS = frozenset({CaseStatus.OPEN, CaseStatus.CORRECTED})
 """What counts as an error until a person finds nothing wrong."""

@@ -14,10 +14,10 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, select
 
 from misheard.database import tallies
-from misheard.database.tallies import Tally
 from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
 from misheard.database.schema import observations
+from misheard.database.tallies import Tally
 from misheard.errors import BadInputError
 from misheard.monitoring import summary, traffic
 from misheard.monitoring.traffic import InferenceStatistics
