@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from numbers import Real
+from operator import attrgetter
 from typing import Any
 
 from misheard.database.bulk import Row, stored_json, stored_time
@@ -14,17 +15,12 @@ from misheard.errors import BadInputError
 from misheard.scoring.normalize import require_text
 from misheard.tags import require_tags
 
-COLUMNS = (
-    "id",
-    "created_at",
+_AS_GIVEN = (
     "client_id",
     "speaker",
     "session",
-    "speaker_group",
-    "audio_sha256",
-    "source",
+    "audio",
     "duration_s",
-    "version_id",
     "text",
     "second_text",
     "avg_logprob",
@@ -32,16 +28,29 @@ COLUMNS = (
     "compression_ratio",
     "latency_s",
     "compute_s",
+)
+_CALLED_OTHERWISE = {"audio": "source"}
+COLUMNS = (
+    "id",
+    "created_at",
+    "speaker_group",
+    "audio_sha256",
+    "version_id",
     "reported",
     "tags",
+    *(_CALLED_OTHERWISE.get(name, name) for name in _AS_GIVEN),
 )
 """Of `inferences`, in the order of `row`."""
+_as_given = attrgetter(*_AS_GIVEN)
 _CLOCKS_APART = timedelta(days=1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
-    """One transcript that a recogniser made, ours or not; the first three are what is needed."""
+    """One transcript that a recogniser made, ours or not; the first three are what is needed.
+
+    Raises `BadInputError` for what cannot be, so that whatever exists can be logged.
+    """
 
     audio: str
     """Where the recording is: a path, an address, or the id that its owner knows it by."""
@@ -69,6 +78,23 @@ class Captured:
     compute_s: float | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """Check it."""
+        for name in ("text", "audio", "recogniser", "speaker_group"):
+            require_text(getattr(self, name), what=f"the {name} of a transcript")
+        for name in ("client_id", "speaker", "session", "second_text"):
+            value = getattr(self, name)
+            if value is not None:
+                require_text(value, what=f"the {name} of a transcript")
+        if not isinstance(self.heard_at, datetime) or self.heard_at.tzinfo is None:
+            raise BadInputError(f"heard_at must be a time with its zone, got {self.heard_at!r}.")
+        for name in _NUMBERS:
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, _number(name, value))
+        if self.tags or not isinstance(self.tags, dict):
+            require_tags(self.tags, what="the tags of a transcript")
+
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, what: str) -> Captured:
         """From names and values, as a line of a file has them; `what` names it in errors."""
@@ -82,7 +108,10 @@ class Captured:
         if missing := [name for name in ("audio", "text", "heard_at") if name not in given]:
             raise BadInputError(f"{what} has no '{missing[0]}'.")
         given["heard_at"] = _moment(given["heard_at"], what=what)
-        return cls(**given)
+        try:
+            return cls(**given)
+        except BadInputError as error:
+            raise type(error)(f"{what}: {error.detail}") from error
 
 
 FIELDS = frozenset(one.name for one in fields(Captured))
@@ -106,52 +135,21 @@ def row(
     on_sqlite: bool,
     audio_sha256: str = "",
 ) -> Row:
-    """The row of `item`, checked, for `COLUMNS`; `latest` is the time that nothing may be after.
+    """The row of `item` for `COLUMNS`; `latest` is the time that nothing may be after.
 
-    Raises `BadInputError` for what cannot be.
+    A microsecond of it is noticed: it is done for every transcript there is.
     """
-    texts = (item.text, item.audio, item.recogniser, item.speaker_group)
-    # Nearly all are plain; only the others are looked at one by one, to say what is wrong.
-    try:
-        plain = "".join(texts).isascii() and "\0" not in item.text + item.audio
-    except TypeError:
-        plain = False
-    if not plain:
-        for name in ("text", "audio", "recogniser", "speaker_group"):
-            require_text(getattr(item, name), what=f"the {name} of a transcript")
-    for name in ("client_id", "speaker", "session", "second_text"):
-        value = getattr(item, name)
-        if value is not None:
-            require_text(value, what=f"the {name} of a transcript")
-    if not isinstance(item.heard_at, datetime) or item.heard_at.tzinfo is None:
-        raise BadInputError(f"heard_at must be a time with its zone, got {item.heard_at!r}.")
     if item.heard_at > latest:
         raise BadInputError(f"heard_at = {item.heard_at} is in the future.")
-    numbers = tuple(_number(name, getattr(item, name)) for name in _NUMBERS)
-    if item.tags:
-        require_tags(item.tags, what="the tags of a transcript")
-    group = item.speaker_group or item.speaker or item.session or audio_sha256 or item.audio
-    duration_s, avg_logprob, no_speech_prob, compression_ratio, latency_s, compute_s = numbers
     return (
         inference_id,
         stored_time(item.heard_at, on_sqlite=on_sqlite),
-        item.client_id,
-        item.speaker,
-        item.session,
-        group,
+        item.speaker_group or item.speaker or item.session or audio_sha256 or item.audio,
         audio_sha256,
-        item.audio,
-        duration_s,
         item.recogniser or live,
-        item.text,
-        item.second_text,
-        avg_logprob,
-        no_speech_prob,
-        compression_ratio,
-        latency_s,
-        compute_s,
         False,
         stored_json(dict(item.tags), on_sqlite=on_sqlite) if item.tags or not on_sqlite else "{}",
+        *_as_given(item),
     )
 
 
@@ -160,19 +158,14 @@ def latest_time(moment: datetime) -> datetime:
     return moment + _CLOCKS_APART
 
 
-def _number(name: str, value: Any) -> float | None:
-    if value is None:
-        return None
-    if type(value) is not float:
-        if isinstance(value, bool) or not isinstance(value, Real):
-            raise BadInputError(f"{name} = {value!r} of a transcript is no number.")
-        value = float(value)
-    # Both comparisons are false of what is no number.
-    if not (-math.inf < value < math.inf):
-        raise BadInputError(f"{name} of a transcript is {value}; leave it out instead.")
-    if value < 0 and name in _NOT_NEGATIVE:
-        raise BadInputError(f"{name} of a transcript is {value:g}; it cannot be below 0.")
-    number: float = value
+def _number(name: str, value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, Real):
+        raise BadInputError(f"{name} = {value!r} of a transcript is no number.")
+    number = float(value)
+    if not math.isfinite(number):
+        raise BadInputError(f"{name} of a transcript is {number}; leave it out instead.")
+    if number < 0 and name in _NOT_NEGATIVE:
+        raise BadInputError(f"{name} of a transcript is {number:g}; it cannot be below 0.")
     return number
 
 

@@ -6,7 +6,6 @@ of them one transaction, so that it may be killed anywhere and counts nothing tw
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
@@ -231,8 +230,3 @@ def _mark(connection: Connection, number: int) -> None:
 def no_suspicion(_: Connection, rows: Sequence[Any]) -> Sequence[float | None]:
     """A scorer that suspects nothing."""
     return [None] * len(rows)
-
-
-def mean(total: float, count: int) -> float:
-    """NaN where nothing was counted."""
-    return total / count if count else math.nan

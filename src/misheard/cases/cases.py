@@ -14,6 +14,7 @@ from misheard.cases import queries
 from misheard.cases.measure import Outcome, compare
 from misheard.cases.records import (
     CaseCounts,
+    CaseStandings,
     CaseStatus,
     CaseTotals,
     Correction,
@@ -233,6 +234,14 @@ class Cases:
             if kind == CaseStatus.OPEN and (percent == tallies.NO_SUSPICION or percent >= least)
         )
         return still_open + corrected, corrected
+
+    def standings(self) -> CaseStandings:
+        """How many cases stand how; counted as they came, so that it costs nothing to ask."""
+        column = tallies_table.c
+        query = select(column.kind, func.sum(column.count)).group_by(column.kind)
+        with self._engine.connect() as connection:
+            found = {row[0]: int(row[1]) for row in connection.execute(query)}
+        return CaseStandings(**{status: found.get(status, 0) for status in CaseStatus})
 
     def totals(self) -> CaseTotals:
         """Everything that was ever kept."""

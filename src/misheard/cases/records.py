@@ -109,6 +109,20 @@ class CaseCounts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class CaseStandings:
+    """How many cases stand how, of all that there ever were."""
+
+    open: int
+    corrected: int
+    confirmed: int
+
+    @property
+    def error_cases(self) -> int:
+        """Open and corrected ones; confirmed ones are no errors."""
+        return self.open + self.corrected
+
+
+@dataclass(frozen=True, kw_only=True)
 class CaseTotals:
     """Everything that was ever kept, whatever people found."""
 

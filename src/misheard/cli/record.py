@@ -43,7 +43,7 @@ compression_ratio, latency_s, compute_s, second_text, tags.
 @click.option("--client-id", help="Of a single transcript: your own id for it.")
 @json_option
 @click.pass_obj
-def command(directory: str | None, as_json: bool, copy_audio: bool, **given: Any) -> None:
+def command(directory: str | None, /, as_json: bool, copy_audio: bool, **given: Any) -> None:
     """Log what production heard, from any recogniser."""
     items = _single(given) if given["audio"] or given["text"] is not None else _of_files(given)
     workspace = open_workspace(directory)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
+from functools import lru_cache
 from typing import Any
 
 from sqlalchemy import Connection, Table
@@ -38,14 +39,24 @@ class RowInsert:
         return connection.execute(self._other, dicts).rowcount
 
 
+_TWO_DIGITS = [f"{number:02}" for number in range(60)]
+
+
 def stored_time(moment: datetime, *, on_sqlite: bool) -> Any:
     """An aware time as `RowInsert` takes it."""
     if not on_sqlite:
         return moment
     if moment.tzinfo is not UTC:
         moment = moment.astimezone(UTC)
-    # As SQLAlchemy writes it, so that both sort alike.
-    return moment.replace(tzinfo=None).isoformat(" ", "microseconds")
+    # As SQLAlchemy writes it, so that both sort alike; `isoformat` takes four times as long.
+    hour, minute = _TWO_DIGITS[moment.hour], _TWO_DIGITS[moment.minute]
+    second = _TWO_DIGITS[moment.second]
+    return f"{_day(moment.toordinal())} {hour}:{minute}:{second}.{moment.microsecond:06}"
+
+
+@lru_cache(maxsize=1_000)
+def _day(ordinal: int) -> str:
+    return date.fromordinal(ordinal).isoformat()
 
 
 def stored_json(value: Any, *, on_sqlite: bool) -> Any:

@@ -75,7 +75,7 @@ def tallied(connection: Connection, cycle_id: str) -> dict[tuple[str, int], int]
     """Kind and percent → count, in one era."""
     columns = (tallies.c.kind, tallies.c.suspicion_percent, tallies.c.count)
     found = connection.execute(select(*columns).where(tallies.c.since_cycle == cycle_id))
-    return {(row.kind, row.suspicion_percent): row.count for row in found}
+    return {(kind, percent): count for kind, percent, count in found}
 
 
 def percent_of(suspicion: float | None) -> int:
@@ -91,7 +91,7 @@ def percent_of(suspicion: float | None) -> int:
 def digested_to(connection: Connection) -> int:
     """The number of the last inference that the digest has counted."""
     query = select(func.coalesce(func.max(marks.c.number), 0)).where(marks.c.reader == READER)
-    return connection.execute(query).scalar_one()
+    return int(connection.execute(query).scalar_one())
 
 
 def hold_digest(connection: Connection, *, alone: bool = False) -> None:

@@ -43,11 +43,11 @@ def statistics(
     when its newest correction says that it was wrong. What was logged only because somebody
     reported it is no sample of the traffic and is left out.
     """
-    parts = [_told(since, version_id), *_heard(connection, since, version_id)]
+    parts: list[_Figures] = [_told(since, version_id), *_heard(connection, since, version_id)]
     total, timed, errors, corrected = 0, 0, 0, 0
     time_s, least, most = 0.0, math.inf, -math.inf
     for part in parts:
-        found = connection.execute(part).one()
+        found: Any = connection.execute(part).one()
         if not found[0]:
             continue
         total += found[0]
@@ -75,14 +75,15 @@ def since_cycle(connection: Connection) -> tuple[int, int]:
     known = tallies.tallied(connection, era.cycle_id)
     none = tallies.NO_SUSPICION
     rows = _rows(inferences.c.number > tallies.digested_to(connection), era.began_at, None)
-    total, _, _, _, _, errors, _ = connection.execute(rows).one()
+    uncounted: Any = connection.execute(rows).one()
+    total, errors = uncounted[0], uncounted[5]
     return (
         known.get((tallies.INFERENCE_ERRORS, none), 0) + errors,
         known.get((tallies.INFERENCES, none), 0) + total,
     )
 
 
-_Figures = Select[tuple[int, int, float, float, float, int, int]]
+_Figures = Select[Any]
 """How many, how many of them timed, sum, least and most of their times, errors, corrected."""
 
 
@@ -114,7 +115,7 @@ def _heard(
 
 def _rows(which: ColumnElement[bool], since: datetime | None, version_id: str | None) -> _Figures:
     status = error_cases.c.status
-    query: Select[Any] = (
+    query: Any = (
         select(
             func.count(),
             func.count(inferences.c.latency_s),
@@ -132,13 +133,14 @@ def _rows(which: ColumnElement[bool], since: datetime | None, version_id: str | 
         query = query.where(inferences.c.created_at > since)
     if version_id is not None:
         query = query.where(inferences.c.version_id == version_id)
-    return query
+    made: _Figures = query
+    return made
 
 
 def _told(since: datetime | None, version_id: str | None) -> _Figures:
     """What was heard elsewhere, as it was told."""
     column = observations.c
-    query: Select[Any] = select(
+    query: Any = select(
         func.count(),
         func.count(column.inference_time_s),
         func.sum(column.inference_time_s),
@@ -151,4 +153,5 @@ def _told(since: datetime | None, version_id: str | None) -> _Figures:
         query = query.where(column.created_at > since)
     if version_id is not None:
         query = query.where(column.details[VERSION_KEY].as_string() == version_id)
-    return query
+    made: _Figures = query
+    return made

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from misheard.cases.records import CaseCounts
+from misheard.cases.records import CaseStandings
 from misheard.cycle.states import Cycle, CycleState
 from misheard.deployment import Deployment
 from misheard.gates.validation import Validation
@@ -34,7 +34,7 @@ class Status:
     live_validation: Validation | None
     """The newest verdict on what is live."""
     activity: list[VersionActivity]
-    cases: CaseCounts
+    cases: CaseStandings
     trigger: TriggerDecision
     rules: TriggerRules
     cycles: dict[CycleState, int]
@@ -50,7 +50,7 @@ def status(workspace: Workspace) -> Status:
     """Ask every room."""
     live = workspace.deployments.live()
     trigger = workspace.cycles.check_trigger()
-    cases = workspace.cases.counts()
+    cases = workspace.cases.standings()
     newest = workspace.cycles.listed(limit=10)
     waiting = tuple(_waiting(newest, cases))
     settings = workspace.settings.triggers.model_dump(exclude={"require_approval"})
@@ -70,7 +70,7 @@ def status(workspace: Workspace) -> Status:
     )
 
 
-def _waiting(cycles: list[Cycle], cases: CaseCounts) -> list[Waiting]:
+def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:
     found = []
     for cycle in cycles:
         if cycle.state is CycleState.PROPOSED:
@@ -89,9 +89,9 @@ def _waiting(cycles: list[Cycle], cases: CaseCounts) -> list[Waiting]:
             what = f"a cycle stands at '{cycle.state}'"
             command = f"misheard cycle run {cycle.id}"
             found.append(Waiting(what=what, who="a process", command=command))
-    if cases.uncorrected:
-        one = cases.uncorrected == 1
-        what = f"{cases.uncorrected} error {'case has' if one else 'cases have'} no correction"
+    if cases.open:
+        one = cases.open == 1
+        what = f"{cases.open} error {'case has' if one else 'cases have'} no correction"
         command = "misheard cases --status open"
         found.append(Waiting(what=what, who="a person", command=command))
     return found
