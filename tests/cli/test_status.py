@@ -171,7 +171,7 @@ def test_the_figures_are_the_workspaces_own(workspace: Workspace) -> None:
     workspace.cases.open(made[1].id)
     workspace.suites.add("pins", SuiteKind.CRITICAL, tiny.hold_out(workspace, "pins", 2))
     found = status(workspace)
-    assert found.cases == workspace.cases.counts()
+    assert found.cases == workspace.cases.standings()
     assert found.trigger == workspace.cycles.check_trigger()
     assert (found.rules.min_error_cases, found.suites) == (2, 1)
     assert [one.inferences for one in found.activity] == [4]

@@ -241,7 +241,12 @@ class Cases:
         query = select(column.kind, func.sum(column.count)).group_by(column.kind)
         with self._engine.connect() as connection:
             found = {row[0]: int(row[1]) for row in connection.execute(query)}
-        return CaseStandings(**{status: found.get(status, 0) for status in CaseStatus})
+        corrected = found.get(CaseStatus.CORRECTED, 0)
+        return CaseStandings(
+            error_cases=found.get(CaseStatus.OPEN, 0) + corrected,
+            corrected=corrected,
+            confirmed=found.get(CaseStatus.CONFIRMED, 0),
+        )
 
     def totals(self) -> CaseTotals:
         """Everything that was ever kept."""

@@ -112,14 +112,15 @@ class CaseCounts:
 class CaseStandings:
     """How many cases stand how, of all that there ever were."""
 
-    open: int
+    error_cases: int
+    """Open and corrected ones; confirmed ones are no errors."""
     corrected: int
     confirmed: int
 
     @property
-    def error_cases(self) -> int:
-        """Open and corrected ones; confirmed ones are no errors."""
-        return self.open + self.corrected
+    def open(self) -> int:
+        """Cases that wait for a person."""
+        return self.error_cases - self.corrected
 
 
 @dataclass(frozen=True, kw_only=True)
