@@ -39,6 +39,7 @@ from misheard.errors import BadInputError, UnknownIdError
 from misheard.scoring.normalize import Normalizer, require_text
 
 _COUNTED = (*CaseStatus, tallies.INFERENCE_ERRORS)
+_NO_LABEL = dict.fromkeys(("labelled_at", "is_error", "words", "word_errors"))
 
 
 class Cases:
@@ -279,6 +280,8 @@ class Cases:
             tallies.hold_digest(connection)
             connection.execute(tallies_table.delete().where(tallies_table.c.kind.in_(_COUNTED)))
             connection.execute(hourly.update().values(errors=0, corrected=0))
+            labelled = selections.c.labelled_at.is_not(None)
+            connection.execute(selections.update().where(labelled).values(**_NO_LABEL))
             entry = audit.AuditEntry(
                 actor=actor, action="clear", subject="cases", evidence={"cases": count}
             )
