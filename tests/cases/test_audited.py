@@ -111,6 +111,62 @@ def test_half_of_an_audit_says_the_same_with_less_certainty(
     assert whole.error_rate.high - whole.error_rate.low < half.error_rate.high - half.error_rate.low
 
 
+def test_what_people_report_does_not_move_it(
+    log: InferenceLog, engine: Engine, cases: Cases
+) -> None:
+    """Half of what is wrong is reported or corrected by users while the audit is half done."""
+    hear(log, 4_000)
+    digest(engine, 0.5)
+    wrong = [one for one in log.recent(limit=4_000) if one.text.endswith("wrong")]
+    for number, one in enumerate(wrong[:400]):
+        if number % 2:
+            cases.open(one.id)
+    methods = ["manual", "feedback"]
+    cases.correct(
+        [
+            Correction(
+                inference_id=one.id,
+                reference=spoken(one.text),
+                author="ann",
+                method=methods[number % 2 == 0],
+            )
+            for number, one in enumerate(wrong[:400])
+        ]
+    )
+    assert rate_of(engine).labelled == 0
+    items = ReviewQueue(engine).page(Stream.AUDIT, limit=1_000).items
+    cases.correct(
+        [
+            Correction(
+                inference_id=one.inference_id,
+                reference=spoken(one.text),
+                author="bob",
+                method="audit",
+            )
+            for one in items
+        ]
+    )
+    found = rate_of(engine)
+    assert found.labelled == 1_000
+    assert found.error_rate.low < 0.2 < found.error_rate.high
+
+
+def test_an_open_case_is_answered_as_an_audit_by_name(
+    log: InferenceLog, engine: Engine, cases: Cases
+) -> None:
+    hear(log, 1)
+    digest(engine, 1.0)
+    (one,) = log.recent()
+    cases.open(one.id)
+    answer = {"inference_id": one.id, "reference": "not that", "author": "ann"}
+    cases.correct([Correction(**answer)])
+    assert rate_of(engine).labelled == 0
+    cases.correct([Correction(**answer, method="audit")])
+    assert rate_of(engine).error_rate.estimate == 1.0
+    cases.correct([Correction(**answer | {"reference": one.text}, method="feedback")])
+    assert rate_of(engine).error_rate.estimate == 0.0
+
+
 def test_each_weighs_as_many_as_it_stands_for(
     log: InferenceLog, engine: Engine, cases: Cases
 ) -> None:

@@ -61,7 +61,14 @@ def next_(directory: str | None, stream: str | None, limit: int, after: str, as_
     if page.items:
         rows = [(one.inference_id, _why(one), _heard(one)) for one in page.items]
         out.print(table("To be listened to", ["inference", "why", "heard"], rows))
-        out.print('Then: misheard correct INFERENCE "what was said"   or --right', style="dim")
+        audit = " --method audit" if page.items[0].stream is Stream.AUDIT else ""
+        out.print(
+            f'Then: misheard correct{audit} INFERENCE "what was said"   or --right', style="dim"
+        )
+        if audit and any(one.stream is not Stream.AUDIT for one in page.items):
+            out.print(
+                "      (--method audit only for those that are there for the audit)", style="dim"
+            )
     out.print(f"Waiting: {told}")
     if page.after:
         more = f" --stream {stream}" if stream else ""
@@ -159,7 +166,7 @@ def suspects(directory: str | None, limit: int, before: int | None, as_json: boo
         return
     if found.found:
         rows = [
-            (one.number, one.inference_id, ", ".join(one.doubts), _against(one))
+            (one.number, one.inference_id, "\n".join(one.doubts), _against(one))
             for one in found.found
         ]
         columns = ["number ", "inference", "doubt", "who says what"]
