@@ -16,6 +16,8 @@ from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.digest import Digest, DigestRules, no_suspicion
 from misheard.capture.inferences import InferenceLog
 from misheard.cases.cases import Cases
+from misheard.cases.labels import Labels
+from misheard.cases.review import ReviewQueue
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.stages import CycleRules, Stages
 from misheard.cycle.states import CycleState
@@ -119,6 +121,16 @@ class Rooms:
         return Cases(
             self._engine, normalizer=self.normalizer, fetch_audio=self.inferences.fetch_audio
         )
+
+    @cached_property
+    def review(self) -> ReviewQueue:
+        """What a person should listen to next."""
+        return ReviewQueue(self._engine)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What people's labels say of the traffic, and of each other."""
+        return Labels(self._engine, normalizer=self.normalizer)
 
     @cached_property
     def datasets(self) -> Datasets:

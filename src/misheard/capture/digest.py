@@ -167,14 +167,16 @@ class Digest:
 
     def _choose(self, row: Any, suspicion: float | None) -> dict[str, Any] | None:
         """A random draw first, whatever it is: an audit sees what is suspicious as often as not."""
-        share, likely = self._rules.audit_share, suspicion if suspicion is not None else 0.0
+        share = self._rules.audit_share
         # The id's last ten digits are random: a draw that comes out alike when it is repeated.
-        if share and int(row.id[-10:], 16) < share * _DRAWN_OF:
+        if share and (drawn := int(row.id[-10:], 16)) < share * _DRAWN_OF:
             return {
                 "inference_id": row.id,
                 "stream": "audit",
                 "probability": share,
-                "priority": likely,
+                # In random order: were the suspicious first, what is labelled so far would be no
+                # random part of it, and say that more is wrong than is.
+                "priority": drawn / (share * _DRAWN_OF),
             }
         if suspicion is not None and suspicion >= self._rules.min_suspicion and row.status is None:
             return {

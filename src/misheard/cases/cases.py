@@ -13,6 +13,8 @@ from sqlalchemy import Connection, Engine, Select, func, insert, or_, select
 from misheard.cases import queries
 from misheard.cases.measure import Outcome, compare
 from misheard.cases.records import (
+    AUDIT_METHOD,
+    UNASKED_METHODS,
     CaseCounts,
     CaseStandings,
     CaseStatus,
@@ -40,6 +42,7 @@ from misheard.errors import BadInputError, UnknownIdError
 from misheard.scoring.normalize import Normalizer, require_text
 
 _COUNTED = (*CaseStatus, tallies.INFERENCE_ERRORS)
+_NO_LABEL = dict.fromkeys(("labelled_at", "is_error", "words", "word_errors"))
 
 
 class Cases:
@@ -90,8 +93,9 @@ class Cases:
             connection.execute(insert(corrections), rows)
         standing = Standing(connection)
         for correction, outcome in zip(given, outcomes, strict=True):
+            # Before the case is decided: an audit asks whether one was open.
+            _label_selection(connection, correction, outcome)
             _keep_case(connection, standing, correction.inference_id, outcome)
-            _label_selection(connection, correction.inference_id, outcome)
         standing.write()
         audit.record(connection, *_audit_entries(given, heard, outcomes))
         return [bool(outcome.types) for outcome in outcomes]
@@ -293,6 +297,8 @@ class Cases:
             tallies.hold_digest(connection)
             connection.execute(tallies_table.delete().where(tallies_table.c.kind.in_(_COUNTED)))
             connection.execute(hourly.update().values(errors=0, corrected=0))
+            labelled = selections.c.labelled_at.is_not(None)
+            connection.execute(selections.update().where(labelled).values(**_NO_LABEL))
             entry = audit.AuditEntry(
                 actor=actor, action="clear", subject="cases", evidence={"cases": count}
             )
@@ -328,11 +334,27 @@ def _keep_case(
     _insert_types(connection, case_id, outcome.types, given=False)
 
 
-def _label_selection(connection: Connection, inference_id: str, outcome: Outcome) -> None:
-    """What the audit, or the queue, came to; most corrections are of neither."""
+def _label_selection(connection: Connection, correction: Correction, outcome: Outcome) -> None:
+    """What the audit, or the queue, came to; most corrections are of neither.
+
+    An audit is answered only by who was asked. Were it answered by those who came because something
+    is wrong, too, then what is labelled would be wrong more often than what was drawn. It stays in
+    the queue then, and somebody else hears it once more.
+    """
+    this = selections.c.inference_id == correction.inference_id
+    if correction.method != AUDIT_METHOD:
+        open_case = select(error_cases.c.id).where(
+            error_cases.c.inference_id == correction.inference_id,
+            error_cases.c.status == CaseStatus.OPEN,
+        )
+        # Once it is labelled, the newest word counts, whoever says it.
+        answers = or_(selections.c.stream != "audit", selections.c.labelled_at.is_not(None))
+        if correction.method not in UNASKED_METHODS:
+            answers = or_(answers, ~open_case.exists())
+        this = this & answers
     connection.execute(
         selections.update()
-        .where(selections.c.inference_id == inference_id)
+        .where(this)
         .values(
             labelled_at=now(),
             is_error=bool(outcome.types),

@@ -19,6 +19,7 @@ VERBS: dict[str, str] = {
     "transcribe": "Transcribe files with the live version and log the results.",
     "record": "Log what production heard, from any recogniser.",
     "inferences": "List what was transcribed.",
+    "review": "What a person should listen to next, and what people's labels say.",
     "correct": "Say what was really spoken.",
     "cases": "List error cases.",
     "trigger": "Is it worth training now, and why?",

@@ -436,7 +436,7 @@ selections = Table(
     Column("stream", Text, nullable=False),
     # The chance that an audit had of drawing it; 1 for what was chosen.
     Column("probability", Float, nullable=False),
-    # The queue is in this order, highest first.
+    # The queue is in this order, highest first: the suspicion, or at random of an audit.
     Column("priority", Float, nullable=False),
     # Set by the newest correction: when, and how many of its words were wrong.
     Column("labelled_at", UtcDateTime),
