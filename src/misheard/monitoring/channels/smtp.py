@@ -60,6 +60,8 @@ class SmtpChannel:
         except TimeoutError as error:
             raise DeliveryFailedError("It did not answer in time.") from error
         except (OSError, smtplib.SMTPException) as error:
+            if isinstance(error.__context__, TimeoutError):
+                raise DeliveryFailedError("It did not answer in time.") from error
             raise DeliveryFailedError(f"{type(error).__name__}: {error}") from error
         if refused:
             # The others have it; sent again, they would have it twice.
