@@ -373,9 +373,9 @@ def parse_settings(values: dict[str, Any], *, source: str) -> Settings:
 def _shown(error: Any) -> str:
     """What was given, less what nobody but its owner should see."""
     given = error.get("input")
-    # Of a whole section that does not fit together, too.
-    keys = {*given} if isinstance(given, dict) else {*error["loc"][-1:]}
-    return "…" if keys & _SECRET_KEYS else repr(given)
+    # A whole section of alerts, too: there are secrets somewhere in it.
+    section = isinstance(given, dict) and error["loc"][0] == "alerts"
+    return "…" if section or {*error["loc"][-1:]} & _SECRET_KEYS else repr(given)
 
 
 def load_equivalents(path: Path) -> tuple[tuple[str, ...], ...]:

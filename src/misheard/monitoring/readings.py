@@ -261,7 +261,8 @@ def _channels(connection: Connection, names: Sequence[str]) -> Iterable[ChannelR
     column = deliveries.c
     query = (
         select(column.channel, column.attempts, column.error)
-        .where(column.next_at.is_not(None), column.error != "")
+        # Those that are still to be delivered, by an index.
+        .where(column.next_at >= _EPOCH, column.error != "")
         .order_by(column.attempts)
     )
     worst = {row.channel: row for row in connection.execute(query)}
