@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -234,3 +236,16 @@ def test_the_machine() -> None:
 
 def test_every_rule_has_a_severity_that_pagerduty_knows() -> None:
     assert {rule.severity for rule in Rule} == {"critical", "error", "warning"}
+
+
+def test_the_table_in_the_docs_has_every_rule_and_its_settings_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| rule | fires when |")
+    rows = [line.split(" | ") for line in table.partition("\n\n")[0].splitlines()[2:]]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+    assert named == [rule.value for rule in Rule]
+    defaults = AlertSettings().model_dump()
+    for row in rows:
+        for setting, shown in re.findall(r"`(\w+) = (.*?)`", row[2]):
+            value = {"true": True, "false": False}.get(shown)
+            assert defaults[setting] == (float(shown) if value is None else value)
