@@ -177,6 +177,10 @@ class VersionPrunedError(BadInputError):
     """The files of this model version are gone: retention let go of them."""
 
 
+class DeliveryFailedError(MisheardError):
+    """A channel did not take an alert."""
+
+
 class BackupFailedError(MisheardError):
     """The backup could not be made."""
 

@@ -40,7 +40,11 @@ from misheard.gates.regression import RegressionSuites
 from misheard.gates.suites import RegressionRules
 from misheard.gates.validation import Validations
 from misheard.monitoring.activity import Monitor
+from misheard.monitoring.alerts import Alerts
+from misheard.monitoring.channels.configured import configured
+from misheard.monitoring.metrics import Metrics
 from misheard.monitoring.observations import Observations
+from misheard.monitoring.trends import Trends
 from misheard.registry import Registry
 from misheard.retention import Retention
 from misheard.scoring.normalize import Normalizer, normalizer
@@ -278,6 +282,22 @@ class Rooms:
     def monitor(self) -> Monitor:
         """What production did."""
         return Monitor(self._engine)
+
+    @cached_property
+    def trends(self) -> Trends:
+        """How the traffic went."""
+        return Trends(self._engine)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What is wrong, and who was told."""
+        alerts = self.settings.alerts
+        return Alerts(self._engine, settings=alerts, channels=configured(alerts), root=self.root)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Figures for Prometheus."""
+        return Metrics(self._engine)
 
     @cached_property
     def audit(self) -> AuditLog:

@@ -47,6 +47,7 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
     begun = workspace.cycles.begin(actor=ACTOR)
     is_new = begun is not None and begun.id not in known
     advanced = _advance(workspace, watcher, train=train)
+    workspace.alerts.look()
     return Look(
         rolled_back=rolled_back,
         runs=tuple(runs),

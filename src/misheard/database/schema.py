@@ -557,6 +557,15 @@ alerts = Table(
     Column("detail", Text, nullable=False),
     Column("figures", JSON, nullable=False),
     Index("ix_alerts_resolved_at_rule", "resolved_at", "rule", "subject"),
+    # One open alert of a rule on a subject, whoever finds it first.
+    Index(
+        "uq_alerts_open",
+        "rule",
+        "subject",
+        unique=True,
+        sqlite_where=text("resolved_at IS NULL"),
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
 )
 
 deliveries = Table(

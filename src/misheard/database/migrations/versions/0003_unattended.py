@@ -28,6 +28,15 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_alerts_resolved_at_rule", ["resolved_at", "rule", "subject"], unique=False
         )
+    still = sa.text("resolved_at IS NULL")
+    op.create_index(
+        "uq_alerts_open",
+        "alerts",
+        ["rule", "subject"],
+        unique=True,
+        sqlite_where=still,
+        postgresql_where=still,
+    )
 
     op.create_table(
         "forgotten",
