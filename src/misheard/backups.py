@@ -61,12 +61,15 @@ class Backups:
         self._registry = registry
         self._root = root
 
-    def make(self, *, version_id: str | None, number: int, keep: int) -> Backup:
+    def make(
+        self, *, version_id: str | None, number: int, keep: int, one_a_number: bool = False
+    ) -> Backup:
         """Verify the files of the live version and copy the database.
 
         `version_id` and `number` are of the deployment that is live, None and 0 where nothing is.
-        The newest `keep` copies stay, the one just made always. Only SQLite is copied; other
-        databases have their own tools. Raises `BackupFailedError` with the reason.
+        The newest `keep` copies stay, the one just made always. With `one_a_number` only the newest
+        of a number does, so that a deployment that is tried again leaves one copy. Only SQLite is
+        copied; other databases have their own tools. Raises `BackupFailedError` with the reason.
         """
         if version_id is not None:
             try:
@@ -86,6 +89,8 @@ class Backups:
                 source: Any = pooled.driver_connection
                 _copy(source, target)
             size = target.stat().st_size
+            if one_a_number:
+                self._forget_all_but_newest(number)
             self._forget_old(keep)
         except (OSError, sqlite3.Error) as error:
             raise BackupFailedError(f"'{target}': {error}.") from error
@@ -95,6 +100,10 @@ class Backups:
         """All backups, newest first."""
         found = self._root.iterdir() if self._root.is_dir() else ()
         return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
+
+    def _forget_all_but_newest(self, number: int) -> None:
+        for path in [one for one in self.listed() if one.stem.endswith(f"Z-{number}")][1:]:
+            path.unlink(missing_ok=True)
 
     def _forget_old(self, keep: int) -> None:
         for path in self.listed()[max(keep, 1) :]:
