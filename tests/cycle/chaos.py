@@ -2,7 +2,7 @@
 
     python -m tests.cycle.chaos --kills 200 --database sqlite
     python -m tests.cycle.chaos --kills 200 --database postgresql
-    python -m tests.cycle.chaos --points --database sqlite       each named point once
+    python -m tests.cycle.chaos --points --database sqlite       each named point, by one worker
 
 Two workers compete for one workspace, each a process of its own, and each with a person beside it
 who approves what waits. They are sent SIGKILL at random moments, or kill themselves at random ticks
@@ -43,6 +43,20 @@ _WIDTH = 400
 _PAUSE_S = 2 * chaos_scene.LEASE.total_seconds()
 _A_RUN = 10
 """Disturbances of one cycle."""
+_POINTS_A_RUN = 14
+
+
+_EFFECTS = {
+    "cycles": 1,
+    "cycle_steps": 10,
+    "jobs": 1,
+    "versions": 2,
+    "validations": 1,
+    # Two suites, as a gate of the cycle and by the clock.
+    "suite_runs": 4,
+    "deployments": 2,
+}
+"""Rows of an undisturbed run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +112,8 @@ class Stage:
             self.server.drop(name)
 
 
-def play(root: Path, url: str, troubles: list[Trouble], tally: Tally) -> None:
-    """Two workers, until the cycle has ended; each that dies is followed by another."""
+def play(root: Path, url: str, troubles: list[Trouble], tally: Tally, *, workers: int = 2) -> None:
+    """Workers, until the cycle has ended; each that dies is followed by another."""
     waiting = list(reversed(troubles))
 
     def start() -> _Child:
@@ -108,7 +122,7 @@ def play(root: Path, url: str, troubles: list[Trouble], tally: Tally) -> None:
         pid = _fork(lambda: _work(root, url, kill))
         return _Child(pid=pid, trouble=trouble, started=time.monotonic())
 
-    children = [start(), start()]
+    children = [start() for _ in range(workers)]
     deadline = time.monotonic() + _PATIENCE_S
     while not (root / "done").exists():
         if time.monotonic() > deadline:
@@ -225,12 +239,19 @@ def random_troubles(chance: random.Random, took_s: float, ticks: int) -> list[Tr
     return made
 
 
-def run(stage: Stage, plans: Iterator[list[Trouble]], wanted: dict[str, Any], tally: Tally) -> None:
+def run(
+    stage: Stage,
+    plans: Iterator[list[Trouble]],
+    wanted: dict[str, Any],
+    tally: Tally,
+    *,
+    workers: int,
+) -> None:
     """Play each plan, and compare what it came to."""
     for troubles in plans:
         tally.runs += 1
         with stage.copy(f"run_{tally.runs}") as (root, url):
-            play(root, url, troubles, tally)
+            play(root, url, troubles, tally, workers=workers)
             told = differences(wanted, outcome(root, url))
         if told:
             tally.differing += 1
@@ -250,14 +271,19 @@ def undisturbed(stage: Stage) -> tuple[dict[str, Any], float]:
             found.append(outcome(root, url))
     if told := differences(*found):
         raise RuntimeError("two runs that nobody disturbed differ:\n" + "\n".join(told))
+    # What this cycle is for; else all would be the same because nothing happens.
+    counts = {name: sum(found[0][name].values()) for name in _EFFECTS}
+    if counts != _EFFECTS:
+        raise RuntimeError(f"a cycle came to {counts} instead of {_EFFECTS}")
     return found[0], took_s
 
 
 def _plans(arguments: argparse.Namespace, tally: Tally, took_s: float) -> Iterator[list[Trouble]]:
     if arguments.points:
         chosen = POINTS[:: arguments.every]
-        for point in chosen:
-            yield [Trouble(kill=Kill(point=point)), Trouble(kill=Kill(point=point))]
+        for first in range(0, len(chosen), _POINTS_A_RUN):
+            points = chosen[first : first + _POINTS_A_RUN]
+            yield [Trouble(kill=Kill(point=point)) for point in points]
         return
     chance = random.Random(arguments.seed)
     while tally.kills < arguments.kills:
@@ -283,7 +309,9 @@ def main() -> int:
             stage.prepare()
             wanted, took_s = undisturbed(stage)
             print(f"undisturbed: {took_s:.2f} s", flush=True)
-            run(stage, _plans(arguments, tally, took_s), wanted, tally)
+            # A rival would pass some of the points by.
+            workers = 1 if arguments.points else 2
+            run(stage, _plans(arguments, tally, took_s), wanted, tally, workers=workers)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     figures = {

@@ -22,28 +22,28 @@ from misheard.cycle.states import Cycle, CycleState
 from misheard.cycle.store import CycleStore
 
 BEFORE, INSIDE, WORKED, WRITING, COMMITTED = "before", "inside", "worked", "writing", "committed"
-_STAGES = (
-    CycleState.TRIGGERED,
-    CycleState.DATASET,
-    CycleState.TRAINING,
-    CycleState.CONVERTED,
-    CycleState.VALIDATED,
-    CycleState.REGRESSION,
-    CycleState.DEPLOYED,
-    CycleState.WATCHED,
-)
-_PERSON = CycleState.AWAITING_APPROVAL
+_ALL = (BEFORE, INSIDE, WORKED, WRITING, COMMITTED)
+_PURE = (BEFORE, WORKED, WRITING, COMMITTED)
+# Some stages make something on their way, in transactions of their own or in files.
+_OF_STAGES = {
+    CycleState.TRIGGERED: _ALL,
+    CycleState.DATASET: _ALL,
+    CycleState.TRAINING: _ALL,
+    CycleState.CONVERTED: _ALL,
+    CycleState.VALIDATED: _ALL,
+    CycleState.REGRESSION: _PURE,
+    CycleState.AWAITING_APPROVAL: _ALL,
+    CycleState.DEPLOYED: _PURE,
+    CycleState.WATCHED: _PURE,
+}
 POINTS = (
-    *((state.value, where) for state in _STAGES for where in (BEFORE, WORKED, WRITING, COMMITTED)),
-    # These make something on their way, in transactions of their own or in files.
-    *((state.value, INSIDE) for state in _STAGES[:5]),
-    *((_PERSON.value, where) for where in (BEFORE, INSIDE, WORKED, WRITING, COMMITTED)),
     ("begin", BEFORE),
     ("begin", COMMITTED),
+    *((state.value, where) for state, places in _OF_STAGES.items() for where in places),
 )
-"""Of each stage: the lease is taken and nothing done; in the midst of it, at its first write to the
-database or change of a file; all done and nothing of the step written; written and not committed;
-committed and nobody told."""
+"""In the order of a cycle. Of each stage: the lease is taken and nothing done; in the midst of it,
+at its first write to the database or change of a file; all done and nothing of the step written;
+written and not committed; committed and nobody told."""
 _FILES = {"os.rename", "os.mkdir", "os.rmdir", "os.remove", "os.link", "os.symlink", "os.truncate"}
 
 

@@ -157,7 +157,7 @@ def outcome(root: Path, url: str) -> dict[str, Any]:
     found["backups"] = len(list((root / "backups").glob("2*.db"))) if not url else 0
     for name in ("models", "jobs"):
         folders = sorted(_ID.sub(r"\1-#", path.name) for path in (root / name).glob("[!.]*"))
-        found[name] = folders
+        found[f"folders of {name}"] = folders
     return found
 
 

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Engine, Select, insert, select
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import new_id, now, writing
+from misheard.database.engine import new_id, now, take_turns, writing
 from misheard.database.schema import infrastructure_checks
 from misheard.datasets.manifest import Row
 from misheard.registry import Registry
@@ -94,6 +94,11 @@ class Infrastructure:
             figures=figures,
         )
         with writing(self._engine) as connection:
+            take_turns(connection)
+            # Another process may have come to the same in the meantime.
+            row = connection.execute(_by_id(made.id)).mappings().one_or_none()
+            if row is not None:
+                return InfrastructureCheck(**row)
             connection.execute(insert(infrastructure_checks).values(**vars(made)))
         return made
 
@@ -110,9 +115,8 @@ class Infrastructure:
         return InfrastructureCheck(**row) if row is not None else None
 
     def _find(self, check_id: str) -> InfrastructureCheck | None:
-        query = select(infrastructure_checks).where(infrastructure_checks.c.id == check_id)
         with self._engine.connect() as connection:
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(_by_id(check_id)).mappings().one_or_none()
         return InfrastructureCheck(**row) if row is not None else None
 
     def _tried(self, version_id: str, rows: Sequence[Row]) -> tuple[str, dict[str, Any]]:
@@ -156,3 +160,7 @@ class Infrastructure:
         for path, one in zip(paths, data, strict=True):
             path.write_bytes(one)
         return paths
+
+
+def _by_id(check_id: str) -> Select[Any]:
+    return select(infrastructure_checks).where(infrastructure_checks.c.id == check_id)
