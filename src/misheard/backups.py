@@ -68,8 +68,9 @@ class Backups:
 
         `version_id` and `number` are of the deployment that is live, None and 0 where nothing is.
         The newest `keep` copies stay, the one just made always. With `one_a_number` only the newest
-        of a number does, so that a deployment that is tried again leaves one copy. Only SQLite is
-        copied; other databases have their own tools. Raises `BackupFailedError` with the reason.
+        of a number does, and none from after the next deployment: one that is tried again, by two
+        or by one that was killed, leaves one copy. Only SQLite is copied; other databases have
+        their own tools. Raises `BackupFailedError` with the reason.
         """
         if version_id is not None:
             try:
@@ -90,6 +91,10 @@ class Backups:
                 _copy(source, target)
             size = target.stat().st_size
             if one_a_number:
+                if _is_late(target, number):
+                    target.unlink()
+                    note = "no copy: another deployment came first"
+                    return Backup(version_id=version_id or "", path=None, bytes=0, note=note)
                 self._forget_all_but_newest(number)
             self._forget_old(keep)
         except (OSError, sqlite3.Error) as error:
@@ -165,6 +170,13 @@ def _write(source: sqlite3.Connection, path: Path) -> None:
         copy.execute("PRAGMA journal_mode=DELETE")
         _check(copy)
     _sync(path)
+
+
+def _is_late(copy: Path, number: int) -> bool:
+    """Whether a copy has a deployment that came after the one of this number."""
+    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        query = "SELECT 1 FROM deployments WHERE after_number = ? AND ? > 0"
+        return connection.execute(query, (number, number)).fetchone() is not None
 
 
 def _check(connection: sqlite3.Connection) -> None:

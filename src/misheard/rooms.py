@@ -24,7 +24,7 @@ from misheard.database.audit import AuditLog
 from misheard.database.engine import migrate, open_engine
 from misheard.datasets.datasets import Datasets
 from misheard.datasets.split import SplitShares
-from misheard.deployment import PRODUCTION, Deployments
+from misheard.deployment import Deployment, Deployments
 from misheard.errors import MisheardError, WorkspaceNotFoundError
 from misheard.finetune.backends.backend import TrainingBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
@@ -341,13 +341,12 @@ class Rooms:
         rows = self.datasets.rows(self.datasets.get(dataset_id)) if dataset_id else []
         return self.infrastructure.check(version_id, rows, check_id=check_id)
 
-    def _back_up(self, slot: str = PRODUCTION) -> None:
+    def _back_up(self, live: Deployment | None) -> None:
         rules = self.settings.deployment
         if rules.auto_backup_before_deploy:
-            newest = self.deployments.history(slot, limit=1)
             self.backups.make(
-                version_id=newest[0].version_id if newest else None,
-                number=newest[0].number if newest else 0,
+                version_id=live.version_id if live else None,
+                number=live.number if live else 0,
                 keep=rules.keep_previous_versions,
                 one_a_number=True,
             )

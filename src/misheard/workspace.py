@@ -245,7 +245,8 @@ class Workspace(Gatekeeping):
         known = self.registry.get(version_id)
         if not force and known.id not in self.deployments.ever_live(slot):
             self.require_gates(known.id)
-        self._back_up(slot)
+        newest = self.deployments.history(slot, limit=1)
+        self._back_up(newest[0] if newest else None)
         with writing(self._engine) as connection:
             made = deploy_in(connection, known.id, actor=actor, reason=reason, slot=slot)
             if slot == PRODUCTION:

@@ -19,7 +19,7 @@ from misheard.database.engine import now
 from misheard.datasets.build import Built, build, held_out_from
 from misheard.datasets.datasets import Dataset, Datasets, Purpose
 from misheard.datasets.split import Split, SplitShares
-from misheard.deployment import Deployments, deploy_in
+from misheard.deployment import Deployment, Deployments, deploy_in
 from misheard.errors import DatasetQualityError, EmptyDatasetError
 from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
@@ -92,7 +92,7 @@ class Stages:
         default=lambda _version_id, _dataset_id, _check_id: None
     )
     """Whether a version's files work in a fresh process; None where that was not looked at."""
-    before_deployment: Callable[[], object] = field(default=lambda: None)
+    before_deployment: Callable[[Deployment], object] = field(default=lambda _live: None)
     after_deployment: Callable[[], object] = field(default=lambda: None)
 
     def of(self, cycle: Cycle) -> Stage | None:
@@ -276,7 +276,10 @@ class Stages:
         """
         evidence = {"cycle_id": cycle.id, "validation_id": cycle.validation_id}
         validation = self.validations.get(cycle.validation_id) if cycle.validation_id else None
-        self.before_deployment()
+        # Where it is another, there will be no deployment.
+        live = self.deployments.live()
+        if live.version_id == cycle.baseline_id:
+            self.before_deployment(live)
 
         def write(connection: Connection) -> None:
             if self.asks(cycle):
