@@ -16,7 +16,6 @@ from misheard.cli.output import (
     out,
     print_json,
     table,
-    when,
 )
 from misheard.cycle.states import Cycle, CycleState
 
@@ -192,12 +191,13 @@ def advance(directory: str | None, cycle_id: str | None, as_json: bool) -> None:
 def list_(directory: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """List cycles, newest first."""
     only = CycleState(state) if state else None
-    found = open_workspace(directory).cycles.listed(state=only, limit=limit)
+    cycles = open_workspace(directory).cycles
+    found = cycles.listed(state=only, limit=limit)
     if as_json:
         print_json(found)
         return
-    rows = [(one.id, when(one.created_at), one.state, one.version_id, one.detail) for one in found]
-    out.print(table("Cycles", ["cycle", "begun", "state", "candidate", "last step"], rows))
+    rows = [(one.id, _begun(one), one.state, cycles.outlook(one).who) for one in found]
+    out.print(table("Cycles", ["cycle", "begun", "state", "waits for"], rows))
 
 
 @command.command(epilog="\b\nExample:\n  misheard -w calls cycle show cycle-…")
@@ -220,3 +220,7 @@ def _show(cycle: Cycle, as_json: bool) -> None:
         print_json(cycle)
         return
     out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {escape(cycle.detail)}")
+
+
+def _begun(cycle: Cycle) -> str:
+    return f"{cycle.created_at.astimezone():%Y-%m-%d %H:%M}"

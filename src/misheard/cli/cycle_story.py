@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from misheard.cli.output import when
+from misheard.cycle.states import CycleState
 from misheard.gates.verdict import Verdict, told
 
 if TYPE_CHECKING:
@@ -59,40 +61,57 @@ def story(workspace: Workspace, cycle_id: str) -> Story:
 def show(found: Story, console: Console) -> None:
     """Write it for people; whole at 80 columns."""
     cycle = found.cycle
+    console.print(f"[bold]{cycle.id}[/]  is [bold cyan]{cycle.state}[/]")
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, style="bold")
     grid.add_column(overflow="fold")
-    console.print(f"[bold]{cycle.id}[/]  is [bold cyan]{cycle.state}[/]")
-    grid.add_row("Where", Text(cycle.detail))
+    # Where a person is asked, the detail is what to type, and that stands below.
+    if not cycle.state.waits_for_person:
+        grid.add_row("Where", Text(cycle.detail))
     grid.add_row("Why", Text(_why(cycle)))
-    for name, what in (
-        ("Live then", cycle.baseline_id),
-        ("Dataset", cycle.dataset_id),
-        ("Job", cycle.job_id),
-        ("Candidate", cycle.version_id),
-        ("Validation", found.validation),
-    ):
-        if what:
-            grid.add_row(name, Text(what))
-    for number, suite in enumerate(found.suites):
-        grid.add_row("" if number else "Suites", Text(suite))
     if cycle.error:
         grid.add_row("[red]Trouble[/]", Text(cycle.error, style="red"))
     if found.held_until is not None:
         grid.add_row("Now", Text("a process works on it"))
     grid.add_row("[cyan]Next[/]", Text(found.next.what, style="cyan"))
-    grid.add_row("", Text(f"who acts: {found.next.who}"))
+    grid.add_row("", Text(f"waits for {found.next.who}"))
     console.print(grid)
     for command in found.next.commands:
         console.print(f"  [cyan]{escape(command)}[/]", soft_wrap=True)
-    steps = Table.grid(padding=(0, 2))
-    steps.add_column(no_wrap=True, style="dim")
-    steps.add_column(no_wrap=True)
-    steps.add_column(overflow="fold")
-    for step in found.steps:
-        steps.add_row(when(step.created_at), step.to_state, Text(step.detail))
     console.print()
-    console.print(steps)
+    console.print(_evidence(found))
+    console.print()
+    console.print(_steps(found.steps))
+
+
+def _evidence(found: Story) -> Table:
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, style="bold")
+    grid.add_column(overflow="fold")
+    cycle = found.cycle
+    rows = (
+        ("Live then", cycle.baseline_id),
+        ("Dataset", cycle.dataset_id),
+        ("Job", cycle.job_id),
+        ("Candidate", cycle.version_id),
+        ("Validation", found.validation),
+        ("Suites", "\n".join(found.suites)),
+    )
+    for name, what in rows:
+        if what:
+            grid.add_row(name, Text(what))
+    return grid
+
+
+def _steps(steps: Sequence[CycleStep]) -> Table:
+    """One line a step; all of it is in the JSON."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(no_wrap=True, min_width=19, style="dim")
+    grid.add_column(no_wrap=True, min_width=len(CycleState.AWAITING_APPROVAL))
+    grid.add_column(no_wrap=True, overflow="ellipsis")
+    for step in steps:
+        grid.add_row(when(step.created_at), step.to_state, Text(step.detail))
+    return grid
 
 
 def _why(cycle: Cycle) -> str:
@@ -107,4 +126,5 @@ def _why(cycle: Cycle) -> str:
 
 
 def _judged(verdict: Verdict) -> str:
-    return f"passed: {told(verdict)}" if verdict.passed else told(verdict)
+    """What speaks against it, or the first that speaks for it."""
+    return f"passed: {verdict.reasons[0]}" if verdict.passed else told(verdict)
