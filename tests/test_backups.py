@@ -78,7 +78,6 @@ def test_only_the_newest_are_kept_and_nothing_else_is_touched(
     assert backups.listed() == [last]
 
 
-@pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_deployment_that_is_tried_again_leaves_one_copy(
     backups: Backups, register: Register, engine: Engine
 ) -> None:
@@ -99,6 +98,7 @@ def test_a_deployment_that_is_tried_again_leaves_one_copy(
     assert backups.listed() == [second]
 
 
+@pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_live_version_that_could_not_be_brought_back_is_noticed(
     backups: Backups, register: Register, blobs: DirectoryBlobs, tmp_path: Path, damage: str
 ) -> None:

@@ -176,7 +176,9 @@ class Cycles:
             if stage is None:
                 what = f"{cycle.id} is {cycle.state}; nothing follows by itself."
                 raise IllegalTransitionError(what)
-            return self._commit(cycle, _step_of(stage, cycle, keeper), fence)
+            with keeper:
+                step = _step_of(stage, cycle, keeper)
+            return self._commit(cycle, step, fence)
         except LeaseLostError:
             raise
         except BaseException as error:

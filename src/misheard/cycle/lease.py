@@ -1,24 +1,55 @@
-"""Keeps a lease while there is news of the work that it is for."""
+"""Keeps a lease while the work that it is for goes on."""
 
 from __future__ import annotations
 
+import logging
+import threading
+import time
 from collections.abc import Callable
 from datetime import timedelta
+from types import TracebackType
+from typing import Self
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from misheard.cycle.states import Observer
-from misheard.database.engine import now
+from misheard.errors import LeaseLostError, StorageBusyError
 from misheard.finetune.events import TrainingEvent
 from misheard.speech.transcriber import Progress
 
+# A copy of a large database or the hash of a large model says nothing meanwhile. What is silent for
+# longer than this hangs, and another process may try.
+_MOST_SILENCE_S = 2 * 3600.0
+
 
 class LeaseKeeper(Observer):
-    """Passes everything on, and renews the lease while there is news."""
+    """Passes everything on; as a context manager, renews the lease until the block is left.
+
+    A thread renews it, so that work which is silent for longer than a lease keeps it: two workers
+    that took it from each other in turn would never come to an end.
+    """
 
     def __init__(self, inner: Observer, renew: Callable[[], None], lease: timedelta) -> None:
         self._inner = inner
         self._renew = renew
-        self._renew_after = lease / 4
-        self._renewed_at = now()
+        self._every_s = lease.total_seconds() / 4
+        self._heard_at = time.monotonic()
+        self._is_over = threading.Event()
+        self._lost: LeaseLostError | None = None
+        self._thread = threading.Thread(target=self._beat, name="misheard-lease", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._is_over.set()
+        self._thread.join()
 
     def progress(self, what: str, total: int) -> Progress:
         """See `Observer`."""
@@ -41,6 +72,18 @@ class LeaseKeeper(Observer):
         self._inner.waiting()
 
     def _tick(self) -> None:
-        if now() - self._renewed_at > self._renew_after:
-            self._renew()
-            self._renewed_at = now()
+        self._heard_at = time.monotonic()
+        if self._lost is not None:
+            raise self._lost
+
+    def _beat(self) -> None:
+        while not self._is_over.wait(self._every_s):
+            if time.monotonic() - self._heard_at > _MOST_SILENCE_S:
+                return
+            try:
+                self._renew()
+            except LeaseLostError as error:
+                self._lost = error
+                return
+            except (SQLAlchemyError, StorageBusyError) as error:
+                logging.getLogger("misheard").warning("A lease could not be renewed: %s", error)
