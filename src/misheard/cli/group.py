@@ -31,7 +31,7 @@ VERBS: dict[str, str] = {
     "versions": "List model versions and where each came from.",
     "deploy": "Make a version live.",
     "rollback": "Make live again what was live before.",
-    "worker": "Take cycles on, count what was heard, run due suites, roll back what does worse.",
+    "worker": "Do all that is to be done by itself, until stopped.",
     "watch": "Roll back what does worse, run due suites, train when it is worth it.",
     "audit": "Who did what, when and why.",
     "report": "Write an HTML report: on a cycle, on a validation, or on the loop.",

@@ -18,8 +18,9 @@ if TYPE_CHECKING:
 
 @click.command(
     epilog="""\b
-How often each is done stands in [worker] of the settings. SIGTERM and Ctrl-C stop it: what it
-is at is given back at the next sign of life, and a training goes on. Several may run.
+Takes cycles on, runs due suites, counts what was heard, rolls back what does worse, begins
+what is worth it; how often stands in [worker] of the settings. SIGTERM and Ctrl-C stop it:
+what it is at is given back at the next sign of life, and a training goes on. Several may run.
 \b
 Examples:
   misheard -w calls worker                      until it is stopped
@@ -30,7 +31,7 @@ Examples:
 @json_option
 @click.pass_obj
 def command(directory: str | None, no_train: bool, as_json: bool) -> None:
-    """Take cycles on, count what was heard, run due suites, roll back what does worse."""
+    """Do all that is to be done by itself, until stopped."""
     from misheard.worker import Worker  # noqa: PLC0415 - SQLAlchemy
 
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
