@@ -24,6 +24,7 @@ FLOORS = (
     {"gatekeeping"},
     {"workspace"},
     {"reports", "watch"},
+    {"worker"},
     {"demo"},
     {"cli"},
 )

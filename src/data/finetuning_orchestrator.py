@@ -31,6 +31,8 @@ _STATUS = {
     _S.REGRESSION: "evaluating",
     _S.AWAITING_APPROVAL: "completed",
     _S.DEPLOYED: "completed",
+    _S.WATCHED: "completed",
+    _S.CLOSED: "completed",
     _S.ROLLED_BACK: "completed",
     _S.REFUSED: "completed",
     _S.REJECTED: "failed",

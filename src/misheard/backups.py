@@ -61,12 +61,16 @@ class Backups:
         self._registry = registry
         self._root = root
 
-    def make(self, *, version_id: str | None, number: int, keep: int) -> Backup:
+    def make(
+        self, *, version_id: str | None, number: int, keep: int, one_a_number: bool = False
+    ) -> Backup:
         """Verify the files of the live version and copy the database.
 
         `version_id` and `number` are of the deployment that is live, None and 0 where nothing is.
-        The newest `keep` copies stay, the one just made always. Only SQLite is copied; other
-        databases have their own tools. Raises `BackupFailedError` with the reason.
+        The newest `keep` copies stay, the one just made always. With `one_a_number` only the newest
+        of a number does, and none from after the next deployment: one that is tried again, by two
+        or by one that was killed, leaves one copy. Only SQLite is copied; other databases have
+        their own tools. Raises `BackupFailedError` with the reason.
         """
         if version_id is not None:
             try:
@@ -86,6 +90,12 @@ class Backups:
                 source: Any = pooled.driver_connection
                 _copy(source, target)
             size = target.stat().st_size
+            if one_a_number:
+                if _is_late(target, number):
+                    target.unlink()
+                    note = "no copy: another deployment came first"
+                    return Backup(version_id=version_id or "", path=None, bytes=0, note=note)
+                self._forget_all_but_newest(number)
             self._forget_old(keep)
         except (OSError, sqlite3.Error) as error:
             raise BackupFailedError(f"'{target}': {error}.") from error
@@ -95,6 +105,10 @@ class Backups:
         """All backups, newest first."""
         found = self._root.iterdir() if self._root.is_dir() else ()
         return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
+
+    def _forget_all_but_newest(self, number: int) -> None:
+        for path in [one for one in self.listed() if one.stem.endswith(f"Z-{number}")][1:]:
+            path.unlink(missing_ok=True)
 
     def _forget_old(self, keep: int) -> None:
         for path in self.listed()[max(keep, 1) :]:
@@ -156,6 +170,13 @@ def _write(source: sqlite3.Connection, path: Path) -> None:
         copy.execute("PRAGMA journal_mode=DELETE")
         _check(copy)
     _sync(path)
+
+
+def _is_late(copy: Path, number: int) -> bool:
+    """Whether a copy has a deployment that came after the one of this number."""
+    with closing(sqlite3.connect(f"{copy.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        query = "SELECT 1 FROM deployments WHERE after_number = ? AND ? > 0"
+        return connection.execute(query, (number, number)).fetchone() is not None
 
 
 def _check(connection: sqlite3.Connection) -> None:

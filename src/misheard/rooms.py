@@ -21,11 +21,12 @@ from misheard.cases.review import ReviewQueue
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.stages import CycleRules, Stages
 from misheard.cycle.states import CycleState
+from misheard.cycle.watching import WatchRules
 from misheard.database.audit import AuditLog
 from misheard.database.engine import migrate, open_engine
 from misheard.datasets.datasets import Datasets
 from misheard.datasets.split import SplitShares
-from misheard.deployment import PRODUCTION, Deployments
+from misheard.deployment import Deployment, Deployments
 from misheard.errors import MisheardError, WorkspaceNotFoundError
 from misheard.finetune.backends.backend import TrainingBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
@@ -234,6 +235,8 @@ class Rooms:
             registry=self.registry,
             validations=self.validations,
             suites=self.suites,
+            deployments=self.deployments,
+            observations=self.observations,
             contender=self.contender,
             check_files=self.check_files,
             before_deployment=self._back_up,
@@ -253,6 +256,10 @@ class Rooms:
                 require_approval=self.settings.deployment.require_approval,
                 run_suites=self.settings.regression.run_on_deploy,
                 normalizer=self.normalizer,
+                watch=WatchRules(
+                    hours=self.settings.deployment.watch_hours,
+                    inferences=self.settings.deployment.watch_inferences,
+                ),
             ),
         )
         return Cycles(
@@ -275,7 +282,7 @@ class Rooms:
     @cached_property
     def retention(self) -> Retention:
         """Lets go of the files of versions that are long gone."""
-        final = [state for state in CycleState if state.is_final]
+        final = [state for state in CycleState if state.is_decided]
         return Retention(self._engine, self._blobs, self.registry, final_cycle_states=final)
 
     @cached_property
@@ -350,10 +357,13 @@ class Rooms:
             self._contenders[version_id, function] = known
         return known
 
-    def check_files(self, version_id: str, dataset_id: str | None) -> InfrastructureCheck | None:
+    def check_files(
+        self, version_id: str, dataset_id: str | None, check_id: str | None = None
+    ) -> InfrastructureCheck | None:
         """Try a version in a fresh process; None where that is off, or its engine is not ours.
 
-        Whose verdict was reached without our engine is served by another one.
+        Whose verdict was reached without our engine is served by another one. A known `check_id`
+        gives the check that is kept.
         """
         version = self.registry.get(version_id)
         judged = version.verdict is not None or self.validations.latest_of(version_id) is not None
@@ -361,16 +371,16 @@ class Rooms:
         if foreign or self.functions.of_model or not self.settings.deployment.check_files:
             return None
         rows = self.datasets.rows(self.datasets.get(dataset_id)) if dataset_id else []
-        return self.infrastructure.check(version_id, rows)
+        return self.infrastructure.check(version_id, rows, check_id=check_id)
 
-    def _back_up(self, slot: str = PRODUCTION) -> None:
+    def _back_up(self, live: Deployment | None) -> None:
         rules = self.settings.deployment
         if rules.auto_backup_before_deploy:
-            newest = self.deployments.history(slot, limit=1)
             self.backups.make(
-                version_id=newest[0].version_id if newest else None,
-                number=newest[0].number if newest else 0,
+                version_id=live.version_id if live else None,
+                number=live.number if live else 0,
                 keep=rules.keep_previous_versions,
+                one_a_number=True,
             )
 
     def _prune(self, actor: str) -> None:

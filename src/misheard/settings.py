@@ -212,6 +212,10 @@ class DeploymentSettings(_Section):
     """`misheard watch` rolls back when the live version's error rate is too high."""
     rollback_on_error_threshold: float = Field(default=0.5, ge=0.0, le=1.0)
     """Error rate since the deployment, by the lower end of its 95 % interval."""
+    watch_hours: float = Field(default=24.0, ge=0.0)
+    """A cycle watches over what it has deployed for so long, and is then closed."""
+    watch_inferences: int = Field(default=0, ge=0)
+    """And until what it has deployed made so many transcripts, however long that takes."""
     check_files: bool = True
     """Before a version goes live, it is loaded and transcribes three clips in a fresh process."""
     max_latency_s: float = Field(default=10.0, gt=0.0)
@@ -321,6 +325,23 @@ class AlertSettings(_Section):
         return value
 
 
+class WorkerSettings(_Section):
+    """How often `misheard worker` does each of its duties, in seconds."""
+
+    advance_s: float = Field(default=5.0, gt=0.0)
+    """Take cycles on that wait for nobody."""
+    digest_s: float = Field(default=10.0, gt=0.0)
+    """Count what production heard, and choose what a person should look at."""
+    rollback_s: float = Field(default=60.0, gt=0.0)
+    """Roll back what does worse."""
+    trigger_s: float = Field(default=60.0, gt=0.0)
+    """Begin a cycle, or propose one, where it is worth it."""
+    alerts_s: float = Field(default=60.0, gt=0.0)
+    """Look at what alerts, and deliver what is to be told."""
+    suites_s: float = Field(default=300.0, gt=0.0)
+    """Run the suites that are due."""
+
+
 class Settings(_Section):
     """All of `misheard.toml`."""
 
@@ -338,6 +359,7 @@ class Settings(_Section):
     regression: RegressionSettings = RegressionSettings()
     deployment: DeploymentSettings = DeploymentSettings()
     alerts: AlertSettings = AlertSettings()
+    worker: WorkerSettings = WorkerSettings()
 
 
 def load_settings(path: Path) -> Settings:

@@ -17,7 +17,13 @@ from misheard.capture.captured import Captured
 from misheard.capture.inferences import Heard, Inference, Logged
 from misheard.cases.records import Correction
 from misheard.database.engine import writing
-from misheard.deployment import PRODUCTION, Deployment
+from misheard.deployment import (
+    PRODUCTION,
+    Deployment,
+    deploy_in,
+    roll_back_in,
+    version_before_in,
+)
 from misheard.errors import (
     WorkspaceExistsError,
     WorkspaceNotFoundError,
@@ -239,22 +245,36 @@ class Workspace(Gatekeeping):
         known = self.registry.get(version_id)
         if not force and known.id not in self.deployments.ever_live(slot):
             self.require_gates(known.id)
-        self._back_up(slot)
-        made = self.deployments.deploy(known.id, actor=actor, reason=reason, slot=slot)
-        if slot == PRODUCTION:
-            self.cycles.note_live(known.id, actor=actor, reason=reason)
+        newest = self.deployments.history(slot, limit=1)
+        self._back_up(newest[0] if newest else None)
+        with writing(self._engine) as connection:
+            made = deploy_in(connection, known.id, actor=actor, reason=reason, slot=slot)
+            if slot == PRODUCTION:
+                self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
         self._prune(actor)
         return made
 
     def roll_back(
-        self, *, actor: str, reason: str, to: str | None = None, slot: str = PRODUCTION
+        self,
+        *,
+        actor: str,
+        reason: str,
+        to: str | None = None,
+        slot: str = PRODUCTION,
+        leaving: int | None = None,
     ) -> Deployment:
-        """Make live again what was live before, or the version `to`, which was live once."""
-        left = self.deployments.live(slot).version_id
-        made = self.deployments.roll_back(actor=actor, reason=reason, to=to, slot=slot)
-        if slot == PRODUCTION:
-            self.cycles.note_left(left, actor=actor, reason=reason)
-            self.cycles.note_live(made.version_id, actor=actor, reason=reason)
+        """Make live again what was live before, or the version `to`, which was live once.
+
+        With `leaving` only while that is the newest row of the log: `DeploymentConflictError`.
+        """
+        with writing(self._engine) as connection:
+            made = roll_back_in(
+                connection, actor=actor, reason=reason, to=to, slot=slot, leaving=leaving
+            )
+            if slot == PRODUCTION:
+                left = version_before_in(connection, made)
+                self.cycles.note_left_in(connection, left, actor=actor, reason=reason)
+                self.cycles.note_live_in(connection, made.version_id, actor=actor, reason=reason)
         return made
 
 

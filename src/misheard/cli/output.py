@@ -43,6 +43,8 @@ _IDS = {
     "status",
     "made",
     "how",
+    "begun",
+    "state",
 }
 
 out = Console(highlight=False)

@@ -373,6 +373,8 @@ cycles = Table(
     Column("version_id", Text, ForeignKey("versions.id")),
     Column("validation_id", Text, ForeignKey("validations.id")),
     Column("detail", Text, nullable=False),
+    # Why it could not go on when that was last tried; empty where it could.
+    Column("error", Text, nullable=False, server_default=""),
     # Who works on it, until when; the fence rises with each owner, so a late one writes nothing.
     Column("lease_owner", Text),
     Column("lease_until", UtcDateTime),

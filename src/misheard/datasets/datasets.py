@@ -15,7 +15,7 @@ from sqlalchemy import Engine, insert, select
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import now, writing
+from misheard.database.engine import now, take_turns, writing
 from misheard.database.schema import datasets
 from misheard.datasets.manifest import PERMANENT, Row, dataset_id, from_jsonl, to_jsonl
 from misheard.datasets.quality import Quality
@@ -82,6 +82,7 @@ class Datasets:
             quality=quality.to_dict() if quality else {},
         )
         with writing(self._engine) as connection:
+            take_turns(connection)
             query = select(datasets).where(datasets.c.id == made.id)
             known = connection.execute(query).mappings().one_or_none()
             if known is not None:

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, Select, func, insert, select
 
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import new_id, now, writing
+from misheard.database.engine import new_id, now, take_turns, writing
 from misheard.database.schema import validations
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.datasets.split import Split
@@ -150,6 +150,11 @@ class Validations:
             general=general,
         )
         with writing(self._engine) as connection:
+            take_turns(connection)
+            # Another process may have come to the same in the meantime.
+            row = connection.execute(_by_id(made.id)).mappings().one_or_none()
+            if row is not None:
+                return _validation(dict(row))
             connection.execute(insert(validations).values(**_columns(made)))
         return made
 
@@ -264,8 +269,7 @@ class Validations:
 
     def _find(self, validation_id: str) -> Validation | None:
         with self._engine.connect() as connection:
-            query = select(validations).where(validations.c.id == validation_id)
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(_by_id(validation_id)).mappings().one_or_none()
         return _validation(dict(row)) if row is not None else None
 
 
@@ -274,6 +278,10 @@ def _columns(made: Validation) -> dict[str, Any]:
     general = values.pop("general")
     kept = {"general": general.to_dict()} if general is not None else {}
     return values | {"figures": values["figures"] | kept}
+
+
+def _by_id(validation_id: str) -> Select[Any]:
+    return select(validations).where(validations.c.id == validation_id)
 
 
 def _validation(row: dict[str, Any]) -> Validation:

@@ -85,7 +85,7 @@ def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:
             what = "a model is trained elsewhere"
             command = f"misheard cycle take-model {cycle.id} DIRECTORY"
             found.append(Waiting(what=what, who="a trainer", command=command))
-        elif not cycle.state.is_final:
+        elif not cycle.state.is_decided:
             what = f"a cycle stands at '{cycle.state}'"
             command = f"misheard cycle run {cycle.id}"
             found.append(Waiting(what=what, who="a process", command=command))

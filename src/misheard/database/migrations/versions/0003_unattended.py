@@ -195,6 +195,7 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_error_cases_status_suspicion_id", ["status", "suspicion", "id"], unique=False
         )
+    op.add_column("cycles", sa.Column("error", sa.Text(), server_default="", nullable=False))
 
     op.create_table(
         "marks",
