@@ -117,6 +117,10 @@ class MissingExtraError(MisheardError):
     """This needs a library that is not installed."""
 
 
+class TooFewLabelsError(BadInputError):
+    """There are too few corrections to learn suspicion from."""
+
+
 class EmptyDatasetError(BadInputError):
     """There is nothing to build this dataset from."""
 

@@ -13,8 +13,9 @@ from sqlalchemy import URL
 
 from misheard.backups import Backups
 from misheard.blobs.directory import DirectoryBlobs
-from misheard.capture.digest import Digest, DigestRules, no_suspicion
+from misheard.capture.digest import Digest, DigestRules
 from misheard.capture.inferences import InferenceLog
+from misheard.capture.suspicions import Suspicions
 from misheard.cases.cases import Cases
 from misheard.cases.labels import Labels
 from misheard.cases.review import ReviewQueue
@@ -107,6 +108,11 @@ class Rooms:
         return InferenceLog(self._log_engine, self._blobs)
 
     @cached_property
+    def suspicions(self) -> Suspicions:
+        """How suspicious transcripts are, and what corrections have taught about that."""
+        return Suspicions(self._engine, normalize=self.normalizer)
+
+    @cached_property
     def digest(self) -> Digest:
         """Counts what came, and chooses what a person should look at."""
         rules = self.settings.capture
@@ -117,7 +123,7 @@ class Rooms:
                 audit_share=rules.audit_share,
                 min_suspicion=rules.min_suspicion,
             ),
-            scorer=no_suspicion,
+            scorer=self.suspicions.score,
         )
 
     @cached_property

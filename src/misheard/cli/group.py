@@ -18,6 +18,7 @@ VERBS: dict[str, str] = {
     "status": "What is live, what is waiting on whom, what happens next.",
     "transcribe": "Transcribe files with the live version and log the results.",
     "record": "Log what production heard, from any recogniser.",
+    "suspicion": "How suspicious transcripts are found, and learning it from corrections.",
     "inferences": "List what was transcribed.",
     "review": "What a person should listen to next, and what people's labels say.",
     "correct": "Say what was really spoken.",

@@ -505,7 +505,7 @@ hourly = Table(
 speaker_norms = Table(
     "speaker_norms",
     metadata,
-    # How fast each speaker speaks, in characters a second (Welford's running moments).
+    # How fast each speaker speaks, and everybody (""): characters a second (Welford's moments).
     Column("speaker", Text, primary_key=True),
     Column("utterances", Integer, nullable=False),
     Column("mean", Float, nullable=False),
@@ -515,7 +515,7 @@ speaker_norms = Table(
 suspicion_models = Table(
     "suspicion_models",
     metadata,
-    # The newest counts; fitted on this workspace's own corrections.
+    # Fitted on this workspace's own corrections; the newest whose figures say `is_used` counts.
     Column("number", _Serial, primary_key=True, autoincrement=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("weights", JSON, nullable=False),
