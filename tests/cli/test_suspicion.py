@@ -17,7 +17,7 @@ AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A workspace in which what the model doubts is wrong, and half of it is corrected."""
+    """A workspace whose model is surest where it is wrong, as the defaults do not expect."""
     root = tmp_path / "calls"
     workspace = tiny.make(root)
     workspace.capture(
@@ -37,7 +37,7 @@ def folder(tmp_path: Path) -> Path:
         [
             Correction(
                 inference_id=row.id,
-                reference="hold the line" if n < 80 else "told a lie",
+                reference="hold the line" if n >= 40 else "told a lie",
                 author="ann",
             )
             for n, row in enumerate(rows)

@@ -145,7 +145,7 @@ def _fitted(examples: Examples, strength: float) -> SuspicionModel:
     # Weights that differ a lot carry less than their number says (Kish, "Survey sampling", 1965).
     total = examples.weights.sum()
     effective = total**2 / np.square(examples.weights).sum()
-    # For many rows and few columns; the others take a hundred times as many steps here.
+    # Made for many rows and few columns, whatever their sizes: no tolerance has to be chosen.
     regression = linear_model.LogisticRegression(C=strength, solver="newton-cholesky")
     regression.fit(
         np.hstack([_FREE * prior[:, None], columns]),
