@@ -19,6 +19,7 @@ from misheard.capture.suspicion_fit import (
     _in_units,
     fit,
     out_of_fold,
+    within_folds,
 )
 from misheard.errors import TooFewLabelsError
 
@@ -131,6 +132,25 @@ def test_a_fit_learns_what_the_defaults_get_wrong() -> None:
     # And what was said of it beforehand, out of fold, is about what comes.
     said = average_precision(out_of_fold(learnt), learnt.errors)
     assert said == pytest.approx(fitted, abs=0.15)
+
+
+def test_scores_of_folds_that_do_not_compare_are_compared_by_place() -> None:
+    given = examples(200)
+    places = within_folds(given.features[:, 0], given)
+    assert np.all((places > 0) & (places < 1))
+    assert average_precision(places, given.errors) > 0.5
+    assert within_folds(2 * given.features[:, 0] - 5, given) == pytest.approx(places)
+    assert within_folds(np.zeros(200), given) == pytest.approx(0.5)
+
+
+def test_where_nothing_was_heard_silence_is_no_ground_for_suspicion() -> None:
+    """And doubt is of text that was thrown away."""
+    empty = PLAIN._replace(words=0, empty=1.0, avg_logprob=-3.0)
+    silence, speech = DEFAULTS.score(
+        [empty._replace(no_speech_prob=0.95), empty._replace(no_speech_prob=0.05)]
+    )
+    assert silence < 0.3
+    assert speech > 0.5
 
 
 def test_with_few_labels_a_fit_stays_near_the_defaults() -> None:

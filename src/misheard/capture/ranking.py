@@ -75,6 +75,7 @@ def _curve(scores: _Array, errors: _Array, weights: _Array | None) -> tuple[_Arr
     """Weight reviewed and weight of the wrong among it, after each run of equal scores, from 0."""
     given = np.ones(len(scores)) if weights is None else np.asarray(weights, np.float64)
     order = np.argsort(-np.asarray(scores, np.float64), kind="stable")
+    order = order[given[order] > 0]
     sorted_scores = np.asarray(scores, np.float64)[order]
     ends = np.append(np.flatnonzero(np.diff(sorted_scores)), len(order) - 1)
     reached = np.cumsum(given[order])

@@ -49,7 +49,10 @@ def features(signals: Sequence[Signals]) -> Floats:
 
     Hinges where only one side is suspicious, and bounds, so that nothing odd outweighs all else:
 
-    - doubt: minus the mean log-probability, 0 to 5
+    - doubt: minus the mean log-probability, 0 to 5; where no word was heard it is of none, so it is
+      missing
+    - no_speech: the probability that nobody speaks, though words were heard; where none was, that
+      somebody does
     - compressed: the compression ratio above 1.5, up to 10; below, it tells only how long a text is
     - fast, slow: standard deviations above and below the speaker's own speed, up to 5 each
     - differs, distance: whether a second model heard something else, and how far off it is
@@ -58,8 +61,10 @@ def features(signals: Sequence[Signals]) -> Floats:
     raw = np.array(signals, dtype=np.float64).reshape(len(signals), len(Signals._fields))
     logprob, no_speech, ratio, speed, repeated, empty, lone, phrase, distance, words = raw.T
     made = np.empty((len(signals), len(FEATURES)))
-    made[:, 0] = np.clip(-logprob, 0.0, 5.0)
-    made[:, 1] = np.clip(no_speech, 0.0, 1.0)
+    silent = words == 0
+    made[:, 0] = np.where(silent, np.nan, np.clip(-logprob, 0.0, 5.0))
+    no_speech = np.clip(no_speech, 0.0, 1.0)
+    made[:, 1] = np.where(silent, 1.0 - no_speech, no_speech)
     made[:, 2] = np.clip(ratio, 1.5, 10.0) - 1.5
     made[:, 3] = np.clip(speed, 0.0, 5.0)
     made[:, 4] = np.clip(-speed, 0.0, 5.0)
@@ -144,13 +149,13 @@ def probability(log_odds: Floats) -> Floats:
 
 
 DEFAULTS = SuspicionModel(
-    intercept=-2.0,
+    intercept=-1.8,
     weights={
         "doubt": 1.0,
         "no_speech": 0.3,
         "compressed": 0.5,
         "fast": 0.4,
-        "slow": 0.2,
+        "slow": 0.1,
         "repeated": 0.3,
         "empty": 0.5,
         "lone_word": 0.5,

@@ -20,6 +20,7 @@ from misheard.capture.suspicion_fit import (
     log_loss,
     out_of_fold,
     require_enough,
+    within_folds,
 )
 from misheard.database import audit
 from misheard.database.engine import now, writing
@@ -176,7 +177,8 @@ def _judged(examples: Examples, rows: Sequence[Any], before: KeptModel) -> FitFi
         had = np.array([row.labelled_at <= before.created_at for row in rows], np.bool_)
         previous = out_of_fold(examples, learn_from=had, otherwise=before.model)
     errors, weights = examples.errors, examples.weights
-    new, old = (average_precision(one, errors, weights) for one in (scores, previous))
+    places, before_places = (within_folds(one, examples) for one in (scores, previous))
+    new, old = (average_precision(one, errors, weights) for one in (places, before_places))
     is_used = new >= old
     name = _name(before.number)
     return FitFigures(
@@ -189,8 +191,8 @@ def _judged(examples: Examples, rows: Sequence[Any], before: KeptModel) -> FitFi
         current_average_precision=old,
         log_loss=log_loss(scores, examples),
         current_log_loss=log_loss(previous, examples),
-        budgets=tuple(at_budgets(scores, errors, weights)),
-        current_budgets=tuple(at_budgets(previous, errors, weights)),
+        budgets=tuple(at_budgets(places, errors, weights)),
+        current_budgets=tuple(at_budgets(before_places, errors, weights)),
         is_used=is_used,
         reason=(
             f"average precision {new:.3f} out of fold, {old:.3f} of {name}: "
