@@ -43,13 +43,13 @@ def at_budgets(
     reached, wrong = _curve(scores, errors, weights)
     made = []
     for share in shares:
-        found = float(np.interp(share * reached[-1], reached, wrong))
-        reviewed = share * reached[-1]
+        reviewed, total = share * float(reached[-1]), float(wrong[-1])
+        found = float(np.interp(reviewed, reached, wrong))
         made.append(
             Budget(
                 share=share,
                 precision=found / reviewed if reviewed else float("nan"),
-                recall=found / wrong[-1] if wrong[-1] else float("nan"),
+                recall=found / total if total else float("nan"),
             )
         )
     return made

@@ -38,7 +38,7 @@ Examples:
 @json_option
 @click.pass_obj
 def show(directory: str | None, as_json: bool) -> None:
-    """Show what makes a transcript suspicious here, and how well that was found to work."""
+    """Show what makes a transcript suspicious here, and how well that works."""
     from misheard.capture.suspicion_fit import MIN_OF_EACH  # noqa: PLC0415 - numpy
 
     suspicions = open_workspace(directory).suspicions
