@@ -193,6 +193,30 @@ def test_too_few_of_a_kind_or_too_few_groups_are_refused() -> None:
         )
 
 
+def test_what_no_label_has_shown_keeps_its_default_weight() -> None:
+    """Even where the defaults put right before wrong."""
+    sure = examples(200)
+    contrary = Examples(
+        features=sure.features,
+        errors=~sure.errors,
+        weights=sure.weights,
+        groups=sure.groups,
+    )
+    for labels in (sure, contrary):
+        model = fit(labels)
+        plain, looped, disputed = (
+            float(model.log_odds(features([one]))[0])
+            for one in (
+                PLAIN,
+                PLAIN._replace(phrase=1.0),
+                PLAIN._replace(disagreement=0.5),
+            )
+        )
+        assert looped - plain == pytest.approx(2.5)
+        assert disputed - plain == pytest.approx(0.8 / 0.4 + 0.5 * 0.5 / 0.15)
+    assert fit(sure).weights["doubt"] > 0 > fit(contrary).weights["doubt"]
+
+
 def test_a_fit_is_the_same_each_time() -> None:
     assert fit(examples(200)) == fit(examples(200))
 

@@ -30,8 +30,8 @@ FEATURES = (
 )
 """What is made of the signals, in the order of `features`."""
 MISSING = ("doubt", "no_speech", "compressed", "speed", "empty", "lone_word", "second_model")
-"""The signals that may be missing: each has an indicator, `no_…`, that is 1 where it is."""
-INPUTS = (*FEATURES, *(f"no_{name}" for name in MISSING))
+"""The signals that may be missing: each has an indicator, `without_…`, that is 1 where it is."""
+INPUTS = (*FEATURES, *(f"without_{name}" for name in MISSING))
 """The columns of a model."""
 _MADE_OF = {"fast": "speed", "slow": "speed", "differs": "second_model", "distance": "second_model"}
 """Feature → the signal whose indicator is 1 where it is missing, if that is not its own name."""
@@ -41,7 +41,7 @@ _ROWS_AT_ONCE = 65_536
 def indicator_of(feature: str) -> str | None:
     """The input that is 1 where this feature is missing; None for one that never is."""
     signal = _MADE_OF.get(feature, feature)
-    return f"no_{signal}" if signal in MISSING else None
+    return f"without_{signal}" if signal in MISSING else None
 
 
 def features(signals: Sequence[Signals]) -> Floats:

@@ -2,7 +2,7 @@
 
 A fit starts from the defaults: their log-odds are one column, free to be stretched, beside every
 input, whose weights are held near 0. With few labels the ranking stays that of the defaults; with
-many it is what the labels say.
+many it is what the labels say. What no label has shown keeps its default weight.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ FOLDS = 5
 _STRENGTHS = (0.001, 0.01, 0.1, 1.0)
 """How freely weights leave the defaults: scikit-learn's C."""
 _CAUTIOUS = 0.01
-_FREE = 30.0
+_FREE = 10.0
 """The defaults' column is so much larger than the others that hardly anything holds its weight."""
 
 
@@ -155,31 +155,53 @@ def _strength(examples: Examples) -> float:
 
 
 def _fitted(examples: Examples, strength: float) -> SuspicionModel:
-    linear_model = optional("sklearn.linear_model", extra="suspicion")
     means, scales = _units(examples)
     columns = inputs(examples.features, means, scales)
-    prior = DEFAULTS.log_odds(examples.features)
-    # Weights that differ a lot carry less than their number says (Kish, "Survey sampling", 1965).
-    total = examples.weights.sum()
-    effective = total**2 / np.square(examples.weights).sum()
-    # Made for many rows and few columns, whatever their sizes: no tolerance has to be chosen.
-    regression = linear_model.LogisticRegression(C=strength, solver="newton-cholesky")
-    regression.fit(
-        np.hstack([_FREE * prior[:, None], columns]),
-        examples.errors,
-        sample_weight=examples.weights * effective / total,
+    prior = _FREE * DEFAULTS.log_odds(examples.features)
+    intercept, (stretch, *own) = _regression(
+        np.hstack([prior[:, None], columns]), examples, strength
     )
-    stretch, *own = regression.coef_[0].tolist()
-    weights, intercept = _in_units(means, scales)
+    if stretch < 0:
+        # What is least suspicious by the defaults is wrong here: they are no place to start from.
+        intercept, own = _regression(columns, examples, strength)
+        stretch = 0.0
+    weights, prior_intercept = _in_units(means, scales)
+    unseen = _unseen(examples)
     return SuspicionModel(
-        intercept=float(regression.intercept_[0]) + _FREE * stretch * intercept,
+        intercept=intercept + _FREE * stretch * prior_intercept,
         weights={
-            name: weight + _FREE * stretch * weights[name]
+            name: weights[name] if name in unseen else weight + _FREE * stretch * weights[name]
             for name, weight in zip(INPUTS, own, strict=True)
         },
         means=dict(zip(FEATURES, means.tolist(), strict=True)),
         scales=dict(zip(FEATURES, scales.tolist(), strict=True)),
     )
+
+
+def _regression(columns: Floats, examples: Examples, strength: float) -> tuple[float, list[float]]:
+    """Intercept and weights."""
+    linear_model = optional("sklearn.linear_model", extra="suspicion")
+    # Weights that differ a lot carry less than their number says (Kish, "Survey sampling", 1965).
+    total = examples.weights.sum()
+    effective = total**2 / np.square(examples.weights).sum()
+    # Made for many rows and few columns, whatever their sizes: no tolerance has to be chosen.
+    made = linear_model.LogisticRegression(C=strength, solver="newton-cholesky")
+    made.fit(columns, examples.errors, sample_weight=examples.weights * effective / total)
+    return float(made.intercept_[0]), made.coef_[0].tolist()
+
+
+def _unseen(examples: Examples) -> set[str]:
+    """Features that are the same in all rows where they are known: they keep their weights.
+
+    There they add nothing, for their mean is what they are.
+    """
+    columns = (examples.features[:, at] for at in range(len(FEATURES)))
+    known = (column[~np.isnan(column)] for column in columns)
+    return {
+        name
+        for name, values in zip(FEATURES, known, strict=True)
+        if not len(values) or values.min() == values.max()
+    }
 
 
 def _units(examples: Examples) -> tuple[Floats, Floats]:
@@ -206,7 +228,7 @@ def _in_units(means: Floats, scales: Floats) -> tuple[dict[str, float], float]:
     What a feature adds where it is known but 0 in the new units goes to the intercept, and is taken
     back by the indicator where it is missing.
     """
-    weights, intercept = {name: DEFAULTS.weights.get(name, 0.0) for name in INPUTS}, 0.0
+    weights = {name: DEFAULTS.weights.get(name, 0.0) for name in INPUTS}
     intercept = DEFAULTS.intercept
     for at, name in enumerate(FEATURES):
         slope = DEFAULTS.weights.get(name, 0.0) / DEFAULTS.scales[name]
