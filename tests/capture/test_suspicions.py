@@ -73,7 +73,9 @@ def traffic(count: int, *, first: int = 0) -> tuple[list[Captured], list[bool]]:
     return items, wrong
 
 
-def correct(cases: Cases, log: InferenceLog, wrong: Sequence[bool]) -> None:
+def correct(
+    cases: Cases, log: InferenceLog, wrong: Sequence[bool], *, method: str = "manual"
+) -> None:
     """A person says of the newest so many what was spoken; `wrong` in the order of capture."""
     rows = reversed(log.recent(limit=len(wrong)))
     cases.correct(
@@ -82,6 +84,7 @@ def correct(cases: Cases, log: InferenceLog, wrong: Sequence[bool]) -> None:
                 inference_id=row.id,
                 reference="other words" if is_wrong else row.text,
                 author="ann",
+                method=method,
             )
             for row, is_wrong in zip(rows, wrong, strict=True)
         ]
@@ -191,6 +194,19 @@ def test_what_an_audit_drew_weighs_as_much_as_it_stands_for(
     audited, chosen = wrong[:100], wrong[100:]
     expected = (10 * sum(audited) + sum(chosen)) / (10 * 100 + 100)
     assert figures.error_rate == pytest.approx(expected)
+
+
+def test_who_came_because_it_is_wrong_answers_no_audit(
+    log: InferenceLog, cases: Cases, engine: Engine, suspicions: Suspicions
+) -> None:
+    items, wrong = traffic(200)
+    log.capture(items, live="v-1")
+    digest(engine, suspicions, audit_share=0.5).catch_up()
+    correct(cases, log, wrong, method="feedback")
+    figures = suspicions.fit(actor="ann").figures
+    assert figures is not None
+    assert figures.audited == 0
+    assert figures.error_rate == pytest.approx(np.mean(wrong))
 
 
 def test_what_was_only_reported_is_no_label(

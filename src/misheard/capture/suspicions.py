@@ -45,7 +45,7 @@ class FitFigures:
     errors: int
     groups: int
     audited: int
-    """Of the labels: how many were drawn at random, so that they stand for the traffic."""
+    """Of the labels: how many answer an audit, so that they stand for the traffic."""
     error_rate: float
     """Share that is wrong, weighted; what random choice has as precision."""
     average_precision: float
@@ -185,7 +185,7 @@ def _judged(examples: Examples, rows: Sequence[Any], before: KeptModel) -> FitFi
         labels=len(examples),
         errors=int(errors.sum()),
         groups=len(set(examples.groups.tolist())),
-        audited=sum(row.stream == "audit" for row in rows),
+        audited=sum(map(_is_audited, rows)),
         error_rate=float(np.average(errors, weights=weights)),
         average_precision=new,
         current_average_precision=old,
@@ -207,7 +207,12 @@ def _name(number: int) -> str:
 
 def _weight(row: Any) -> float:
     # Drawn at random with this chance, it stands for so many; what was chosen stands for itself.
-    return 1.0 / row.probability if row.stream == "audit" else 1.0
+    return 1.0 / row.probability if _is_audited(row) else 1.0
+
+
+def _is_audited(row: Any) -> bool:
+    """Drawn, and answered by who was asked, not by somebody who came because it is wrong."""
+    return row.stream == "audit" and row.answered_at is not None
 
 
 def _newest_labels() -> Select[Any]:
@@ -223,6 +228,7 @@ def _newest_labels() -> Select[Any]:
             corrections.c.is_error,
             selections.c.stream,
             selections.c.probability,
+            selections.c.labelled_at.label("answered_at"),
         )
         .select_from(
             corrections.join(inferences, inferences.c.id == corrections.c.inference_id).outerjoin(
