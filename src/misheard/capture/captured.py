@@ -22,6 +22,7 @@ COLUMNS = (
     "session",
     "speaker_group",
     "audio_sha256",
+    "audio_bytes",
     "source",
     "duration_s",
     "version_id",
@@ -105,6 +106,7 @@ def row(
     latest: datetime,
     on_sqlite: bool,
     audio_sha256: str = "",
+    audio_bytes: int | None = None,
 ) -> Row:
     """The row of `item`, checked, for `COLUMNS`; `latest` is the time that nothing may be after.
 
@@ -140,6 +142,7 @@ def row(
         item.session,
         group,
         audio_sha256,
+        audio_bytes,
         item.audio,
         duration_s,
         item.recogniser or live,

@@ -32,6 +32,8 @@ VERBS: dict[str, str] = {
     "deploy": "Make a version live.",
     "rollback": "Make live again what was live before.",
     "watch": "Roll back what does worse, run due suites, train when it is worth it.",
+    "retention": "Let go of audio and transcripts that nobody needs any more.",
+    "forget": "Delete one person's data, by speaker or session, from everywhere.",
     "audit": "Who did what, when and why.",
     "report": "Write an HTML report: on a cycle, on a validation, or on the loop.",
     "score": "Score transcripts of any tool against references, and compare two systems.",
