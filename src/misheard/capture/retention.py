@@ -194,10 +194,8 @@ class CaptureRetention:
 
     def _unmeasured(self) -> Iterator[list[str]]:
         unknown = select(inferences.c.audio_sha256).distinct()
-        unknown = unknown.where(KEEPS_AUDIO, inferences.c.audio_bytes.is_(None))
+        unknown = unknown.where(KEEPS_AUDIO, inferences.c.audio_bytes < 0)
         with self._engine.connect() as connection:
-            if _kept_and_measured(connection):
-                return
             keys = list(connection.scalars(unknown))
         yield from portions(keys)
 
@@ -219,12 +217,6 @@ def _kept(connection: Connection) -> KeptAudio:
     return KeptAudio(
         recordings=count, bytes=int(size), oldest_at=connection.execute(oldest).scalar()
     )
-
-
-def _kept_and_measured(connection: Connection) -> bool:
-    query: Any = select(func.count(), func.count(inferences.c.audio_bytes))
-    kept, measured = connection.execute(query.where(KEEPS_AUDIO)).one()
-    return bool(kept == measured)
 
 
 def _later_than(after: Any) -> list[Any]:

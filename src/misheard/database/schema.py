@@ -76,7 +76,7 @@ def _where_given(name: str) -> Index:
     return Index(f"ix_inferences_{name}", name, sqlite_where=given, postgresql_where=given)
 
 
-KEEPS_AUDIO = text("audio_sha256 <> ''")
+KEEPS_AUDIO = text("audio_bytes IS NOT NULL")
 """Which inferences have audio in the workspace; a condition that their index is of."""
 
 
@@ -96,7 +96,7 @@ inferences = Table(
     Column("speaker_group", Text, nullable=False),
     # Empty while the audio is only referred to, and after it was let go of.
     Column("audio_sha256", Text, nullable=False, index=True),
-    # How much of it is kept; NULL where none is, or nobody has looked since 0.1.
+    # How much of it is kept: NULL where none is, -1 where it is and nobody has looked how much.
     Column("audio_bytes", BigInteger),
     # Where the audio came from, as its sender called it; it may be gone by now.
     Column("source", Text, nullable=False),

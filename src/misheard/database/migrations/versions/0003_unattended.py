@@ -217,7 +217,7 @@ def upgrade() -> None:
             sqlite_where=where,
             postgresql_where=where,
         )
-    kept = sa.text("audio_sha256 <> ''")
+    kept = sa.text("audio_bytes IS NOT NULL")
     op.create_index(
         "ix_inferences_kept_audio",
         "inferences",
@@ -225,6 +225,7 @@ def upgrade() -> None:
         sqlite_where=kept,
         postgresql_where=kept,
     )
+    op.execute("UPDATE inferences SET audio_bytes = -1 WHERE audio_sha256 <> ''")
     _fill()
 
 
