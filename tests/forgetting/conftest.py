@@ -41,7 +41,7 @@ def clip(who: str, number: int) -> bytes:
 
 def told(who: str, number: int, **fields: Any) -> Heard:
     data = clip(who, number)
-    transcript = Transcript(text=f"{HEARD[who]} {number}", latency_s=0.1, compute_s=0.1)
+    transcript = Transcript(text=f"{HEARD.get(who, who)} {number}", latency_s=0.1, compute_s=0.1)
     known: dict[str, Any] = {
         "speaker": who,
         "session": f"{who} {number % 2}",
@@ -124,14 +124,14 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Office:
     dataset = _corrections(workspace)
     _judge(workspace, folder)
     with writing(workspace._engine) as connection:
-        for who in HEARD:
+        for who, words in HEARD.items():
             norm = {"speaker": who, "utterances": 3, "mean": 14.0, "squared_distance": 2.0}
             connection.execute(speaker_norms.insert().values(**norm))
             row = {
                 "version_id": live,
                 "audio_sha256": heard[who][0].audio_sha256,
                 "decoding": "test",
-                "text": HEARD[who],
+                "text": words,
                 "compute_s": 0.1,
             }
             connection.execute(hypotheses.insert().values(**row))
@@ -146,9 +146,9 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Office:
         dataset_id=dataset.id,
         figures={"refused": [{"audio": heard["anna"][0].audio_sha256, "reason": SAID["anna"]}]},
     )
-    for who in HEARD:
+    for who, words in HEARD.items():
         workspace.observations.record_inference(
-            f"/calls/{who}/0.wav", inference_time_s=0.1, details={"text": HEARD[who]}
+            f"/calls/{who}/0.wav", inference_time_s=0.1, details={"text": words}
         )
     return Office(workspace=workspace, heard=heard, job_id=job_id, version_id=trained.id)
 
@@ -156,10 +156,10 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Office:
 def _listen(path: str, *, tuned: bool = False) -> str:
     """What the two models make of a clip: its owner's words, more or less of them."""
     data = Path(path).read_bytes()
-    for who in HEARD:
+    for who, words in HEARD.items():
         for number in range(CLIPS):
             if data == clip(who, number):
-                return f"{SAID[who]} {number}" if tuned else f"{HEARD[who]} {number}"
+                return f"{SAID[who] if tuned else words} {number}"
     return "press pound"
 
 

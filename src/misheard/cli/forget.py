@@ -96,8 +96,8 @@ def _show(made: Forgotten) -> None:
     if made.shared_recordings:
         out.print(f"{made.shared_recordings:,} recordings stay: somebody else's are the same.")
     if made.referred_only:
-        count = f"{made.referred_only:,}"
-        out.print(f"The audio of {count} transcripts was never here; delete it where it is.")
+        elsewhere = f"{made.referred_only:,}"
+        out.print(f"The audio of {elsewhere} transcripts was never here; delete it where it is.")
     if made.versions:
         out.print(f"Trained on it, and not changed: {', '.join(made.versions)}")
     if made.busy:

@@ -49,6 +49,16 @@ def discard(connection: Connection, keys: Iterable[str]) -> None:
         connection.execute(made.on_conflict_do_nothing(), rows)
 
 
+def put_announced(engine: Engine, key: str, put: Callable[[], object]) -> None:
+    """Put a blob that a row will name in a later transaction; killed before that, it goes again.
+
+    In that transaction, look whether it is still there: nothing named it until then.
+    """
+    with writing(engine) as connection:
+        discard(connection, [key])
+    put()
+
+
 def delete_discarded(engine: Engine, drop: Callable[[str], object], in_use: InUse) -> int:
     """Delete what was noted and is named by nothing; how many blobs that were."""
     deleted = 0

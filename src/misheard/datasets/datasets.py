@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.database.discarded import discard, hold_blobs, portions
+from misheard.database.discarded import discard, hold_blobs, portions, put_announced
 from misheard.database.engine import now, writing
 from misheard.database.schema import datasets, forgotten
 from misheard.datasets.manifest import (
@@ -227,8 +228,11 @@ class Datasets:
             if not gone:
                 return 0
             manifest = to_jsonl(kept)
+            new = audio.sha256_of(manifest)
+            # It still has the words of others, so it must not be left behind either.
+            put_announced(self._engine, new, partial(self._blobs.put_bytes, manifest))
             values = {
-                "manifest_sha256": self._blobs.put_bytes(manifest),
+                "manifest_sha256": new,
                 "withdrawn": before.withdrawn + gone,
                 **figures_of(kept),
             }
@@ -239,11 +243,10 @@ class Datasets:
                 hold_blobs(connection)
                 if connection.execute(update(datasets).where(this).values(**values)).rowcount:
                     discard(connection, [before.manifest_sha256])
-                    if values["manifest_sha256"] not in self._blobs:
+                    if new not in self._blobs:
                         self._blobs.put_bytes(manifest)
                     return gone
                 # Somebody else has withdrawn from it just now.
-                discard(connection, [values["manifest_sha256"]])
 
     def test_rows(self, dataset: Dataset) -> list[Row]:
         """The utterances of a version that no training ever sees: all of an evaluation set."""

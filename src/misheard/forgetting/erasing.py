@@ -15,6 +15,10 @@ from misheard.database.engine import open_engine
 _REWRITTEN_BYTES = 500_000_000
 """A file up to this size is written anew within seconds, for which other writers wait."""
 
+_WRITERS_S = 30.0
+_READERS_MS = 5_000
+"""How long to wait until nobody writes, and nobody reads what was there before."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Rewritten:
@@ -51,18 +55,23 @@ def rewrite(engine: Engine, *, wanted: bool | None) -> Rewritten | None:
     is_rewritten = small if wanted is None else wanted
     if not is_rewritten:
         details.append("the file was not written anew: misheard forget --rewrite")
-    with closing(engine.raw_connection()) as pooled:
-        driver: Any = pooled.driver_connection
+    with closing(_opened(engine.url.database)) as connection:
         if is_rewritten:
             try:
-                driver.execute("VACUUM")
+                connection.execute("VACUUM")
             except sqlite3.OperationalError as error:
                 is_rewritten = False
                 details.append(f"the file could not be written anew ({error})")
-        (is_busy, _, _) = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        connection.execute(f"PRAGMA busy_timeout={_READERS_MS}")
+        (is_busy, _, _) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     if is_busy:
         details.append("somebody reads the database, so the log beside it is not empty yet")
     return Rewritten(is_rewritten=is_rewritten, is_wal_empty=not is_busy, detail="; ".join(details))
+
+
+def _opened(path: str) -> sqlite3.Connection:
+    """A connection without transactions of its own: neither statement works inside one."""
+    return sqlite3.connect(path, timeout=_WRITERS_S, isolation_level=None)
 
 
 def _overwrite(connection: Any, _: Any) -> None:

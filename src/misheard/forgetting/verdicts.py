@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, delete, select, update
+from sqlalchemy import Engine, Table, delete, select, update
 
+from misheard.audio import sha256_of
 from misheard.blobs.store import BlobStore
-from misheard.database.discarded import discard, hold_blobs, portions
+from misheard.database.discarded import discard, hold_blobs, portions, put_announced
 from misheard.database.engine import writing
 from misheard.database.schema import (
     alerts,
@@ -118,27 +120,25 @@ class Verdicts:
         return done
 
     def _validations(self, eraser: Eraser, *, general: bool) -> int:
-        done = 0
-        for row in self._every(validations, "id"):
-            erased = None
-            if row["utterances_sha256"]:
-                erased = self._utterances(row["utterances_sha256"], eraser)
+        def change(row: dict[str, Any]) -> dict[str, Any]:
+            erased = self._utterances(row["utterances_sha256"], eraser)
             changes = _of_run(row, eraser, heard=erased is not None, general=general)
-            if erased is not None:
-                changes["utterances_sha256"] = self._blobs.put_bytes(erased)
-            if not changes:
-                continue
-            with writing(self._engine) as connection:
-                _update(connection, validations, "id", row["id"], changes)
+            if erased is None:
+                return changes
+            return {**changes, "utterances_sha256": sha256_of(erased)}
+
+        def keep(row: dict[str, Any], changes: dict[str, Any]) -> None:
+            if "utterances_sha256" in changes:
+                erased = self._utterances(row["utterances_sha256"], eraser)
                 if erased is not None:
-                    hold_blobs(connection)
-                    discard(connection, [row["utterances_sha256"]])
-                    if changes["utterances_sha256"] not in self._blobs:
-                        self._blobs.put_bytes(erased)
-            done += 1
-        return done
+                    self._blobs.put_bytes(erased)
+
+        return self._change(validations, "id", change, keep=keep)
 
     def _utterances(self, key: str, eraser: Eraser) -> bytes | None:
+        """What is left of them; None where nothing has to go."""
+        if not key:
+            return None
         try:
             return eraser.of_lines(self._blobs.get_bytes(key))
         except BlobNotFoundError:
@@ -151,12 +151,11 @@ class Verdicts:
             these = suite_results.c.audio_sha256.in_(some)
             with self._engine.connect() as connection:
                 heard.update(connection.scalars(select(suite_results.c.run_id).where(these)))
-        done = 0
-        for row in self._every(suite_runs, "id"):
-            if changes := _of_run(row, eraser, heard=row["id"] in heard, general=False):
-                with writing(self._engine) as connection:
-                    _update(connection, suite_runs, "id", row["id"], changes)
-                done += 1
+        done = self._change(
+            suite_runs,
+            "id",
+            lambda row: _of_run(row, eraser, heard=row["id"] in heard, general=False),
+        )
         # Last, since they tell which runs have heard it.
         for some in portions(sorted(eraser.recordings)):
             these = suite_results.c.audio_sha256.in_(some)
@@ -166,17 +165,44 @@ class Verdicts:
         return done
 
     def _told(self, eraser: Eraser, table: Table, key: str, columns: Sequence[str]) -> int:
+        def change(row: dict[str, Any]) -> dict[str, Any]:
+            erased = {name: eraser.of_json(row[name]) for name in columns}
+            return {name: value for name, value in erased.items() if value != row[name]}
+
+        return self._change(table, key, change)
+
+    def _change(
+        self,
+        table: Table,
+        key: str,
+        change: Callable[[dict[str, Any]], dict[str, Any]],
+        *,
+        keep: Callable[[dict[str, Any], dict[str, Any]], None] = lambda _row, _changes: None,
+    ) -> int:
+        """Change the rows of a table that `change` finds something in, each in a transaction.
+
+        It is asked again there: somebody else may have erased another person from the row just now.
+        `keep` puts the blobs that the changed row names.
+        """
         done = 0
-        for row in self._every(table, key):
-            changes = {
-                name: erased
-                for name in columns
-                if (erased := eraser.of_json(row[name])) != row[name]
-            }
-            if changes:
+        for listed in self._every(table, key):
+            seen = listed
+            while changes := change(seen):
+                if new := changes.get("utterances_sha256"):
+                    put_announced(self._engine, new, partial(keep, seen, changes))
                 with writing(self._engine) as connection:
-                    _update(connection, table, key, row[key], changes)
-                done += 1
+                    hold_blobs(connection)
+                    this = table.c[key] == seen[key]
+                    query = select(table).where(this).with_for_update()
+                    row = connection.execute(query).mappings().one_or_none()
+                    if row is None or dict(row) == seen:
+                        connection.execute(update(table).where(this).values(**changes))
+                        if new:
+                            keep(seen, changes)
+                            discard(connection, [seen["utterances_sha256"]])
+                        done += row is not None
+                        break
+                    seen = dict(row)
         return done
 
     def _every(self, table: Table, key: str) -> Iterator[dict[str, Any]]:
@@ -217,12 +243,6 @@ def _audit_changes(
                 yield row.number, {"from_value": "", "to_value": ""}
         elif (reason := eraser.of_text(row.reason)) != row.reason:
             yield row.number, {"reason": reason}
-
-
-def _update(
-    connection: Connection, table: Table, key: str, value: Any, changes: dict[str, Any]
-) -> None:
-    connection.execute(update(table).where(table.c[key] == value).values(**changes))
 
 
 def _split(numbers: list[int], size: int) -> Iterator[list[int]]:
