@@ -51,7 +51,7 @@ def test_a_speaker_is_forgotten(workspace: Workspace) -> None:
     dry = told(run(workspace, *asked, "--dry-run"))
     assert (dry["is_dry_run"], dry["found"]["inferences"]) == (True, 2)
     assert workspace.inferences.count() == 3
-    done = told(run(workspace, *asked, "--reason", "a letter", "--actor", "dora"))
+    done = told(run(workspace, *asked, "--reason", "a letter", "--as", "dora"))
     assert (done["is_complete"], done["found"]) == (True, dry["found"])
     assert [one.speaker for one in workspace.inferences.recent()] == ["b"]
     entry = workspace.audit.entries(subject=done["person_sha256"])[-1]

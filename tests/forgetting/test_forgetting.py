@@ -37,6 +37,8 @@ from misheard.datasets.samples import Sample
 from misheard.errors import BadInputError, EmptyDatasetError
 from misheard.forgetting.forgetting import Forgotten
 from misheard.forgetting.person import IdKind, Person
+from misheard.gates.contender import from_function
+from misheard.gates.suites import SuiteKind
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.forgetting.conftest import CLIPS, SAID, Office, clip
@@ -222,6 +224,11 @@ def test_a_dataset_that_was_hers_alone_is_empty_and_says_so(office: Office) -> N
     assert (left.withdrawn, left.counts, left.duration_s) == (1, {}, 0)
     assert workspace.datasets.rows(left) == workspace.datasets.rows(made) == []
     assert left.purpose is Purpose.EVALUATION
+    # A suite of it has nothing to say, and stands in nobody's way.
+    workspace.suites.add("hers", SuiteKind.CRITICAL, left)
+    live = from_function("live", lambda _: "press pound", workspace._blobs)
+    (run,) = workspace.suites.run_all(live, live, names=["hers"])
+    assert (run.comparison.utterances, run.comparison.words) == (0, 0)
 
 
 def test_a_job_that_trains_on_it_is_left_alone_and_named_until_it_has_ended(

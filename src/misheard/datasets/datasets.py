@@ -69,7 +69,7 @@ class Datasets:
         self._engine = engine
         self._blobs = blobs
         self._read: set[str] = set()
-        self._named: set[bytes] = set()
+        self._named: set[str] = set()
 
     def add(
         self,
@@ -194,9 +194,9 @@ class Datasets:
         """Which of these recordings a dataset names; each manifest is read once."""
         query = select(datasets.c.manifest_sha256)
         for manifest in set(connection.scalars(query)) - self._read:
-            self._named.update(map(bytes.fromhex, recordings_in(self._blobs.get_bytes(manifest))))
+            self._named.update(recordings_in(self._blobs.get_bytes(manifest)))
             self._read.add(manifest)
-        named = {key for key in keys if key and bytes.fromhex(key) in self._named}
+        named = self._named.intersection(keys)
         return named - _forgotten(connection, list(named))
 
     def naming(self, keys: Collection[str]) -> dict[str, list[Row]]:
