@@ -19,7 +19,7 @@ FLOORS = (
     {"capture", "cases", "registry"},
     {"datasets"},
     {"finetune", "gates", "deployment", "backups", "retention", "triggers", "monitoring"},
-    {"cycle"},
+    {"cycle", "forgetting"},
     {"rooms"},
     {"gatekeeping"},
     {"workspace"},

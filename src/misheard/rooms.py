@@ -15,6 +15,7 @@ from misheard.backups import Backups
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.digest import Digest, DigestRules
 from misheard.capture.inferences import InferenceLog
+from misheard.capture.retention import CaptureRetention, KeepRules
 from misheard.capture.suspicions import Suspicions
 from misheard.cases.cases import Cases
 from misheard.cases.labels import Labels
@@ -34,6 +35,7 @@ from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
+from misheard.forgetting.forgetting import Forgetting
 from misheard.gates.contender import Contender, from_function
 from misheard.gates.hypotheses import Hypotheses
 from misheard.gates.infrastructure import Infrastructure, InfrastructureCheck
@@ -290,6 +292,36 @@ class Rooms:
         """Lets go of the files of versions that are long gone."""
         final = [state for state in CycleState if state.is_decided]
         return Retention(self._engine, self._blobs, self.registry, final_cycle_states=final)
+
+    @cached_property
+    def capture_retention(self) -> CaptureRetention:
+        """Lets go of audio and transcripts that nobody needs any more."""
+        rules = self.settings.capture
+        return CaptureRetention(
+            self._engine,
+            self._blobs,
+            rules=KeepRules(
+                audio_days=rules.keep_audio_days,
+                audio_gb=rules.keep_audio_gb,
+                text_days=rules.keep_text_days,
+            ),
+            in_datasets=self.datasets.in_use,
+        )
+
+    @cached_property
+    def forgetting(self) -> Forgetting:
+        """Deletes what belongs to one person."""
+        return Forgetting(
+            self._engine,
+            self._blobs,
+            jobs_root=self.root / "jobs",
+            copies=self._copies,
+        )
+
+    def _copies(self) -> list[Path]:
+        """Files that hold the whole database as it was."""
+        aside = sorted(self.root.glob("misheard.db.before-restore-*"))
+        return [*self.backups.listed(), *aside]
 
     @cached_property
     def monitor(self) -> Monitor:

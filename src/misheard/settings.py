@@ -104,6 +104,12 @@ class CaptureSettings(_Section):
     """Tags whose values are counted apart: ["channel", "noise"]."""
     durable: bool = False
     """Each logged transcript survives a power cut, too; it then takes several times as long."""
+    keep_audio_days: float = Field(default=0.0, ge=0.0)
+    """Audio that was heard longer ago is let go of, unless something needs it; 0: it stays."""
+    keep_audio_gb: float = Field(default=0.0, ge=0.0)
+    """Beyond so many gigabytes (1e9 bytes) the oldest audio is let go of; 0: no limit."""
+    keep_text_days: float = Field(default=0.0, ge=0.0)
+    """Transcripts that are older, and that nobody has to do with, are deleted; 0: they stay."""
 
 
 class TriggerSettings(_Section):
@@ -338,6 +344,8 @@ class WorkerSettings(_Section):
     """Begin a cycle, or propose one, where it is worth it."""
     alerts_s: float = Field(default=60.0, gt=0.0)
     """Look at what alerts, and deliver what is to be told."""
+    retention_s: float = Field(default=600.0, gt=0.0)
+    """Let go of audio and transcripts that nobody needs any more."""
     suites_s: float = Field(default=300.0, gt=0.0)
     """Run the suites that are due."""
 

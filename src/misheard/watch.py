@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from misheard.capture.retention import LetGo
 from misheard.cycle.outlook import Outlook
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database.engine import now
@@ -25,6 +26,8 @@ from misheard.monitoring.rollback import should_roll_back
 from misheard.workspace import Workspace
 
 ACTOR = "watch"
+_RETENTION_S = 30.0
+"""Of each look: some hundred thousand rows; what is left over is let go of in the next ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,6 +42,8 @@ class Look:
     """The cycle that the trigger began or proposed."""
     advanced: tuple[Cycle, ...]
     """Cycles that went on, as they stand now."""
+    let_go: LetGo
+    """Audio and transcripts that retention had no more reason to keep."""
 
 
 def look(workspace: Workspace, *, observer: Observer | None = None, train: bool = True) -> Look:
@@ -55,6 +60,7 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
         runs=tuple(runs),
         begun=begun,
         advanced=tuple(cycle for cycle in advanced if cycle is not None),
+        let_go=workspace.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S),
     )
 
 

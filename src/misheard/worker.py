@@ -24,6 +24,8 @@ from misheard.workspace import Workspace
 _log = logging.getLogger("misheard.worker")
 ACTOR = "worker"
 _MOST_PATIENCE_S = 3600.0
+_RETENTION_S = 5.0
+"""What is not done by then is done the next time, so that alerts need not wait."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,7 +34,7 @@ class Done:
 
     at: datetime
     duty: str
-    """advance, suites, digest, rollback, trigger or alerts."""
+    """advance, suites, digest, rollback, trigger, alerts or retention."""
     what: str
 
 
@@ -77,6 +79,7 @@ class Worker:
             _Duty(name="rollback", interval_s=often.rollback_s, do=self._roll_back),
             _Duty(name="trigger", interval_s=often.trigger_s, do=self._begin),
             _Duty(name="alerts", interval_s=often.alerts_s, do=self._alert),
+            _Duty(name="retention", interval_s=often.retention_s, do=self._let_go),
         ]
         heavy = [
             _Duty(name="advance", interval_s=often.advance_s, do=self._advance),
@@ -171,6 +174,11 @@ class Worker:
         yield from (f"well again: {alert.detail}" for alert in seen.resolved)
         for one in seen.failed:
             _log.warning("%s did not take an alert: %s", one.channel, one.error)
+
+    def _let_go(self) -> Iterable[str]:
+        done = self._light.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S)
+        if done.recordings or done.transcripts:
+            yield f"let go of {done.recordings} recordings and {done.transcripts} transcripts"
 
 
 class _Patience:

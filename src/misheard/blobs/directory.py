@@ -84,6 +84,13 @@ class DirectoryBlobs:
             if hashlib.file_digest(file, "sha256").hexdigest() != key:
                 raise BlobCorruptError(f"'{path}' has changed since it was written.")
 
+    def size_bytes(self, key: str) -> int:
+        """See `BlobStore`."""
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError as error:
+            raise BlobNotFoundError(f"{key} is not in '{self._root}'.") from error
+
     def __contains__(self, key: str) -> bool:
         return _is_key(key) and self._path(key).exists()
 

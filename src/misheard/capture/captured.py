@@ -35,6 +35,7 @@ COLUMNS = (
     "created_at",
     "speaker_group",
     "audio_sha256",
+    "audio_bytes",
     "version_id",
     "reported",
     "tags",
@@ -134,6 +135,7 @@ def row(
     latest: datetime,
     on_sqlite: bool,
     audio_sha256: str = "",
+    audio_bytes: int | None = None,
 ) -> Row:
     """The row of `item` for `COLUMNS`; `latest` is the time that nothing may be after.
 
@@ -146,6 +148,7 @@ def row(
         stored_time(item.heard_at, on_sqlite=on_sqlite),
         item.speaker_group or item.speaker or item.session or audio_sha256 or item.audio,
         audio_sha256,
+        audio_bytes,
         item.recogniser or live,
         False,
         stored_json(dict(item.tags), on_sqlite=on_sqlite) if item.tags or not on_sqlite else "{}",

@@ -15,6 +15,7 @@ from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
 from misheard.capture.captured import COLUMNS, Captured, latest_time, row
 from misheard.database.bulk import RowInsert
+from misheard.database.discarded import hold_blobs
 from misheard.database.engine import new_id, new_ids, now, writing
 from misheard.database.schema import error_cases, inferences
 from misheard.errors import BadInputError, NotAudioError, UnknownIdError
@@ -36,6 +37,8 @@ class Inference:
     """Who or what moves together in statistics: a speaker, a call, a session."""
     audio_sha256: str
     """Empty where the audio is not kept: only referred to, or let go of."""
+    audio_bytes: int | None
+    """How much of it is kept, as its sender encoded it; None where none is."""
     source: str
     """Where the audio came from, as its sender called it: a path, an address, or nothing."""
     duration_s: float | None
@@ -85,6 +88,9 @@ class Logged:
 _AT_ONCE = 2_000
 """Rows a transaction: a few hundredths of a second, for which other writers wait."""
 _IDS_AT_ONCE = 500
+_Kept = tuple[str, int | None]
+"""The SHA-256 of a recording, and its bytes."""
+_REFERRED_TO: _Kept = ("", None)
 _insert = RowInsert(inferences, COLUMNS, unless_known="client_id")
 _columns = [inferences.c[name] for name in Inference.__dataclass_fields__]
 
@@ -117,18 +123,25 @@ class InferenceLog:
         while some := list(islice(rest, _AT_ONCE)):
             latest = latest_time(now())
             ids = new_ids("inf", len(some))
+            kept = [_REFERRED_TO] * len(some)
             if copy_audio:
-                some, hashes = self._copied(some)
-            else:
-                hashes = [""] * len(some)
+                some, kept = self._copied(some)
             rows = [
                 row(
-                    item, id_, live=live, latest=latest, on_sqlite=self._on_sqlite, audio_sha256=key
+                    item,
+                    id_,
+                    live=live,
+                    latest=latest,
+                    on_sqlite=self._on_sqlite,
+                    audio_sha256=key,
+                    audio_bytes=size,
                 )
-                for item, id_, key in zip(some, ids, hashes, strict=True)
+                for item, id_, (key, size) in zip(some, ids, kept, strict=True)
             ]
             with writing(self._engine) as connection:
                 new += _insert.add(connection, rows)
+                if copy_audio:
+                    self._keep_again(connection, _sources(some, kept))
             sent += len(some)
             progress(len(some))
         return Logged(new=new, known=sent - new)
@@ -156,6 +169,7 @@ class InferenceLog:
                     known[item.client_id] = vars(inference)
             if fresh:
                 connection.execute(insert(inferences), fresh)
+            self._still_kept(connection, heard)
         return made
 
     def fetch_audio(self, inference_ids: Sequence[str]) -> list[str]:
@@ -172,29 +186,48 @@ class InferenceLog:
                 referred = connection.execute(query).all()
             for inference_id, source in referred:
                 try:
-                    clip = self._copy(source)
+                    clip, size = self._copy(source)
                 except NotAudioError:
                     gone.append(inference_id)
                     continue
                 this = inferences.c.id == inference_id
-                values = {"audio_sha256": clip.sha256, "duration_s": clip.duration_s}
+                values = {
+                    "audio_sha256": clip.sha256,
+                    "audio_bytes": size,
+                    "duration_s": clip.duration_s,
+                }
                 with writing(self._engine) as connection:
                     connection.execute(update(inferences).where(this).values(**values))
+                    self._keep_again(connection, {clip.sha256: source})
         return gone
 
-    def _copied(self, items: Sequence[Captured]) -> tuple[list[Captured], list[str]]:
+    def _copied(self, items: Sequence[Captured]) -> tuple[list[Captured], list[_Kept]]:
         clips = [self._copy(item.audio) for item in items]
         measured = [
             replace(item, duration_s=clip.duration_s, tags=tagged(clip, item.tags))
-            for item, clip in zip(items, clips, strict=True)
+            for item, (clip, _) in zip(items, clips, strict=True)
         ]
-        return measured, [clip.sha256 for clip in clips]
+        return measured, [(clip.sha256, size) for clip, size in clips]
 
-    def _copy(self, path: str) -> Audio:
+    def _copy(self, path: str) -> tuple[Audio, int]:
         data = audio.read_bytes(path)
         clip = audio.decode(data, name=path)
         self._blobs.put_bytes(data)
-        return clip
+        return clip, len(data)
+
+    def _keep_again(self, connection: Connection, paths: Mapping[str, str]) -> None:
+        """Retention may have deleted, since it was put, what an older row had as well."""
+        hold_blobs(connection)
+        for key, path in paths.items():
+            if key not in self._blobs:
+                self._blobs.put_bytes(audio.read_bytes(path))
+
+    def _still_kept(self, connection: Connection, heard: Sequence[Heard]) -> None:
+        """As `_keep_again`, for what is at hand."""
+        hold_blobs(connection)
+        for item in heard:
+            if item.audio.sha256 not in self._blobs:
+                self._blobs.put_bytes(item.data)
 
     def keep_audio(self, heard: Sequence[Heard]) -> None:
         """Check all, then keep their audio: what has to come before any row."""
@@ -225,6 +258,7 @@ class InferenceLog:
             return known
         inference = _inference(version_id, item, reported=True)
         connection.execute(insert(inferences).values(**vars(inference)))
+        self._still_kept(connection, [item])
         return inference.id
 
     def get(self, inference_id: str) -> Inference:
@@ -277,6 +311,7 @@ def _inference(version_id: str, item: Heard, *, reported: bool = False) -> Infer
         speaker=item.speaker,
         session=item.session,
         audio_sha256=item.audio.sha256,
+        audio_bytes=len(item.data),
         # A path need not be Unicode, but a column is.
         source=item.source.encode(errors="backslashreplace").decode(),
         duration_s=item.audio.duration_s,
@@ -291,3 +326,7 @@ def _inference(version_id: str, item: Heard, *, reported: bool = False) -> Infer
         reported=reported,
         tags=tagged(item.audio, item.tags),
     )
+
+
+def _sources(items: Sequence[Captured], kept: Sequence[_Kept]) -> dict[str, str]:
+    return {key: item.audio for item, (key, _) in zip(items, kept, strict=True)}

@@ -59,6 +59,14 @@ class Standing:
             corrected=(to is CaseStatus.CORRECTED) - (was is CaseStatus.CORRECTED),
         )
 
+    def removed(self, since_cycle: str, status: str, suspicion: float | None) -> None:
+        """A case that is deleted: it waits for nobody and is no reason to train any more.
+
+        What the traffic was counted as stays: so many of it were wrong.
+        """
+        percent = tallies.percent_of(suspicion)
+        self._tally.add(since_cycle, status, -1, percent=percent)
+
     def write(self) -> None:
         """Write the tallies; the last thing in the transaction."""
         self._tally.write(self._connection)

@@ -38,6 +38,8 @@ VERBS: dict[str, str] = {
     "trend": "How suspicion, latency, errors and the like went, by hour, day or week.",
     "alerts": "What is wrong, who was told, and who is not to be told for a while.",
     "metrics": "Figures for Prometheus, in its text format.",
+    "retention": "Let go of audio and transcripts that nobody needs any more.",
+    "forget": "Delete one person's data, by speaker or session, from everywhere.",
     "audit": "Who did what, when and why.",
     "report": "Write an HTML report: on a cycle, on a validation, or on the loop.",
     "score": "Score transcripts of any tool against references, and compare two systems.",

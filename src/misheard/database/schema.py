@@ -76,6 +76,10 @@ def _where_given(name: str) -> Index:
     return Index(f"ix_inferences_{name}", name, sqlite_where=given, postgresql_where=given)
 
 
+KEEPS_AUDIO = text("audio_bytes IS NOT NULL")
+"""Which inferences have audio in the workspace; a condition that their index is of."""
+
+
 inferences = Table(
     "inferences",
     metadata,
@@ -92,6 +96,8 @@ inferences = Table(
     Column("speaker_group", Text, nullable=False),
     # Empty while the audio is only referred to, and after it was let go of.
     Column("audio_sha256", Text, nullable=False, index=True),
+    # How much of it is kept: NULL where none is, -1 where it is and nobody has looked how much.
+    Column("audio_bytes", BigInteger),
     # Where the audio came from, as its sender called it; it may be gone by now.
     Column("source", Text, nullable=False),
     Column("duration_s", Float),
@@ -111,6 +117,15 @@ inferences = Table(
     Column("tags", JSON, nullable=False, default=dict, server_default="{}"),
     _where_given("speaker"),
     _where_given("session"),
+    # Oldest first, what retention has to look at.
+    Index(
+        "ix_inferences_kept_audio",
+        "created_at",
+        "number",
+        "audio_bytes",
+        sqlite_where=KEEPS_AUDIO,
+        postgresql_where=KEEPS_AUDIO,
+    ),
     sqlite_autoincrement=True,
 )
 
@@ -171,6 +186,8 @@ datasets = Table(
     Column("duration_s", Float, nullable=False),
     # Share of sound utterances, and how many have which flaw.
     Column("quality", JSON, nullable=False, default=dict),
+    # Utterances that are no longer in it, or never were, since somebody had them deleted.
+    Column("withdrawn", Integer, nullable=False, default=0, server_default="0"),
 )
 
 versions = Table(
@@ -301,7 +318,7 @@ suite_cases = Table(
     Column("duration_s", Float, nullable=False),
     Column("tags", JSON, nullable=False),
     # Where it comes from: who corrected which transcript, and how.
-    Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False),
+    Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False, index=True),
     Column("correction_number", _Serial, ForeignKey("corrections.number"), nullable=False),
     Column("dataset_id", Text, ForeignKey("datasets.id")),
     UniqueConstraint("suite_name", "correction_number"),
@@ -543,6 +560,14 @@ forgotten = Table(
     Column("audio_sha256", Text, primary_key=True),
     Column("created_at", UtcDateTime, nullable=False),
     Column("audit_number", _Serial, nullable=False),
+)
+
+discarded = Table(
+    "discarded",
+    metadata,
+    # Blobs that were let go of, until they are deleted; one that something names stays.
+    Column("sha256", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
 )
 
 alerts = Table(

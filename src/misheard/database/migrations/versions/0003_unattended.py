@@ -48,6 +48,17 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("audio_sha256", name=op.f("pk_forgotten")),
     )
     op.create_table(
+        "discarded",
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("sha256", name=op.f("pk_discarded")),
+    )
+    with op.batch_alter_table("datasets", schema=None) as batch_op:
+        batch_op.add_column(
+            sa.Column("withdrawn", sa.Integer(), server_default="0", nullable=False)
+        )
+    op.create_index("ix_suite_cases_inference_id", "suite_cases", ["inference_id"])
+    op.create_table(
         "hourly",
         sa.Column("hour", UtcDateTime(), nullable=False),
         sa.Column("version_id", sa.Text(), nullable=False),
@@ -216,6 +227,15 @@ def upgrade() -> None:
             sqlite_where=where,
             postgresql_where=where,
         )
+    kept = sa.text("audio_bytes IS NOT NULL")
+    op.create_index(
+        "ix_inferences_kept_audio",
+        "inferences",
+        ["created_at", "number", "audio_bytes"],
+        sqlite_where=kept,
+        postgresql_where=kept,
+    )
+    op.execute("UPDATE inferences SET audio_bytes = -1 WHERE audio_sha256 <> ''")
     _fill()
 
 
@@ -237,6 +257,7 @@ def _make_inferences_anew() -> None:
         sa.Column("session", sa.Text()),
         sa.Column("speaker_group", sa.Text(), nullable=False),
         sa.Column("audio_sha256", sa.Text(), nullable=False),
+        sa.Column("audio_bytes", sa.BigInteger()),
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("duration_s", sa.Float()),
         sa.Column("version_id", sa.Text(), nullable=False),
@@ -275,6 +296,7 @@ def _change_inferences() -> None:
     op.add_column("inferences", sa.Column("session", sa.Text()))
     op.add_column("inferences", sa.Column("second_text", sa.Text()))
     op.add_column("inferences", sa.Column("compute_s", sa.Float()))
+    op.add_column("inferences", sa.Column("audio_bytes", sa.BigInteger()))
     for name in ("duration_s", "latency_s"):
         op.alter_column("inferences", name, existing_type=sa.Float(), nullable=True)
     op.drop_index("ix_inferences_version_id_created_at")
