@@ -12,11 +12,13 @@ from typing import Any
 
 from sqlalchemy import Engine
 
-from misheard import triggers
+from misheard.cycle.evaluations import Evaluation, told
+from misheard.cycle.expecting import Expecting
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.stages import Stages, Step
 from misheard.cycle.states import TRANSITIONS, Cycle, CycleState, CycleStep, Observer
 from misheard.cycle.store import LEASE, CycleStore
+from misheard.cycle.triggering import Triggering
 from misheard.database import audit
 from misheard.database.details import checked_details
 from misheard.database.engine import new_id, now
@@ -33,6 +35,7 @@ from misheard.errors import (
 from misheard.finetune.events import TrainingEvent
 from misheard.monitoring.observations import Observations
 from misheard.speech.transcriber import Progress
+from misheard.triggers import Drift, TriggerDecision
 
 _S = CycleState
 _ENDS = (
@@ -56,24 +59,40 @@ class Cycles:
         observations: Observations,
         deployments: Deployments,
         stages: Stages,
+        drift: Callable[[], Drift | None] = lambda: None,
     ) -> None:
+        """`drift` gives the newest test of a drift of suspicion, where one was made."""
         self._store = CycleStore(engine)
-        self._observations = observations
         self._deployments = deployments
         self._stages = stages
-
-    def check_trigger(self) -> triggers.TriggerDecision:
-        """Whether training is worth it now, by what came since the last cycle."""
-        rules = self._stages.rules.triggers
-        cases, corrected = self._stages.cases.since_cycle(min_suspicion=rules.min_error_score)
-        errors, inferences = self._observations.traffic_since_cycle()
-        metrics = triggers.TriggerMetrics(
-            error_cases=cases,
-            corrected_cases=corrected,
-            inferences=inferences,
-            inference_errors=errors,
+        rules = stages.rules
+        self._triggering = Triggering(
+            engine=engine,
+            store=self._store,
+            cases=stages.cases,
+            observations=observations,
+            expecting=Expecting(
+                engine=engine,
+                datasets=stages.datasets,
+                validations=stages.validations,
+                deployments=deployments,
+                normalizer=rules.normalizer,
+                min_audited=rules.triggers.min_audited,
+            ),
+            rules=rules.triggers,
+            drift=drift,
         )
-        return triggers.decide(metrics, rules)
+
+    def check_trigger(self, *, expect: bool = False) -> TriggerDecision:
+        """Whether training is worth it now, by what came since the last cycle.
+
+        With `expect`, also what it may buy, which takes a part of a second.
+        """
+        return self._triggering.check(expect=expect)
+
+    def evaluations(self, *, limit: int = 20) -> list[Evaluation]:
+        """What the trigger came to whenever it was asked to act, newest first."""
+        return self._triggering.history(limit=limit)
 
     def begin(
         self,
@@ -101,6 +120,8 @@ class Cycles:
         needs_approval = asks if approved is None else not approved
         if not force:
             waiting = self.listed(state=_S.PROPOSED, limit=1)
+            if waiting or not decision.should_trigger:
+                self._triggering.keep(decision)
             if waiting and approved:
                 if options is not None:
                     self._store.change(waiting[0], options)
@@ -109,6 +130,7 @@ class Cycles:
                 return waiting[0]
             if not decision.should_trigger:
                 return None
+        decision = self._triggering.with_expected(decision)
         if held_out_id is None:
             newest = self._stages.datasets.latest("held-out")
             held_out_id = newest.id if newest else None
@@ -124,9 +146,7 @@ class Cycles:
             options=options or CycleOptions(),
             decision={
                 "forced": not decision.should_trigger,
-                "reasons": list(decision.reasons),
-                "objections": list(decision.objections),
-                **vars(decision.metrics),
+                **_told(decision),
                 "reason": reason,
                 "evidence": checked_details(evidence, what="a cycle"),
             },
@@ -136,7 +156,12 @@ class Cycles:
             validation_id=None,
             detail=reason or "; ".join(decision.reasons) or "forced",
         )
-        if self._store.add(cycle, after=seen):
+        kept = self._triggering.kept
+        if self._store.add(
+            cycle,
+            after=seen,
+            write=lambda connection: kept.add_in(connection, decision, cycle.id),
+        ):
             return cycle
         # Another process has begun one in the meantime, so what was counted may be its.
         return self.begin(
@@ -297,6 +322,14 @@ class Cycles:
         if not cycle.state.waits_for_person:
             raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; it awaits no approval.")
         return cycle
+
+
+def _told(decision: TriggerDecision) -> dict[str, Any]:
+    """What the row of a cycle keeps of the decision that began it."""
+    values = told(decision)
+    del values["should_trigger"]
+    metrics: dict[str, Any] = values.pop("metrics")
+    return metrics | values
 
 
 class _LeaseKeeper(Observer):
