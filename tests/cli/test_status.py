@@ -108,6 +108,7 @@ def test_a_proposal_comes_before_the_training_that_new_errors_ask_for(
     found = status(workspace)
     assert found.trigger.objections == (f"{cycle.id} is proposed",)
     assert cycle.id in next_line(shown(found))
+    assert f"✗ {cycle.id} is proposed\n" in shown(found)
 
 
 def test_a_candidate_that_passed_waits_for_a_person(workspace: Workspace, tmp_path: Path) -> None:

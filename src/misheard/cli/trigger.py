@@ -112,11 +112,9 @@ def _show_history(evaluations: list[Evaluation]) -> None:
     rows = []
     for one in evaluations:
         answer = Text("yes", style="green") if one.should_trigger else Text("no", style="yellow")
-        told = one.decision["reasons" if one.should_trigger else "objections"]
-        why = "; ".join(told)
+        lines = list(one.decision["reasons" if one.should_trigger else "objections"])
         if one.cycle_id is not None:
-            forced = "" if one.should_trigger else ", by force"
-            why = f"{one.cycle_id} begun{forced}: {why}"
-        last = "" if one.times == 1 else f"\nto {when(one.last_at)}, {one.times} times"
-        rows.append((f"{when(one.created_at)}{last}", answer, why))
+            lines.insert(0, one.cycle_id + ("" if one.should_trigger else ", by force"))
+        times = [] if one.times == 1 else [f"to {when(one.last_at)}", f"{one.times} times"]
+        rows.append(("\n".join([when(one.created_at), *times]), answer, "\n".join(lines)))
     out.print(table("What the trigger came to", ["when", "train?", "why"], rows))

@@ -27,8 +27,10 @@ class Audited:
     """Word errors over reference words; None where no word was spoken."""
 
 
-def audited(connection: Connection, *, since: datetime | None) -> Audited | None:
-    """By the newest labels that were given after `since`; None where there is none.
+def audited(
+    connection: Connection, *, since: datetime | None, limit: int = NEWEST
+) -> Audited | None:
+    """By the newest `limit` labels that were given after `since`; None where there is none.
 
     Each counts as one over the chance that it had of being drawn, so that a change of
     `capture.audit_share` in between does no harm.
@@ -41,7 +43,7 @@ def audited(connection: Connection, *, since: datetime | None) -> Audited | None
     ).where(selections.c.stream == _AUDIT, selections.c.labelled_at.is_not(None))
     if since is not None:
         drawn = drawn.where(selections.c.labelled_at > since)
-    one = drawn.order_by(selections.c.labelled_at.desc()).limit(NEWEST).subquery().c
+    one = drawn.order_by(selections.c.labelled_at.desc()).limit(limit).subquery().c
     found = connection.execute(
         select(
             func.count(),
