@@ -166,11 +166,8 @@ def test_many_corrections_are_a_cause_where_that_is_set() -> None:
     ("drift", "drifted"),
     [
         (None, False),
-        (Drift(detail="0.2 to 0.3", p_value=0.0009), True),
-        (Drift(detail="0.2 to 0.3", p_value=0.001), False),
         (Drift(detail="0.2 to 0.3", has_drifted=True), True),
         (Drift(detail="0.2 to 0.3", has_drifted=False), False),
-        (Drift(detail="0.2 to 0.3", has_drifted=True, p_value=0.5), False),
     ],
 )
 def test_a_drift_of_suspicion_is_a_cause_where_that_is_set(
@@ -244,7 +241,6 @@ _RULES = st.builds(
     min_audited=_COUNT,
     corrected_cases_alone=_COUNT,
     trigger_on_drift=st.booleans(),
-    drift_alpha=_SHARE,
     every_days=_NUMBER,
     cooldown_hours=_NUMBER,
     max_training_hours_per_month=_NUMBER,
@@ -261,8 +257,7 @@ _METRICS = st.builds(
 _FOUND = st.builds(
     Circumstances,
     audited=st.none() | st.builds(Proportion, share=_SHARE, low=_SHARE, high=_SHARE, trials=_COUNT),
-    drift=st.none()
-    | st.builds(Drift, detail=st.just("d"), p_value=st.none() | _SHARE, has_drifted=st.booleans()),
+    drift=st.none() | st.builds(Drift, detail=st.just("d"), has_drifted=st.booleans()),
     running=st.sampled_from(["", "c is training"]),
     hours_since_end=st.none() | _NUMBER,
     days_since_begin=st.none() | _NUMBER,
@@ -286,9 +281,8 @@ def test_the_trigger_is_monotone_in_every_figure(
     if around.audited is not None:
         higher = replace(around.audited, low=min(1.0, around.audited.low + more))
         changes.append((found, replace(around, audited=higher)))
-    if around.drift is not None and around.drift.p_value is not None:
-        surer = replace(around.drift, p_value=max(0.0, around.drift.p_value - more))
-        changes.append((found, replace(around, drift=surer)))
+    if around.drift is not None:
+        changes.append((found, replace(around, drift=replace(around.drift, has_drifted=True))))
     if around.hours_since_end is not None:
         later = replace(around, hours_since_end=around.hours_since_end + more)
         changes.append((found, later))

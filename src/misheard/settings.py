@@ -116,8 +116,6 @@ class TriggerSettings(_Section):
     are not."""
     trigger_on_drift: bool = False
     """A drift of suspicion is a cause, too."""
-    drift_alpha: float = Field(default=0.001, gt=0.0, lt=1.0)
-    """Level of the test of that drift: how often it may be a false alarm."""
     every_days: float = Field(default=0.0, ge=0.0)
     """So many days since the last cycle began are a cause, too; 0: no schedule."""
     cooldown_hours: float = Field(default=0.0, ge=0.0)

@@ -25,7 +25,6 @@ class TriggerRules:
     """Labels of the random audit from which on its error rate is the one that counts."""
     corrected_cases_alone: int = 0
     trigger_on_drift: bool = False
-    drift_alpha: float = 0.001
     every_days: float = 0.0
     cooldown_hours: float = 0.0
     max_training_hours_per_month: float = 0.0
@@ -59,9 +58,7 @@ class Drift:
 
     detail: str
     """Its figures, in words."""
-    p_value: float | None = None
-    """Held against `TriggerRules.drift_alpha`; where it is None, `has_drifted` is the answer."""
-    has_drifted: bool = False
+    has_drifted: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -210,7 +207,7 @@ def _of_traffic(
     if rules.trigger_on_error_rate:
         yield _of_rate(metrics, rules, found.audited)
     if rules.trigger_on_drift:
-        yield _of_drift(rules, found.drift)
+        yield _of_drift(found.drift)
 
 
 def _of_rate(metrics: TriggerMetrics, rules: TriggerRules, audited: Proportion | None) -> Condition:
@@ -235,18 +232,11 @@ def _of_rate(metrics: TriggerMetrics, rules: TriggerRules, audited: Proportion |
     )
 
 
-def _of_drift(rules: TriggerRules, drift: Drift | None) -> Condition:
-    if drift is None:
-        text = "no test of a drift of suspicion was made yet"
-        return Condition(name=Name.DRIFT, is_met=False, text=text)
-    text = f"drift of suspicion: {drift.detail}"
-    if drift.p_value is None:
-        return Condition(name=Name.DRIFT, is_met=drift.has_drifted, text=text)
-    return Condition(
-        name=Name.DRIFT,
-        is_met=drift.p_value < rules.drift_alpha,
-        text=f"{text}, p = {drift.p_value:.2g} where below {rules.drift_alpha:g} is wanted",
-    )
+def _of_drift(drift: Drift | None) -> Condition:
+    has_drifted, text = False, "no test of a drift of suspicion was made yet"
+    if drift is not None:
+        has_drifted, text = drift.has_drifted, f"drift of suspicion: {drift.detail}"
+    return Condition(name=Name.DRIFT, is_met=has_drifted, text=text)
 
 
 def _of_time(rules: TriggerRules, found: Circumstances) -> Iterator[Condition]:

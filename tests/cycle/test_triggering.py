@@ -182,7 +182,7 @@ def test_a_drift_is_asked_for_only_where_it_may_be_a_cause(loop_of: LoopOf) -> N
 
     def drift() -> Drift:
         asked.append(1)
-        return Drift(detail="0.21 to 0.34", p_value=1e-5)
+        return Drift(detail="0.21 to 0.34", has_drifted=True)
 
     loop = loop_of()
     stages = loop.cycles._stages

@@ -49,7 +49,7 @@ def training_hours(connection: Connection, moment: datetime) -> float:
     """Hours of training in the calendar month (UTC) of `moment`, of jobs that failed as well.
 
     A job that began in the month before counts from the first of this one, one that runs up to
-    now. There is one job a cycle, so this looks at a few hundred rows after years.
+    now.
     """
     month = moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
     query = select(jobs.c.created_at, jobs.c.ended_at).where(

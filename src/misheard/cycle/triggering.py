@@ -14,7 +14,6 @@ from misheard.cycle.evaluations import Evaluation, Evaluations
 from misheard.cycle.expecting import TRAININGS, Expecting
 from misheard.cycle.pace import pace, training_hours
 from misheard.cycle.store import CycleStore
-from misheard.database import tallies
 from misheard.database.engine import now
 from misheard.monitoring.audited import audited
 from misheard.monitoring.observations import Observations
@@ -86,8 +85,7 @@ class Triggering:
             before = pace(connection)
             of_audit = None
             if rules.trigger_on_error_rate:
-                era = tallies.current_era(connection)
-                of_audit = audited(connection, since=era.began_at)
+                of_audit = audited(connection, since=before.began_at)
             spent_h = training_hours(connection, moment) if has_budget else 0.0
         return Circumstances(
             audited=of_audit.utterances if of_audit else None,

@@ -11,7 +11,7 @@ from misheard.database.schema import selections
 from misheard.scoring.proportions import Proportion, weighted_proportion
 
 _AUDIT = "audit"
-NEWEST = 2_000
+NEWEST = 1_000
 """Labels that are looked at, so that the answer costs the same after any time."""
 
 
