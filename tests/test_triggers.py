@@ -219,6 +219,11 @@ def test_what_forbids_a_training_now(
     assert objection in decision.objections
 
 
+def test_a_cycle_beside_another_can_be_allowed() -> None:
+    found = Circumstances(running="cycle-1 is training")
+    assert decide(metrics(10, 5, 10_000), replace(RULES, one_at_a_time=False), found).should_trigger
+
+
 def test_an_unproven_gain_forbids_nothing_unless_that_is_set() -> None:
     strict = replace(RULES, require_provable=True)
     for answer in Provable:
@@ -240,6 +245,7 @@ _RULES = st.builds(
     error_rate_threshold=_SHARE,
     min_audited=_COUNT,
     corrected_cases_alone=_COUNT,
+    one_at_a_time=st.booleans(),
     trigger_on_drift=st.booleans(),
     every_days=_NUMBER,
     cooldown_hours=_NUMBER,

@@ -126,6 +126,8 @@ class TriggerSettings(_Section):
     """The same in money, in the currency of `price_per_hour`; 0: no limit."""
     price_per_hour: float = Field(default=0.0, ge=0.0)
     """What an hour of training costs."""
+    one_at_a_time: bool = True
+    """None begins by itself while another cycle works, or waits for a person."""
     require_provable: bool = False
     """Train only where the test set is large enough to show the expected gain."""
     require_approval: bool = False

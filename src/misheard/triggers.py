@@ -31,6 +31,7 @@ class TriggerRules:
     max_cost_per_month: float = 0.0
     price_per_hour: float = 0.0
     """In the currency of `max_cost_per_month`."""
+    one_at_a_time: bool = True
     require_provable: bool = False
 
 
@@ -269,5 +270,5 @@ def _of_time(rules: TriggerRules, found: Circumstances) -> Iterator[Condition]:
             text=f"{hours * rules.price_per_hour:.2f} of this month's {most:g} for training "
             "are spent",
         )
-    if found.running:
+    if found.running and rules.one_at_a_time:
         yield Condition(name=Name.RUNNING, is_met=False, text=found.running)

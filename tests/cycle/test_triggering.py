@@ -320,7 +320,7 @@ def test_after_a_training_it_goes_by_what_that_came_to(loop_of: LoopOf) -> None:
     assert (expected.removed, expected.trainings) == (1.0, 1)
     # What is live now hears all of the held-out set, so there is nothing to gain.
     assert expected.wer == 0.0
-    assert expected.answer is Provable.UNKNOWN
+    assert expected.answer is Provable.NOT_PROVABLE
     # Seen from the version before, everything was to be gained.
     loop.deployments.roll_back(actor="ann", reason="to see")
     before = loop.cycles.check_trigger(expect=True).expected

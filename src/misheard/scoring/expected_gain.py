@@ -285,13 +285,12 @@ def _answer(
         return Provable.UNKNOWN, "unknown: no new correction to learn from", None, None
     if gate_set is None or not gate_set.words:
         return Provable.UNKNOWN, "unknown: there is no test set yet to show it on", None, None
+    if wer is None:
+        told = "unknown: how often the live version errs is not known; label what the audit draws"
+        return Provable.UNKNOWN, told, None, None
     if gain is None:
-        why = (
-            "the live version makes no error there"
-            if wer is not None
-            else "how often the live version errs is not known; label what the audit draws"
-        )
-        return Provable.UNKNOWN, f"unknown: {why}", None, None
+        told = f"not provable: the live version makes no error on '{gate_set.name}'"
+        return Provable.NOT_PROVABLE, told, None, None
     return _judged(gain, gate_set, _spread(past), alpha=alpha, min_gain=min_gain)
 
 
