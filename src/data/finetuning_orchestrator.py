@@ -69,6 +69,8 @@ class FinetuningConfig(Plain):
                 "error_rate_threshold": self.error_rate_threshold,
                 "min_error_score": self.min_error_score,
                 "require_approval": not self.auto_approve_finetuning,
+                # A job of the guide may begin beside one that is not done.
+                "one_at_a_time": False,
             },
             "datasets": {
                 **self._percent,

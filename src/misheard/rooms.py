@@ -48,6 +48,7 @@ from misheard.monitoring.alerts import Alerts
 from misheard.monitoring.channels.configured import configured
 from misheard.monitoring.metrics import Metrics
 from misheard.monitoring.observations import Observations
+from misheard.monitoring.rules import Rule
 from misheard.monitoring.trends import Trends
 from misheard.registry import Registry
 from misheard.retention import Retention
@@ -56,7 +57,7 @@ from misheard.settings import Settings
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
-from misheard.triggers import TriggerRules
+from misheard.triggers import Drift, TriggerRules
 
 TranscribeFunction = Callable[[Any], Any]
 """Takes an audio path or an array; gives a str, or a dict with `transcript`."""
@@ -275,7 +276,18 @@ class Rooms:
             observations=self.observations,
             deployments=self.deployments,
             stages=stages,
+            drift=self._suspicion_drift,
         )
+
+    def _suspicion_drift(self) -> Drift | None:
+        """Whether the live version's suspicion is known to have risen: an alert of it is open."""
+        if "suspicion" not in self.settings.alerts.drift_of:
+            return None
+        live = self.deployments.live().version_id
+        for alert in self.alerts.listed(open_only=True):
+            if alert.rule == Rule.DRIFT_SUSPICION and alert.subject == live:
+                return Drift(detail=alert.detail, has_drifted=True)
+        return Drift(detail="the suspicion of what is heard has not risen", has_drifted=False)
 
     @cached_property
     def observations(self) -> Observations:

@@ -149,3 +149,29 @@ def _other_words(connection: Connection) -> dict[str, tuple[str, ...]]:
         said[inference_id][author] = reference
     words = {key: tuple(by_author.values())[:-1] for key, by_author in said.items()}
     return defaultdict(tuple, words)
+
+
+def corrected_since(
+    connection: Connection, *, since: datetime | None, limit: int
+) -> list[tuple[str, str]]:
+    """Reference and hypothesis of what was corrected after `since`, newest first.
+
+    Only the newest `limit` corrections are looked at, and of an utterance only the newest.
+    """
+    query: Select[Any] = (
+        select(
+            corrections.c.inference_id,
+            corrections.c.is_error,
+            corrections.c.reference,
+            inferences.c.text,
+        )
+        .join(inferences, inferences.c.id == corrections.c.inference_id)
+        .order_by(corrections.c.created_at.desc(), corrections.c.number.desc())
+        .limit(limit)
+    )
+    if since is not None:
+        query = query.where(corrections.c.created_at > since)
+    newest: dict[str, Any] = {}
+    for row in connection.execute(query):
+        newest.setdefault(row.inference_id, row)
+    return [(one.reference, one.text) for one in newest.values() if one.is_error]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from misheard.reports.status import Status
 
 _BAR = 16
+_IN_TABLE = {"corrected cases", "error cases", "error rate"}
+"""Conditions of the trigger that have their row with a bar."""
 
 
 @click.command(epilog="\b\nExample:\n  misheard -w calls status --json")
@@ -38,6 +40,10 @@ def show(status: Status, console: Console) -> None:
     if status.activity:
         console.print(_heard(status))
     console.print(_trigger(status))
+    for condition in status.trigger.conditions:
+        if condition.name not in _IN_TABLE:
+            sign = "[green]✓[/]" if condition.is_met else "[yellow]✗[/]"
+            console.print(f"  {sign} {escape(condition.text)}")
     if status.waiting:
         # What to type stands on a line of its own, so that it is whole at 80 columns.
         rows = [

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -14,13 +14,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from misheard import triggers
+from misheard.cycle.evaluations import Evaluation, told
+from misheard.cycle.expecting import Expecting
 from misheard.cycle.lease import LeaseKeeper
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.outlook import Outlook, outlook
 from misheard.cycle.stages import Stage, Stages, Step
 from misheard.cycle.states import TRANSITIONS, Cycle, CycleState, CycleStep, Observer
 from misheard.cycle.store import LEASE, CycleStore, newest_of
+from misheard.cycle.triggering import Triggering
 from misheard.database import audit
 from misheard.database.details import checked_details
 from misheard.database.engine import new_id, now, writing
@@ -37,6 +39,7 @@ from misheard.errors import (
     UnsupportedModelError,
 )
 from misheard.monitoring.observations import Observations
+from misheard.triggers import Drift, TriggerDecision
 
 _S = CycleState
 _ENDS = (
@@ -61,26 +64,44 @@ class Cycles:
         deployments: Deployments,
         stages: Stages,
         lease: timedelta = LEASE,
+        drift: Callable[[], Drift | None] = lambda: None,
     ) -> None:
-        """`lease` is for how long a process that gives no sign of life keeps a cycle."""
+        """`lease` is for how long a process that gives no sign of life keeps a cycle.
+
+        `drift` gives the newest test of a drift of suspicion, where one was made.
+        """
         self._engine = engine
         self._store = CycleStore(engine, lease=lease)
-        self._observations = observations
         self._deployments = deployments
         self._stages = stages
-
-    def check_trigger(self) -> triggers.TriggerDecision:
-        """Whether training is worth it now, by what came since the last cycle."""
-        rules = self._stages.rules.triggers
-        cases, corrected = self._stages.cases.since_cycle(min_suspicion=rules.min_error_score)
-        errors, inferences = self._observations.traffic_since_cycle()
-        metrics = triggers.TriggerMetrics(
-            error_cases=cases,
-            corrected_cases=corrected,
-            inferences=inferences,
-            inference_errors=errors,
+        rules = stages.rules
+        self._triggering = Triggering(
+            engine=engine,
+            store=self._store,
+            cases=stages.cases,
+            observations=observations,
+            expecting=Expecting(
+                engine=engine,
+                datasets=stages.datasets,
+                validations=stages.validations,
+                deployments=deployments,
+                normalizer=rules.normalizer,
+                min_audited=rules.triggers.min_audited,
+            ),
+            rules=rules.triggers,
+            drift=drift,
         )
-        return triggers.decide(metrics, rules)
+
+    def check_trigger(self, *, expect: bool = False) -> TriggerDecision:
+        """Whether training is worth it now, by what came since the last cycle.
+
+        With `expect`, also what it may buy, which takes a part of a second.
+        """
+        return self._triggering.check(expect=expect)
+
+    def evaluations(self, *, limit: int = 20) -> list[Evaluation]:
+        """What the trigger came to whenever it was asked to act, newest first."""
+        return self._triggering.history(limit=limit)
 
     def begin(
         self,
@@ -108,6 +129,8 @@ class Cycles:
         needs_approval = asks if approved is None else not approved
         if not force:
             waiting = self.listed(state=_S.PROPOSED, limit=1)
+            if waiting or not decision.should_trigger:
+                self._triggering.keep(decision)
             if waiting and approved:
                 if options is not None:
                     self._store.change(waiting[0], options)
@@ -116,6 +139,7 @@ class Cycles:
                 return waiting[0]
             if not decision.should_trigger:
                 return None
+        decision = self._triggering.with_expected(decision)
         if held_out_id is None:
             newest = self._stages.datasets.latest("held-out")
             held_out_id = newest.id if newest else None
@@ -131,9 +155,7 @@ class Cycles:
             options=options or CycleOptions(),
             decision={
                 "forced": not decision.should_trigger,
-                "reasons": list(decision.reasons),
-                "objections": list(decision.objections),
-                **vars(decision.metrics),
+                **_kept(decision),
                 "reason": reason,
                 "evidence": checked_details(evidence, what="a cycle"),
             },
@@ -143,7 +165,12 @@ class Cycles:
             validation_id=None,
             detail=reason or "; ".join(decision.reasons) or "forced",
         )
-        if self._store.add(cycle, after=seen):
+        kept = self._triggering.kept
+        if self._store.add(
+            cycle,
+            after=seen,
+            write=lambda connection: kept.add_in(connection, decision, cycle.id),
+        ):
             return cycle
         # Another process has begun one in the meantime, so what was counted may be its.
         return self.begin(
@@ -370,6 +397,14 @@ class Cycles:
         if cycle.state.went_live:
             raise IllegalTransitionError(f"{cycle.id} has gone live. To go back: misheard rollback")
         return cycle
+
+
+def _kept(decision: TriggerDecision) -> dict[str, Any]:
+    """What the row of a cycle keeps of the decision that began it."""
+    values = told(decision)
+    del values["should_trigger"]
+    metrics: dict[str, Any] = values.pop("metrics")
+    return metrics | values
 
 
 def _step_of(stage: Stage, cycle: Cycle, observer: Observer) -> Step:

@@ -55,6 +55,14 @@ class CycleState(StrEnum):
         """Whether only a person can move it on."""
         return self in (CycleState.PROPOSED, CycleState.AWAITING_APPROVAL)
 
+    @property
+    def holds_up_others(self) -> bool:
+        """Whether the trigger begins no other cycle meanwhile: it works, or waits for a person.
+
+        What comes of a version once it is live holds up nobody.
+        """
+        return self in _BEFORE_LIVE
+
 
 _S = CycleState
 TRANSITIONS: dict[CycleState, tuple[CycleState, ...]] = {
@@ -76,6 +84,18 @@ TRANSITIONS: dict[CycleState, tuple[CycleState, ...]] = {
     _S.CANCELLED: (),
 }
 """From each state, where a cycle can go."""
+_BEFORE_LIVE = frozenset(
+    {
+        _S.PROPOSED,
+        _S.TRIGGERED,
+        _S.DATASET,
+        _S.TRAINING,
+        _S.CONVERTED,
+        _S.VALIDATED,
+        _S.REGRESSION,
+        _S.AWAITING_APPROVAL,
+    }
+)
 _FINAL = frozenset({_S.CLOSED, _S.REFUSED, _S.REJECTED, _S.FAILED, _S.CANCELLED, _S.ROLLED_BACK})
 
 

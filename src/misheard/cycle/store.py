@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from typing import Any
@@ -31,8 +31,17 @@ class CycleStore:
         self.lease = lease
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
 
-    def add(self, cycle: Cycle, *, after: str | None = None) -> bool:
-        """Keep a new cycle; with `after`, only while the newest one still has that id."""
+    def add(
+        self,
+        cycle: Cycle,
+        *,
+        after: str | None = None,
+        write: Callable[[Connection], object] = lambda _: None,
+    ) -> bool:
+        """Keep a new cycle; with `after`, only while the newest one still has that id.
+
+        `write` adds rows that stand or fall with it.
+        """
         values = {name: getattr(cycle, name) for name in Cycle.__dataclass_fields__}
         values["options"] = cycle.options.to_dict()
         with writing(self._engine) as connection:
@@ -42,6 +51,7 @@ class CycleStore:
                     return False
             connection.execute(insert(cycles).values(**values, fence=0))
             _log_step(connection, cycle, "", cycle.state, cycle.detail)
+            write(connection)
         return True
 
     def newest_id(self) -> str:

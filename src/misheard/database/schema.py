@@ -221,7 +221,7 @@ jobs = Table(
     Column("base_version_id", Text, ForeignKey("versions.id"), nullable=False),
     Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
     Column("recipe", JSON, nullable=False),
-    Column("ended_at", UtcDateTime),
+    Column("ended_at", UtcDateTime, index=True),
     Column("error", Text),
     Column("result", JSON),
 )

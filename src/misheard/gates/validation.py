@@ -77,6 +77,11 @@ class Validations:
         self._normalizer = normalizer
         self._replicates = replicates
 
+    @property
+    def rules(self) -> ValidationRules:
+        """What a candidate must show."""
+        return self._rules
+
     def contender(
         self,
         name: str,
@@ -204,6 +209,17 @@ class Validations:
         with self._engine.connect() as connection:
             rows = connection.execute(query.limit(limit)).mappings()
             return [_validation(dict(row)) for row in rows]
+
+    def newest_on(self, dataset_id: str, *, version_id: str) -> Validation | None:
+        """The newest verdict on a set that heard this version there, on whichever side."""
+        sides = (validations.c.candidate_id == version_id) | (
+            validations.c.baseline_id == version_id
+        )
+        query = select(validations).where(validations.c.dataset_id == dataset_id, sides)
+        query = query.order_by(validations.c.created_at.desc(), validations.c.id.desc()).limit(1)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return _validation(dict(row)) if row is not None else None
 
     def counts(self) -> ValidationCounts:
         """How many verdicts of each kind are kept."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from misheard.cases.records import CaseStandings
+from misheard.cycle.evaluations import Evaluation
 from misheard.cycle.states import Cycle, CycleState
 from misheard.deployment import Deployment
 from misheard.gates.validation import Validation
@@ -37,6 +38,8 @@ class Status:
     cases: CaseStandings
     trigger: TriggerDecision
     rules: TriggerRules
+    evaluation: Evaluation | None
+    """What the trigger came to when it was asked to act last, with the gain that is expected."""
     cycles: dict[CycleState, int]
     cycle: Cycle | None
     """The newest one."""
@@ -62,6 +65,7 @@ def status(workspace: Workspace) -> Status:
         cases=cases,
         trigger=trigger,
         rules=TriggerRules(**settings),
+        evaluation=next(iter(workspace.cycles.evaluations(limit=1)), None),
         cycles=workspace.cycles.counts(),
         cycle=newest[0] if newest else None,
         suites=len(workspace.suites.listed()),

@@ -200,6 +200,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_trigger_evaluations")),
     )
+    op.create_index("ix_jobs_ended_at", "jobs", ["ended_at"])
     with op.batch_alter_table("error_cases", schema=None) as batch_op:
         batch_op.add_column(sa.Column("status", sa.Text(), server_default="open", nullable=False))
         batch_op.add_column(sa.Column("since_cycle", sa.Text(), server_default="", nullable=False))
