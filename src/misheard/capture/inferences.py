@@ -127,7 +127,7 @@ class InferenceLog:
                 )
                 for item, id_, key in zip(some, ids, hashes, strict=True)
             ]
-            with writing(self._engine) as connection:
+            with writing(self._engine, together=True) as connection:
                 new += _insert.add(connection, rows)
             sent += len(some)
             progress(len(some))
