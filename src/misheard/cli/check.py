@@ -13,7 +13,7 @@ from misheard.cli.output import bars, json_option, open_workspace, out, print_js
 @click.command(
     epilog="""\b
 Examples:
-  misheard -w calls check                a minute at most, for every night
+  misheard -w calls check                for every night
   misheard -w calls check --deep         reads every file and counts everything again
 \b
 Ends with exit code 1 where something is wrong. Nothing is changed and nothing has to be stopped.

@@ -22,7 +22,7 @@ _RESTORE = (
 _RESTORE_SERVER = "Put the newest dump back that is sound: pg_restore --clean --if-exists"
 _RECOUNT = (
     "Rows were changed by other means than misheard, or misheard has made a mistake, of which its "
-    "makers would like to hear. Status and triggers go by counts; those of a sound backup are right."
+    "makers would like to hear. Status and triggers go by counts; a sound backup has them right."
 )
 Looked = Callable[[int], None]
 """Called with how many files were looked at since the last call."""

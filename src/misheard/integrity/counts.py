@@ -17,7 +17,7 @@ from misheard.database.schema import error_cases, hourly, inferences, observatio
 from misheard.database.schema import tallies as tallies_table
 
 _ERRORS = (CaseStatus.OPEN, CaseStatus.CORRECTED)
-_AT_ONCE = 10_000
+_STREAM = {"yield_per": 10_000}
 _IN_HOUR = ("inferences", "timed", "scored", "errors", "corrected")
 
 
@@ -49,9 +49,7 @@ def of_cases(connection: Connection) -> Iterator[Difference]:
     query = select(column.since_cycle, column.status, column.suspicion, func.count())
     query = query.group_by(column.since_cycle, column.status, column.suspicion)
     rows: Counter[tuple[str, str, int]] = Counter()
-    for cycle_id, status, suspicion, count in connection.execution_options(
-        yield_per=_AT_ONCE
-    ).execute(query):
+    for cycle_id, status, suspicion, count in connection.execute(query, execution_options=_STREAM):
         rows[cycle_id, status, tallies.percent_of(suspicion)] += count
     kinds = tallies_table.c.kind.in_(list(CaseStatus))
     table = tallies_table.c
@@ -115,9 +113,10 @@ def _heard(
 def of_hours(connection: Connection) -> Iterator[Difference]:
     """Each hour of each version's traffic."""
     on_sqlite = connection.dialect.name == "sqlite"
+    # A server answers in UTC: see `open_engine`.
     begins = func.strftime("%Y-%m-%d %H", inferences.c.created_at)
     if not on_sqlite:
-        begins = func.to_char(inferences.c.created_at.op("AT TIME ZONE")("UTC"), "YYYY-MM-DD HH24")
+        begins = func.to_char(inferences.c.created_at, "YYYY-MM-DD HH24")
     status = error_cases.c.status
     query = (
         select(
@@ -139,7 +138,7 @@ def of_hours(connection: Connection) -> Iterator[Difference]:
     )
     rows = {
         (_hour(row[0]), row[1]): tuple(row[2:])
-        for row in connection.execution_options(yield_per=_AT_ONCE).execute(query)
+        for row in connection.execute(query, execution_options=_STREAM)
     }
     columns = (hourly.c.hour, hourly.c.version_id, *(hourly.c[name] for name in _IN_HOUR))
     counted = {

@@ -20,7 +20,7 @@ from misheard.database.schema import (
 from misheard.datasets.manifest import from_jsonl
 from misheard.errors import BlobCorruptError, BlobNotFoundError, InvalidManifestError
 
-_AT_ONCE = 10_000
+_STREAM = {"yield_per": 10_000}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +51,7 @@ def references(connection: Connection, blobs: BlobStore) -> Iterator[Reference]:
     for table, name in tables:
         column = table.c.audio_sha256
         query: Select[Any] = select(column).where(column != "").distinct()
-        rows = connection.execution_options(yield_per=_AT_ONCE).scalars(query)
+        rows = connection.scalars(query, execution_options=_STREAM)
         for key in rows:
             if key not in seen:
                 yield Reference(sha256=key, owner=f"audio of {name}", is_audio=True)
