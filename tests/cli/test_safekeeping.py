@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import subprocess
 import sys
@@ -27,7 +28,10 @@ def root(tmp_path: Path) -> Path:
 
 
 def run(root: Path, *arguments: str) -> Result:
-    return CliRunner().invoke(cli, ["-w", str(root), *arguments])
+    done = CliRunner().invoke(cli, ["-w", str(root), *arguments])
+    # As at the end of a process, nothing is left that has the database open.
+    gc.collect()
+    return done
 
 
 def told(root: Path, *arguments: str, code: int = 0) -> Any:

@@ -20,8 +20,8 @@ from misheard.errors import BadInputError, DatabaseInUseError, DiskFullError, Ne
 
 PARTIAL = ".backup-"
 """How the names of unfinished copies begin."""
-# Copied between two reports of progress: 4 MiB of SQLite's usual pages.
-_PAGES = 1024
+# Copied between two reports of progress: 1 MiB of SQLite's usual pages.
+_PAGES = 256
 
 
 @dataclass(frozen=True, kw_only=True)
