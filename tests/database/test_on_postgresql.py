@@ -85,7 +85,7 @@ def test_real_speech_on_a_server(url: str, tmp_path: Path, short_prompts: list[A
     clip.write_bytes(short_prompts[0].data)
     (heard,) = told(root, "transcribe", str(clip))
     told(root, "correct", heard["id"], "something else entirely")
-    assert [case["status"] for case in told(root, "cases")] == ["corrected"]
+    assert [case["status"] for case in told(root, "cases")["cases"]] == ["corrected"]
 
 
 def test_the_copying_of_a_server_s_database_is_left_to_its_tools(url: str, tmp_path: Path) -> None:
