@@ -195,3 +195,7 @@ class StorageBusyError(MisheardError):
 
 class DatabaseInUseError(MisheardError):
     """Another process has this database open."""
+
+
+class DatabaseUnreachableError(MisheardError):
+    """The database cannot be reached."""

@@ -9,9 +9,9 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine
 
-from misheard.backups import Backups
+from misheard.backups import Backups, require_sqlite
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.digest import Digest, DigestRules
 from misheard.capture.inferences import InferenceLog
@@ -43,6 +43,7 @@ from misheard.gates.judging import ValidationRules
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.suites import RegressionRules
 from misheard.gates.validation import Validations
+from misheard.integrity.check import Integrity
 from misheard.monitoring.activity import Monitor
 from misheard.monitoring.alerts import Alerts
 from misheard.monitoring.channels.configured import configured
@@ -87,7 +88,7 @@ class Rooms:
         if not (is_new or settings.database.url or (file.exists() and file.stat().st_size)):
             raise WorkspaceNotFoundError(
                 f"'{file}' is missing or empty, so what it held is lost. Put a backup in its "
-                f"place: '{root / 'backups'}' (misheard.backups.restore)."
+                f"place, one of '{root / 'backups'}': misheard -w {root} restore FILE"
             )
         in_workspace = URL.create("sqlite", database=str(file))
         url = settings.database.url or in_workspace
@@ -300,6 +301,11 @@ class Rooms:
         return Backups(self._engine, self.registry, self.root / "backups")
 
     @cached_property
+    def integrity(self) -> Integrity:
+        """Looks whether everything is there and whole."""
+        return Integrity(self._engine, self._blobs)
+
+    @cached_property
     def retention(self) -> Retention:
         """Lets go of the files of versions that are long gone."""
         final = [state for state in CycleState if state.is_decided]
@@ -332,8 +338,9 @@ class Rooms:
 
     def _copies(self) -> list[Path]:
         """Files that hold the whole database as it was."""
+        by_hand = sorted((self.root / "backups").glob("by-hand-*.db"))
         aside = sorted(self.root.glob("misheard.db.before-restore-*"))
-        return [*self.backups.listed(), *aside]
+        return [*self.backups.listed(), *by_hand, *aside]
 
     @cached_property
     def monitor(self) -> Monitor:
@@ -439,3 +446,12 @@ class Rooms:
         except MisheardError as error:
             # The deployment is done; what is left over is let go of after the next one.
             logging.getLogger("misheard").warning("Old versions were kept. %s", error)
+
+
+def database_file(root: Path, settings: Settings) -> Path:
+    """The SQLite file of the workspace in `root`; `BadInputError` where it is on a server."""
+    if not settings.database.url:
+        return root / "misheard.db"
+    engine = create_engine(settings.database.url)
+    require_sqlite(engine)
+    return Path(engine.url.database or "")

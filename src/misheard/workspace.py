@@ -13,9 +13,12 @@ from pathlib import Path
 from typing import Any, Self
 
 from misheard import audio
+from misheard.backups import restore
 from misheard.capture.captured import Captured
 from misheard.capture.inferences import Heard, Inference, Logged
 from misheard.cases.records import Correction
+from misheard.database.audit import AuditEntry
+from misheard.database.copying import Counted, not_counted
 from misheard.database.engine import writing
 from misheard.deployment import (
     PRODUCTION,
@@ -30,7 +33,7 @@ from misheard.errors import (
 )
 from misheard.finetune.recipe import Recipe
 from misheard.gatekeeping import Gatekeeping
-from misheard.rooms import TranscribeFunction
+from misheard.rooms import TranscribeFunction, database_file
 from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
@@ -46,13 +49,7 @@ class Workspace(Gatekeeping):
     def open(cls, directory: str | Path) -> Self:
         """The workspace in `directory`."""
         root = Path(directory)
-        if not (root / FILE_NAME).exists():
-            raise WorkspaceNotFoundError(
-                f"'{directory}' has no {FILE_NAME}. Make one: misheard init {directory}"
-            )
-        settings = load_settings(root / FILE_NAME)
-        _check(settings)
-        return cls(root, settings)
+        return cls(root, _settings_of(root))
 
     @classmethod
     def create(
@@ -98,6 +95,36 @@ class Workspace(Gatekeeping):
             with suppress(WorkspaceExistsError):
                 return cls.create(directory, actor=actor)
         return cls.open(directory)
+
+    @classmethod
+    def restore(
+        cls,
+        directory: str | Path,
+        backup: Path,
+        *,
+        actor: str = "",
+        progress: Counted = not_counted,
+    ) -> tuple[Self, Path | None]:
+        """Put a copy in the place of the workspace's SQLite database, and open it.
+
+        With it comes where the present database was put aside, None where there was none. See
+        `misheard.database.copying.restore` for what is raised.
+        """
+        root = Path(directory)
+        database = database_file(root, _settings_of(root))
+        aside = restore(backup, database, progress=progress)
+        made = cls.open(root)
+        made.audit.add(
+            AuditEntry(
+                actor=actor or current_actor(),
+                action="restore",
+                subject=database.name,
+                to_value=str(backup),
+                reason="by hand",
+                evidence={"aside": str(aside) if aside else ""},
+            )
+        )
+        return made, aside
 
     def configured(self, sections: Mapping[str, Mapping[str, Any]]) -> Self:
         """This workspace under other settings, by section; its file stays as it is."""
@@ -304,3 +331,11 @@ def _check(settings: Settings) -> None:
     """What only the rooms know of their settings; an error now rather than in the night."""
     Recipe.from_dict(dict(settings.recipe))
     normalizer(settings.scoring.normalizer, settings.scoring.equivalents)
+
+
+def _settings_of(root: Path) -> Settings:
+    if not (root / FILE_NAME).exists():
+        raise WorkspaceNotFoundError(f"'{root}' has no {FILE_NAME}. Make one: misheard init {root}")
+    settings = load_settings(root / FILE_NAME)
+    _check(settings)
+    return settings

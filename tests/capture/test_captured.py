@@ -17,6 +17,8 @@ from misheard.capture.inferences import InferenceLog, Logged
 from misheard.database.engine import now
 from misheard.errors import BadInputError, InvalidTranscriptError, NotAudioError
 
+ON_BOTH_DATABASES = True
+
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 

@@ -181,6 +181,8 @@ FOLLOW = """
 import sys, time
 from misheard.capture.digest import Digest, DigestRules, no_suspicion
 from misheard.database.engine import open_engine
+
+ON_BOTH_DATABASES = True
 follower = Digest(open_engine(sys.argv[1]), rules=DigestRules(audit_share=0.5), scorer=no_suspicion)
 print("ready", flush=True)
 while True:

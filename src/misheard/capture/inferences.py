@@ -138,7 +138,7 @@ class InferenceLog:
                 )
                 for item, id_, (key, size) in zip(some, ids, kept, strict=True)
             ]
-            with writing(self._engine) as connection:
+            with writing(self._engine, together=True) as connection:
                 new += _insert.add(connection, rows)
                 if copy_audio:
                     self._keep_again(connection, _sources(some, kept))

@@ -43,6 +43,9 @@ VERBS: dict[str, str] = {
     "audit": "Who did what, when and why.",
     "report": "Write an HTML report: on a cycle, on a validation, or on the loop.",
     "score": "Score transcripts of any tool against references, and compare two systems.",
+    "backup": "Copy the database while it is in use, and verify the copy.",
+    "restore": "Put a copy in the place of the database.",
+    "check": "Is everything there and whole: database, files, counts?",
     "settings": "Show every setting and its value.",
     "recipe": "Every setting of a fine-tune, its value here, and the reason for its default.",
 }

@@ -23,6 +23,7 @@ class RowInsert:
     def __init__(self, table: Table, names: Sequence[str], *, unless_known: str) -> None:
         """`names` are the columns of each tuple, in order."""
         self._names = tuple(names)
+        self._unless_known = unless_known
         marks = ", ".join("?" * len(names))
         self._sqlite = (
             f"INSERT INTO {table.name} ({', '.join(names)}) VALUES ({marks}) "
@@ -36,7 +37,11 @@ class RowInsert:
         if connection.dialect.name == "sqlite":
             return connection.exec_driver_sql(self._sqlite, list(rows)).rowcount
         dicts = [dict(zip(self._names, row, strict=True)) for row in rows]
-        return connection.execute(self._other, dicts).rowcount
+        # In one order, so that two who send the same rows do not wait for each other.
+        dicts.sort(key=lambda one: one[self._unless_known] or "")
+        # Else a count of many statements is not kept.
+        counted = {"preserve_rowcount": True}
+        return connection.execute(self._other, dicts, execution_options=counted).rowcount
 
 
 _TWO_DIGITS = [f"{number:02}" for number in range(60)]

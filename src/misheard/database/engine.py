@@ -2,54 +2,80 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, DisconnectionError
 
 from misheard.database.schema import REVISION
-from misheard.errors import NewerSchemaError, StorageBusyError, WorkspaceNotFoundError
+from misheard.database.trouble import translate
+from misheard.database.turns import IMMEDIATE, SqliteBegin
+from misheard.errors import NewerSchemaError, WorkspaceNotFoundError
 
-_IMMEDIATE = "misheard_immediate"
-# How long a process waits for the lock of another before it gives up.
-_PATIENCE_S = 30
-_POLL_S = 0.0005
+PATIENCE_S = 30.0
+"""How long a process waits for the lock of another before it gives up."""
+_WRITERS = 7_266_001
+"""The advisory lock that writers on PostgreSQL take; any number that is the same for all."""
 
 
-def open_engine(url: str | URL, *, telemetry: bool = False) -> Engine:
+def open_engine(
+    url: str | URL, *, telemetry: bool = False, patience_s: float = PATIENCE_S
+) -> Engine:
     """An engine for `url`; SQLite gets full durability, WAL, foreign keys and a fair lock.
 
     With `telemetry`, what was committed in the last moments before a power cut may be missing
     afterwards: nothing that was committed before it, and no part of a transaction. A process that
-    is killed loses nothing either way.
+    is killed loses nothing either way. Who has waited `patience_s` for another to finish writing
+    gets `StorageBusyError`; a full disk is a `DiskFullError`, and loses nothing that was committed.
     """
-    engine = create_engine(url)
+    on_postgresql = str(url).startswith("postgresql")
+    # What is read in one go is of one moment on SQLite, and so it is here.
+    engine = create_engine(url, isolation_level="REPEATABLE READ") if on_postgresql else None
+    engine = engine or create_engine(url)
+    event.listen(engine, "handle_error", translate, retval=True)
     if engine.dialect.name == "sqlite":
         synchronous = "NORMAL" if telemetry else "FULL"
-        event.listen(engine, "connect", lambda one, _: _configure_sqlite(one, synchronous))
-        event.listen(engine, "begin", _SqliteBegin(engine.url.database))
-    elif telemetry:
-        event.listen(engine, "connect", _acknowledge_early)
+
+        def configure(connection: Any, _: Any) -> None:
+            _configure_sqlite(connection, synchronous, patience_s)
+
+        event.listen(engine, "connect", configure)
+        event.listen(engine, "begin", SqliteBegin(engine.url.database, patience_s=patience_s))
+    elif on_postgresql:
+        event.listen(
+            engine, "connect", lambda one, _: _configure_postgresql(one, telemetry, patience_s)
+        )
+    _survive_forks(engine)
     return engine
 
 
 @contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
+def writing(engine: Engine, *, together: bool = False) -> Iterator[Connection]:
     """One transaction that writes: all of it is kept, or nothing.
 
-    On SQLite the write lock is taken at once. A transaction that reads first and asks for the lock
-    later would be refused when another process has written in between.
+    At most one is under way, so that what it has read still holds when it writes. On SQLite the
+    write lock is taken at once: a transaction that reads first and asks for it later would be
+    refused when another process has written in between. On PostgreSQL a lock of ours stands for it.
+
+    `together` is for what only adds to the log, by the thousand: on PostgreSQL such transactions
+    run beside each other, but not beside others; so a number of the log that is not there yet when
+    a later one is read is one that never comes.
     """
-    with engine.connect().execution_options(**{_IMMEDIATE: True}) as connection, connection.begin():
+    options: dict[str, Any] = {IMMEDIATE: True}
+    if engine.dialect.name == "postgresql":
+        # What was committed while it waited for its turn has to be seen.
+        options["isolation_level"] = "READ COMMITTED"
+    with engine.connect().execution_options(**options) as connection, connection.begin():
+        if engine.dialect.name == "postgresql":
+            kind = "_shared" if together else ""
+            connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{kind}({_WRITERS})")
         yield connection
 
 
@@ -72,7 +98,7 @@ def migrate(engine: Engine, *, may_be_new: bool = True) -> None:
     if current is None and not may_be_new:
         raise WorkspaceNotFoundError(
             f"'{engine.url.render_as_string()}' has no tables of misheard, so what it held is "
-            "lost. Put a backup in its place (misheard.backups.restore)."
+            "lost. Put a backup in its place: misheard restore FILE"
         )
     if current == REVISION:
         return
@@ -105,7 +131,7 @@ def _moving_tables(engine: Engine) -> Iterator[Connection]:
         with writing(engine) as connection:
             yield connection
         return
-    with engine.connect().execution_options(**{_IMMEDIATE: True}) as connection:
+    with engine.connect().execution_options(**{IMMEDIATE: True}) as connection:
         driver: Any = connection.connection.dbapi_connection
         driver.execute("PRAGMA foreign_keys=OFF")
         try:
@@ -146,28 +172,32 @@ def new_ids(prefix: str, count: int) -> list[str]:
     return [start + drawn[i : i + 10] for i in range(0, 10 * count, 10)]
 
 
-def _configure_sqlite(connection: Any, synchronous: str) -> None:
-    # The driver's own transaction handling is switched off; `_SqliteBegin` begins.
+def _configure_sqlite(connection: Any, synchronous: str, patience_s: float) -> None:
+    # The driver's own transaction handling is switched off; `SqliteBegin` begins.
     connection.isolation_level = None
-    connection.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
-    _use_wal(connection)
+    connection.execute(f"PRAGMA busy_timeout={round(patience_s * 1000)}")
+    _use_wal(connection, patience_s)
     connection.execute(f"PRAGMA synchronous={synchronous}")
     connection.execute("PRAGMA foreign_keys=ON")
 
 
-def _acknowledge_early(connection: Any, _: Any) -> None:
+def _configure_postgresql(connection: Any, telemetry: bool, patience_s: float) -> None:
     with connection.cursor() as cursor:
-        cursor.execute("SET synchronous_commit TO off")
+        cursor.execute(f"SET lock_timeout TO {round(patience_s * 1000)}")
+        # Hours begin where UTC has them, whatever zone the server is in.
+        cursor.execute("SET TIME ZONE 'UTC'")
+        if telemetry:
+            cursor.execute("SET synchronous_commit TO off")
     connection.commit()
 
 
-def _use_wal(connection: Any) -> None:
+def _use_wal(connection: Any, patience_s: float) -> None:
     """Switch the file to WAL, which it then stays in.
 
     The switch upgrades a lock, for which SQLite calls no busy handler: of several processes that
     open a new file at once all but one are refused at once, whatever the busy timeout is.
     """
-    deadline = time.monotonic() + _PATIENCE_S
+    deadline = time.monotonic() + patience_s
     while True:
         try:
             connection.execute("PRAGMA journal_mode=WAL")
@@ -178,66 +208,26 @@ def _use_wal(connection: Any) -> None:
         time.sleep(0.01)
 
 
-class _SqliteBegin:
-    """Begins transactions; those that write queue for it, so that none waits for ever.
+_left_by_parents: list[Any] = []
 
-    SQLite has no queue: who asks again soonest gets its lock, and with a busy writer or two another
-    may wait for seconds. So at most one writer at a time asks SQLite: the one that holds a lock on
-    a file beside the database. Whoever has just written has to get that lock first, like everybody.
-    The kernel lets go of it when its holder dies.
+
+def _survive_forks(engine: Engine) -> None:
+    """A child never uses a connection of its parent, whose locks and whose place in the talk it has
+    not; and never closes it, which would end things for both.
+
+    After SQLAlchemy's documentation, "Using Connection Pools with Multiprocessing".
     """
+    if engine.url.database in (None, "", ":memory:"):
+        return
 
-    def __init__(self, database: str | None) -> None:
-        self._file = f"{database}-turn" if database and database != ":memory:" else ""
-        self._opened = threading.local()
+    def connected(_: Any, record: Any) -> None:
+        record.info["process"] = os.getpid()
 
-    def __call__(self, connection: Connection) -> None:
-        if not connection.get_execution_options().get(_IMMEDIATE, False):
-            connection.exec_driver_sql("BEGIN")
-            return
-        driver: Any = connection.connection.dbapi_connection
-        deadline = time.monotonic() + _PATIENCE_S
-        turn = self._turn(deadline)
-        try:
-            # SQLite's own way to wait sleeps for up to 100 ms, whoever is done meanwhile.
-            driver.execute("PRAGMA busy_timeout=0")
-            self._begin(driver, deadline)
-        finally:
-            driver.execute(f"PRAGMA busy_timeout={_PATIENCE_S * 1000}")
-            if turn is not None:
-                fcntl.flock(turn, fcntl.LOCK_UN)
+    def checked_out(_: Any, record: Any, proxy: Any) -> None:
+        if record.info["process"] != os.getpid():
+            _left_by_parents.append(record.dbapi_connection)
+            record.dbapi_connection = proxy.dbapi_connection = None
+            raise DisconnectionError("a connection of the process that this one was forked from")
 
-    def _begin(self, driver: Any, deadline: float) -> None:
-        while True:
-            try:
-                driver.execute("BEGIN IMMEDIATE")
-                return
-            except sqlite3.OperationalError as error:
-                if not error.sqlite_errorname.startswith("SQLITE_BUSY"):
-                    raise
-                if time.monotonic() > deadline:
-                    raise StorageBusyError(
-                        f"the database was locked for {_PATIENCE_S} s by another program. Is one "
-                        "stopped in the middle of writing?"
-                    ) from error
-            time.sleep(_POLL_S)
-
-    def _turn(self, deadline: float) -> IO[bytes] | None:
-        if not self._file:
-            return None
-        known: IO[bytes] | None = getattr(self._opened, "file", None)
-        # A fork shares its parent's locks, so it needs a file of its own.
-        if known is None or self._opened.process != os.getpid():
-            known = self._opened.file = Path(self._file).open("ab")  # noqa: SIM115 - stays open
-            self._opened.process = os.getpid()
-        while True:
-            try:
-                fcntl.flock(known, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                return known
-            except BlockingIOError as error:
-                if time.monotonic() > deadline:
-                    raise StorageBusyError(
-                        f"'{self._file}' was locked for {_PATIENCE_S} s by another program. Is one "
-                        "stopped in the middle of writing?"
-                    ) from error
-            time.sleep(_POLL_S)
+    event.listen(engine, "connect", connected)
+    event.listen(engine, "checkout", checked_out)
