@@ -20,11 +20,15 @@ class Labels:
         self._normalizer = normalizer
 
     def audited(
-        self, *, since: datetime | None = None, version_id: str | None = None
+        self,
+        *,
+        since: datetime | None = None,
+        version_id: str | None = None,
+        count_drawn: bool = True,
     ) -> AuditedRate:
         """How often transcripts are wrong, see `audited_rate`."""
         with self._engine.connect() as connection:
-            return audited_rate(connection, since, version_id)
+            return audited_rate(connection, since, version_id, count_drawn=count_drawn)
 
     def audited_by_version(self, *, since: datetime | None = None) -> dict[str, AuditedRate]:
         """The same of each version, see `audited_rates`."""

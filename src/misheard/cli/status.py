@@ -37,6 +37,7 @@ def command(directory: str | None, as_json: bool) -> None:
 def show(status: Status, console: Console) -> None:
     """Write it for people."""
     _live(status, console)
+    _wrong(status, console)
     if status.activity:
         console.print(_heard(status))
     console.print(_trigger(status))
@@ -76,7 +77,22 @@ def _live(status: Status, console: Console) -> None:
             f"'{escape(status.live_validation.set_name)}', "
             f"{status.live_validation.comparison.utterances} utterances",
         )
+    if status.audited.labelled:
+        rate = status.audited.error_rate
+        grid.add_row(
+            "",
+            f"wrong in {percent(rate.estimate)} of what it heard ({percent(rate.low)} to "
+            f"{percent(rate.high)}), by {rate.n} audited",
+        )
     console.print(grid)
+
+
+def _wrong(status: Status, console: Console) -> None:
+    if not status.alerts:
+        console.print("[bold]Wrong[/]  nothing that is looked after", style="dim")
+        return
+    rows = [(when(one.fired_at), Text(one.detail, style="red")) for one in status.alerts]
+    console.print(table("Wrong", ["since", "what"], rows))
 
 
 def _heard(status: Status) -> Table:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from misheard.cases.audited import AuditedRate
 from misheard.cases.records import CaseStandings
+from misheard.cases.review import Stream
+from misheard.cases.review import Waiting as QueueLength
 from misheard.cycle.evaluations import Evaluation
 from misheard.cycle.states import Cycle, CycleState
 from misheard.deployment import Deployment
 from misheard.gates.validation import Validation
 from misheard.monitoring.activity import VersionActivity
+from misheard.monitoring.alerts import Alert
 from misheard.registry import ModelVersion
 from misheard.triggers import TriggerDecision, TriggerRules
 from misheard.workspace import Workspace
@@ -34,6 +38,12 @@ class Status:
     live_version: ModelVersion
     live_validation: Validation | None
     """The newest verdict on what is live."""
+    audited: AuditedRate
+    """How often the live version is wrong since it went live, by what was drawn and labelled."""
+    alerts: tuple[Alert, ...]
+    """What is wrong, newest first."""
+    queue: dict[Stream, QueueLength]
+    """How many transcripts wait to be looked at."""
     activity: list[VersionActivity]
     cases: CaseStandings
     trigger: TriggerDecision
@@ -55,12 +65,18 @@ def status(workspace: Workspace) -> Status:
     trigger = workspace.cycles.check_trigger()
     cases = workspace.cases.standings()
     newest = workspace.cycles.listed(limit=10)
-    waiting = tuple(_waiting(newest, cases))
+    queue = workspace.review.waiting()
+    waiting = (*_waiting(newest, cases), *_to_review(queue))
     settings = workspace.settings.triggers.model_dump(exclude={"require_approval"})
     return Status(
         live=live,
         live_version=workspace.registry.get(live.version_id),
         live_validation=workspace.validations.latest_of(live.version_id),
+        audited=workspace.labels.audited(
+            since=live.created_at, version_id=live.version_id, count_drawn=False
+        ),
+        alerts=tuple(workspace.alerts.listed(open_only=True)),
+        queue=queue,
         activity=workspace.monitor.activity(),
         cases=cases,
         trigger=trigger,
@@ -98,6 +114,22 @@ def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:
         what = f"{cases.open} error {'case has' if one else 'cases have'} no correction"
         command = "misheard cases --status open"
         found.append(Waiting(what=what, who="a person", command=command))
+    return found
+
+
+def _to_review(queue: dict[Stream, QueueLength]) -> list[Waiting]:
+    """What nobody has reported, and somebody should listen to."""
+    told = {
+        Stream.AUDIT: "drawn for the audit, by which the error rate is known",
+        Stream.SUSPICIOUS: "likely to be wrong",
+    }
+    found = []
+    for stream, why in told.items():
+        if queue[stream].count:
+            are = "transcript is" if str(queue[stream]) == "1" else "transcripts are"
+            command = f"misheard review next --stream {stream}"
+            what = f"{queue[stream]} {are} {why}"
+            found.append(Waiting(what=what, who="a person", command=command))
     return found
 
 
