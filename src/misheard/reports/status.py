@@ -120,15 +120,14 @@ def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:
 def _to_review(queue: dict[Stream, QueueLength]) -> list[Waiting]:
     """What nobody has reported, and somebody should listen to."""
     told = {
-        Stream.AUDIT: "drawn for the audit, by which the error rate is known",
-        Stream.SUSPICIOUS: "likely to be wrong",
+        Stream.AUDIT: "an audit",
+        Stream.SUSPICIOUS: "a queue of suspicious transcripts",
     }
     found = []
-    for stream, why in told.items():
+    for stream, name in told.items():
         if queue[stream].count:
-            are = "transcript is" if str(queue[stream]) == "1" else "transcripts are"
             command = f"misheard review next --stream {stream}"
-            what = f"{queue[stream]} {are} {why}"
+            what = f"{name} ({queue[stream]})"
             found.append(Waiting(what=what, who="a person", command=command))
     return found
 
