@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -37,6 +38,10 @@ from tests.postgres import Cluster, postgres
 
 # Before anything loads PyTorch: threads that spin make a shared machine several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Rich takes COLUMNS once, when a console is made: were that within a test that sets it, all later
+# tests would have its width.
+os.environ.pop("COLUMNS", None)
+importlib.import_module("misheard.cli.output")
 # The same examples on every machine, and no time limit on a busy one.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")

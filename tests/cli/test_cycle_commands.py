@@ -253,7 +253,7 @@ def test_show_says_where_why_what_next_and_who(workspace: Workspace) -> None:
     for what in (
         f"{cycle.id}  is proposed",
         "begun by watch",
-        "3 error cases of 2 wanted",
+        "3 corrected cases of 2 wanted",
         "it trains once somebody says yes",
         "waits for a person",
         f"misheard cycle approve {cycle.id} --reason WHY",

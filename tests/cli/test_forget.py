@@ -19,7 +19,10 @@ from tests import tiny
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Workspace:
-    made = tiny.make(tmp_path / "ws", capture={"keep_audio_gb": 1e-9, "keep_text_days": 30})
+    # What waits to be reviewed is held, so nothing does.
+    nobody_looks = {"audit_share": 0.0, "min_suspicion": 1.0}
+    kept = {"keep_audio_gb": 1e-9, "keep_text_days": 30, **nobody_looks}
+    made = tiny.make(tmp_path / "ws", capture=kept)
     heard = []
     for number, (speaker, session) in enumerate([("a", "1"), ("a", "2"), ("b", "3")]):
         data = tiny.tone(number)

@@ -53,7 +53,7 @@ def test_it_can_be_read_at_80_columns(workspace: Workspace) -> None:
     for part in (
         "3 error cases of 2 wanted",
         "3 corrected cases of 100 that are a cause",
-        "no test of a drift of suspicion",
+        "the suspicion of what is heard has not risen",
         "no cycle yet, one every 30 days",
         "0.0 of 20 training hours of this month are spent",
         "0.00 of this month's 200 for training are spent",

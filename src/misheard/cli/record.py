@@ -45,7 +45,10 @@ compression_ratio, latency_s, compute_s, second_text, tags.
 @click.pass_obj
 def command(directory: str | None, /, as_json: bool, copy_audio: bool, **given: Any) -> None:
     """Log what production heard, from any recogniser."""
-    items = _single(given) if given["audio"] or given["text"] is not None else _of_files(given)
+    is_single = bool(given["audio"]) or given["text"] is not None
+    if is_single == bool(given["files"]) or (is_single and None in (given["audio"], given["text"])):
+        raise click.UsageError("Give files, or --audio and --text of one transcript.")
+    items = _single(given) if is_single else _of_files(given)
     workspace = open_workspace(directory)
     with bars() as shown:
         logged = workspace.capture(
@@ -63,8 +66,6 @@ def _single(given: dict[str, Any]) -> Iterator[Captured]:
     from misheard.capture.captured import Captured  # noqa: PLC0415 - only once it is needed
     from misheard.database.engine import now  # noqa: PLC0415 - SQLAlchemy
 
-    if given["files"] or not given["audio"] or given["text"] is None:
-        raise click.UsageError("Give files, or --audio and --text of one transcript.")
     record = {
         "audio": given["audio"],
         "text": given["text"],
@@ -78,8 +79,6 @@ def _single(given: dict[str, Any]) -> Iterator[Captured]:
 def _of_files(given: dict[str, Any]) -> Iterator[Captured]:
     from misheard.capture.files import read_captured  # noqa: PLC0415 - only once it is needed
 
-    if not given["files"]:
-        raise click.UsageError("Give files, or --audio and --text of one transcript.")
     columns = {}
     for one in given["columns"]:
         ours, equals, theirs = one.partition("=")
