@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from misheard.datasets.split import Split
@@ -20,7 +23,23 @@ def jobs_with(root: Path, recordings: Collection[str]) -> list[str]:
 
 def erase_from_job(root: Path, job_id: str, eraser: Eraser) -> int:
     """Delete a job's copies, its lines on them, and what it says of them; how many copies."""
-    paths, copies = JobPaths(root / job_id), 0
+    with _alone_in(root / job_id):
+        return _erase(JobPaths(root / job_id), eraser)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for another that forgets there: both would write the same files anew."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _erase(paths: JobPaths, eraser: Eraser) -> int:
+    copies = 0
     for folder in (paths.data, paths.general):
         # Lines first: a line whose recording is gone would be an error.
         for split in Split:
