@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import io
 import json
 import os
@@ -33,12 +34,19 @@ from misheard.registry import ModelVersion, Registry
 from misheard.scoring.normalize import normalizer
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
+from tests.postgres import Cluster, postgres
 
 # Before anything loads PyTorch: threads that spin make a shared machine several times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# Rich takes COLUMNS once, when a console is made: were that within a test that sets it, all later
+# tests would have its width.
+os.environ.pop("COLUMNS", None)
+importlib.import_module("misheard.cli.output")
 # The same examples on every machine, and no time limit on a busy one.
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
+
+__all__ = ["postgres"]
 
 PHONE_PROMPTS = Path(__file__).parents[1] / "src/misheard/demo/phone_prompts.zip"
 NORMALIZER = "whisper-english"
@@ -91,9 +99,27 @@ def wav() -> Callable[..., bytes]:
     return write_wav
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    both = getattr(metafunc.module, "ON_BOTH_DATABASES", False)
+    if both and "database_url" in metafunc.fixturenames:
+        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+
+
 @pytest.fixture
-def engine(tmp_path: Path) -> Iterator[Engine]:
-    made = open_engine(f"sqlite:///{tmp_path / 'misheard.db'}")
+def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """SQLite; in a module with `ON_BOTH_DATABASES = True` each of the two in its turn."""
+    if getattr(request, "param", "sqlite") == "sqlite":
+        yield f"sqlite:///{tmp_path / 'misheard.db'}"
+        return
+    server: Cluster = request.getfixturevalue("postgres")
+    url = server.new_database(migrated=True)
+    yield url.render_as_string(hide_password=False)
+    server.drop(url)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    made = open_engine(database_url)
     migrate(made)
     yield made
     made.dispose()

@@ -78,6 +78,26 @@ def test_only_the_newest_are_kept_and_nothing_else_is_touched(
     assert backups.listed() == [last]
 
 
+def test_a_deployment_that_is_tried_again_leaves_one_copy(
+    backups: Backups, register: Register, engine: Engine
+) -> None:
+    version, log = register("a"), Deployments(engine)
+    live = log.deploy(version.id, actor="ann", reason="the first")
+
+    def once_more() -> Path | None:
+        return backups.make(
+            version_id=version.id, number=live.number, keep=5, one_a_number=True
+        ).path
+
+    first, second = once_more(), once_more()
+    assert first != second
+    assert backups.listed() == [second]
+    # Whoever comes late would keep what the deployment has changed already.
+    log.deploy(register("b").id, actor="bob", reason="faster")
+    assert once_more() is None
+    assert backups.listed() == [second]
+
+
 @pytest.mark.parametrize("damage", ["missing", "changed"])
 def test_a_live_version_that_could_not_be_brought_back_is_noticed(
     backups: Backups, register: Register, blobs: DirectoryBlobs, tmp_path: Path, damage: str

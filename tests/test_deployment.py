@@ -19,6 +19,8 @@ from misheard.errors import (
 )
 from misheard.registry import ModelVersion
 
+ON_BOTH_DATABASES = True
+
 
 @pytest.fixture
 def ids(register: Callable[..., ModelVersion]) -> list[str]:

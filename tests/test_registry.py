@@ -23,6 +23,8 @@ from misheard.errors import (
 )
 from misheard.registry import ModelVersion, Registry
 
+ON_BOTH_DATABASES = True
+
 Register = Callable[..., ModelVersion]
 
 

@@ -404,6 +404,8 @@ from misheard.errors import VersionPrunedError
 from misheard.registry import Registry
 from misheard.retention import Retention
 
+ON_BOTH_DATABASES = True
+
 folder, role = Path(sys.argv[1]), sys.argv[2]
 engine = open_engine(f"sqlite:///{folder / 'misheard.db'}")
 blobs = DirectoryBlobs(folder / "blobs")

@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from misheard.triggers import TriggerMetrics, TriggerRules, decide
+from misheard.scoring.expected_gain import ExpectedGain, Live, Provable, WordErrors, expect
+from misheard.scoring.proportions import Proportion
+from misheard.triggers import Circumstances, Drift, TriggerMetrics, TriggerRules, decide
 
 RULES = TriggerRules(
     min_error_cases=10,
@@ -106,3 +110,217 @@ def test_a_decision_follows_from_its_rules_and_names_each_of_them_once(
         assert decision.reasons
     else:
         assert decision.objections
+
+
+CALM = replace(RULES, min_error_cases=1_000, error_rate_threshold=1.0)
+"""Rules that give no cause to `metrics(10, 5, 10_000)`."""
+
+
+def audited(share: float, low: float, trials: int = 200) -> Circumstances:
+    return Circumstances(
+        audited=Proportion(share=share, low=low, high=min(1.0, 2 * share - low), trials=trials)
+    )
+
+
+def expected(answer: Provable) -> ExpectedGain:
+    made = expect(
+        WordErrors(utterances=0, words=0, kinds=Counter()),
+        traffic_h=None,
+        corrected_cases=0,
+        live=Live(),
+        gate_set=None,
+        past=[],
+    )
+    return replace(made, answer=answer, told=answer)
+
+
+def test_an_audit_with_enough_labels_takes_the_place_of_what_was_reported() -> None:
+    """Of 10,000 transcripts 10 are known to be wrong; of 200 drawn at random every fifth is."""
+    decision = decide(metrics(10, 5, 10_000), CALM, audited(0.2, 0.15))
+    assert not decision.should_trigger
+    rules = replace(CALM, error_rate_threshold=0.15)
+    decision = decide(metrics(10, 5, 10_000), rules, audited(0.2, 0.15))
+    assert decision.should_trigger
+    assert decision.reasons[-1] == (
+        "audited error rate at least 15.0% of 15.0% wanted "
+        "(20.0% to the best of our knowledge, 200 labels drawn at random)"
+    )
+    # Nobody is sure enough yet, and what people report says nothing against it.
+    unsure = decide(metrics(6, 5, 40), rules, audited(0.2, 0.14))
+    assert not unsure.should_trigger
+    few = decide(metrics(6, 5, 40), rules, audited(0.2, 0.14, trials=99))
+    assert few.should_trigger
+    assert few.reasons[-1] == "error rate 15.0% of 15.0% wanted (40 inferences)"
+
+
+def test_many_corrections_are_a_cause_where_that_is_set() -> None:
+    assert not decide(metrics(10, 5, 10_000), CALM).should_trigger
+    rules = replace(CALM, corrected_cases_alone=5)
+    decision = decide(metrics(10, 5, 10_000), rules)
+    assert decision.should_trigger
+    assert "5 corrected cases of 5 that are a cause by themselves" in decision.reasons
+    assert not decide(metrics(10, 4, 10_000), replace(rules, min_corrected_cases=1)).should_trigger
+
+
+@pytest.mark.parametrize(
+    ("drift", "drifted"),
+    [
+        (None, False),
+        (Drift(detail="0.2 to 0.3", has_drifted=True), True),
+        (Drift(detail="0.2 to 0.3", has_drifted=False), False),
+    ],
+)
+def test_a_drift_of_suspicion_is_a_cause_where_that_is_set(
+    drift: Drift | None, drifted: bool
+) -> None:
+    found = Circumstances(drift=drift)
+    assert not decide(metrics(10, 5, 10_000), CALM, found).should_trigger
+    decision = decide(metrics(10, 5, 10_000), replace(CALM, trigger_on_drift=True), found)
+    assert decision.should_trigger is drifted
+    assert any("drift of suspicion" in one for one in decision.reasons + decision.objections)
+
+
+@pytest.mark.parametrize(("days", "due"), [(None, True), (29.9, False), (30.0, True)])
+def test_a_schedule_is_a_cause(days: float | None, due: bool) -> None:
+    rules = replace(CALM, every_days=30)
+    found = Circumstances(days_since_begin=days)
+    assert decide(metrics(10, 5, 10_000), rules, found).should_trigger is due
+    # Without corrections there would be nothing new to learn.
+    assert not decide(metrics(10, 4, 10_000), rules, found).should_trigger
+
+
+@pytest.mark.parametrize(
+    ("rules", "found", "objection"),
+    [
+        (
+            replace(RULES, cooldown_hours=24),
+            Circumstances(hours_since_end=23.96),
+            "24.0 h since the last cycle ended, of 24 h between two",
+        ),
+        (
+            replace(RULES, max_training_hours_per_month=10),
+            Circumstances(training_hours=10.0),
+            "10.0 of 10 training hours of this month are spent",
+        ),
+        (
+            replace(RULES, max_cost_per_month=100, price_per_hour=2.5),
+            Circumstances(training_hours=40.0),
+            "100.00 of this month's 100 for training are spent",
+        ),
+        (RULES, Circumstances(running="cycle-1 is training"), "cycle-1 is training"),
+    ],
+)
+def test_what_forbids_a_training_now(
+    rules: TriggerRules, found: Circumstances, objection: str
+) -> None:
+    assert decide(metrics(10, 5, 10_000), rules).should_trigger
+    decision = decide(metrics(10, 5, 10_000), rules, found)
+    assert not decision.should_trigger
+    assert objection in decision.objections
+
+
+def test_a_cycle_beside_another_can_be_allowed() -> None:
+    found = Circumstances(running="cycle-1 is training")
+    assert decide(metrics(10, 5, 10_000), replace(RULES, one_at_a_time=False), found).should_trigger
+
+
+def test_an_unproven_gain_forbids_nothing_unless_that_is_set() -> None:
+    strict = replace(RULES, require_provable=True)
+    for answer in Provable:
+        told = expected(answer)
+        assert decide(metrics(10, 5, 10_000), RULES, expected=told).should_trigger
+        decision = decide(metrics(10, 5, 10_000), strict, expected=told)
+        assert decision.should_trigger is (answer is Provable.PROVABLE)
+        assert decision.expected == told
+
+
+_COUNT = st.integers(0, 300)
+_SHARE = st.floats(0, 1)
+_NUMBER = st.floats(0, 1_000)
+_RULES = st.builds(
+    TriggerRules,
+    min_error_cases=_COUNT,
+    min_corrected_cases=_COUNT,
+    trigger_on_error_rate=st.booleans(),
+    error_rate_threshold=_SHARE,
+    min_audited=_COUNT,
+    corrected_cases_alone=_COUNT,
+    one_at_a_time=st.booleans(),
+    trigger_on_drift=st.booleans(),
+    every_days=_NUMBER,
+    cooldown_hours=_NUMBER,
+    max_training_hours_per_month=_NUMBER,
+    max_cost_per_month=_NUMBER,
+    price_per_hour=_NUMBER,
+)
+_METRICS = st.builds(
+    TriggerMetrics,
+    error_cases=_COUNT,
+    corrected_cases=_COUNT,
+    inferences=_COUNT,
+    inference_errors=_COUNT,
+)
+_FOUND = st.builds(
+    Circumstances,
+    audited=st.none() | st.builds(Proportion, share=_SHARE, low=_SHARE, high=_SHARE, trials=_COUNT),
+    drift=st.none() | st.builds(Drift, detail=st.just("d"), has_drifted=st.booleans()),
+    running=st.sampled_from(["", "c is training"]),
+    hours_since_end=st.none() | _NUMBER,
+    days_since_begin=st.none() | _NUMBER,
+    training_hours=_NUMBER,
+)
+
+
+@given(_METRICS, _RULES, _FOUND, st.data())
+def test_the_trigger_is_monotone_in_every_figure(
+    found: TriggerMetrics, rules: TriggerRules, around: Circumstances, data: st.DataObject
+) -> None:
+    """More of what speaks for a training never makes a yes a no."""
+    more = data.draw(_NUMBER)
+    changes = [
+        (replace(found, error_cases=found.error_cases + int(more)), around),
+        (replace(found, corrected_cases=found.corrected_cases + int(more)), around),
+        (replace(found, inference_errors=found.inference_errors + int(more)), around),
+        (found, replace(around, running="")),
+        (found, replace(around, training_hours=max(0.0, around.training_hours - more))),
+    ]
+    if around.audited is not None:
+        higher = replace(around.audited, low=min(1.0, around.audited.low + more))
+        changes.append((found, replace(around, audited=higher)))
+    if around.drift is not None:
+        changes.append((found, replace(around, drift=replace(around.drift, has_drifted=True))))
+    if around.hours_since_end is not None:
+        later = replace(around, hours_since_end=around.hours_since_end + more)
+        changes.append((found, later))
+    if around.days_since_begin is not None:
+        later = replace(around, days_since_begin=around.days_since_begin + more)
+        changes.append((found, later))
+    before = decide(found, rules, around)
+    for figures, circumstances in changes:
+        after = decide(figures, rules, circumstances)
+        assert after.should_trigger >= before.should_trigger
+
+
+@given(_METRICS, _RULES, _FOUND)
+def test_the_answer_follows_from_the_conditions_it_names(
+    found: TriggerMetrics, rules: TriggerRules, around: Circumstances
+) -> None:
+    decision = decide(found, rules, around)
+    causes = [one.is_met for one in decision.conditions if one.is_cause]
+    rest = [one.is_met for one in decision.conditions if not one.is_cause]
+    assert decision.should_trigger == (any(causes) and all(rest))
+    assert len({one.name for one in decision.conditions}) == len(decision.conditions)
+    assert len(decision.reasons) + len(decision.objections) == len(decision.conditions)
+
+
+@given(_METRICS, _FOUND)
+def test_where_nothing_new_is_set_only_the_guides_rule_holds(
+    found: TriggerMetrics, around: Circumstances
+) -> None:
+    quiet = replace(around, audited=None, running="")
+    decision = decide(found, RULES, quiet)
+    frequent = found.inferences > 0 and found.error_rate >= 0.15
+    assert decision.should_trigger == (
+        found.corrected_cases >= 5 and (found.error_cases >= 10 or frequent)
+    )
+    assert len(decision.conditions) == 3

@@ -24,6 +24,8 @@ from misheard.workspace import Workspace
 from tests.conftest import make_wav
 
 RATES_OFF = {"trigger_on_error_rate": False}
+# Functions take microseconds, and which of two is slower is chance.
+UNTIMED = {"max_slowdown": 1e9, "max_real_time_factor": 1e9}
 TRIGGERS = {"min_error_cases": 2, "min_corrected_cases": 2, **RATES_OFF}
 
 
@@ -53,6 +55,7 @@ def listen(path: str, *, tuned: bool) -> str:
 def make(folder: Path, **settings: dict[str, Any]) -> Workspace:
     """A new workspace whose gates listen through functions."""
     first = model(folder.parent / f"{folder.name}-first")
+    settings = {**settings, "validation": UNTIMED | settings.get("validation", {})}
     workspace = Workspace.create(folder, model=str(first), settings=settings, actor="ann")
     return with_functions(workspace)
 

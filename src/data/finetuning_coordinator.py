@@ -208,7 +208,7 @@ class FinetuningCoordinator:
             "training": training,
             "validation": validation,
             "regression": regression,
-            "deployment": {"version_id": cycle.version_id, "deployed": cycle.state is _S.DEPLOYED},
+            "deployment": {"version_id": cycle.version_id, "deployed": cycle.state.went_live},
         }
         return _workflow(cycle, started, status=name, message=cycle.detail, stages=stages)
 
@@ -218,7 +218,7 @@ def _status(cycle: Cycle, before: str) -> str:
         return "validation_failed" if before == _S.CONVERTED else "regression_failed"
     if cycle.state is _S.PROPOSED:
         return "waiting_training"
-    if cycle.state in (_S.DEPLOYED, _S.ROLLED_BACK):
+    if cycle.state.went_live or cycle.state is _S.ROLLED_BACK:
         return "completed"
     if cycle.state is _S.AWAITING_APPROVAL:
         return "awaiting_approval"

@@ -31,6 +31,8 @@ _STATUS = {
     _S.REGRESSION: "evaluating",
     _S.AWAITING_APPROVAL: "completed",
     _S.DEPLOYED: "completed",
+    _S.WATCHED: "completed",
+    _S.CLOSED: "completed",
     _S.ROLLED_BACK: "completed",
     _S.REFUSED: "completed",
     _S.REJECTED: "failed",
@@ -67,6 +69,8 @@ class FinetuningConfig(Plain):
                 "error_rate_threshold": self.error_rate_threshold,
                 "min_error_score": self.min_error_score,
                 "require_approval": not self.auto_approve_finetuning,
+                # A job of the guide may begin beside one that is not done.
+                "one_at_a_time": False,
             },
             "datasets": {
                 **self._percent,

@@ -79,6 +79,27 @@ class Deployments:
         with self._engine.connect() as connection:
             return list(connection.scalars(query))
 
+    def newest_of(self, version_id: str, slot: str = PRODUCTION) -> Deployment:
+        """The row by which a version last went live; `UnknownIdError` when it never did."""
+        query = select(deployments).where(
+            deployments.c.slot == slot, deployments.c.version_id == version_id
+        )
+        query = query.order_by(deployments.c.number.desc()).limit(1)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        if row is None:
+            raise UnknownIdError(f"'{version_id}' was never live in '{slot}'.")
+        return Deployment(**row)
+
+    def after(self, one: Deployment) -> Deployment | None:
+        """The row that came next in its slot; None while that one is the newest."""
+        query = select(deployments).where(
+            deployments.c.slot == one.slot, deployments.c.after_number == one.number
+        )
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().first()
+        return Deployment(**row) if row is not None else None
+
     def deploy(
         self,
         version_id: str,
@@ -108,27 +129,55 @@ class Deployments:
         retention has let go of its files.
         """
         with writing(self._engine) as connection:
-            take_turns(connection)
-            last = _last(connection, slot)
-            target = _target(connection, last, slot, to)
-            if last is None or target is None:
-                raise NoEarlierVersionError(f"'{slot}' had no other version before.")
-            _check_version(connection, target.version_id)
-            passed_over = {last.version_id, target.version_id}
-            then = _row(connection, target.undo_number)
-            while then is not None and then.version_id in passed_over:
-                then = _row(connection, then.undo_number)
-            return _append(
-                connection,
-                last,
-                slot,
-                target.version_id,
-                action="rollback",
-                undo_number=then.number if then else 0,
-                actor=actor,
-                reason=reason,
-                evidence={},
-            )
+            return roll_back_in(connection, actor=actor, reason=reason, to=to, slot=slot)
+
+
+def roll_back_in(
+    connection: Connection,
+    *,
+    actor: str,
+    reason: str,
+    to: str | None = None,
+    slot: str = PRODUCTION,
+    leaving: int | None = None,
+) -> Deployment:
+    """`Deployments.roll_back` inside the caller's transaction.
+
+    With `leaving` it raises `DeploymentConflictError` when another row than that is the newest: of
+    two who saw the same trouble, the second would go back once more.
+    """
+    take_turns(connection)
+    last = _last(connection, slot)
+    if leaving is not None and last is not None and last.number != leaving:
+        raise DeploymentConflictError(
+            f"'{slot}' was to be rolled back, but {last.version_id} has gone live since: "
+            f"{last.action} by {last.actor}, {last.reason}."
+        )
+    target = _target(connection, last, slot, to)
+    if last is None or target is None:
+        raise NoEarlierVersionError(f"'{slot}' had no other version before.")
+    _check_version(connection, target.version_id)
+    passed_over = {last.version_id, target.version_id}
+    then = _row(connection, target.undo_number)
+    while then is not None and then.version_id in passed_over:
+        then = _row(connection, then.undo_number)
+    return _append(
+        connection,
+        last,
+        slot,
+        target.version_id,
+        action="rollback",
+        undo_number=then.number if then else 0,
+        actor=actor,
+        reason=reason,
+        evidence={},
+    )
+
+
+def version_before_in(connection: Connection, one: Deployment) -> str:
+    """The version that a row of the log took the place of; empty where it was the first."""
+    before = _row(connection, one.after_number)
+    return before.version_id if before is not None else ""
 
 
 def deploy_in(

@@ -117,6 +117,10 @@ class MissingExtraError(MisheardError):
     """This needs a library that is not installed."""
 
 
+class TooFewLabelsError(BadInputError):
+    """There are too few corrections to learn suspicion from."""
+
+
 class EmptyDatasetError(BadInputError):
     """There is nothing to build this dataset from."""
 
@@ -177,9 +181,21 @@ class VersionPrunedError(BadInputError):
     """The files of this model version are gone: retention let go of them."""
 
 
+class DeliveryFailedError(MisheardError):
+    """A channel did not take an alert."""
+
+
 class BackupFailedError(MisheardError):
     """The backup could not be made."""
 
 
+class StorageBusyError(MisheardError):
+    """The database could not be written to."""
+
+
 class DatabaseInUseError(MisheardError):
     """Another process has this database open."""
+
+
+class DatabaseUnreachableError(MisheardError):
+    """The database cannot be reached."""

@@ -10,15 +10,14 @@ from sqlalchemy import Connection, Engine, Select, func, select, update
 
 from misheard.blobs.store import BlobStore
 from misheard.database import audit
+from misheard.database.discarded import referred_to
 from misheard.database.engine import now, take_turns, writing
 from misheard.database.schema import audit as audit_table
 from misheard.database.schema import (
     cycles,
     datasets,
     deployments,
-    inferences,
     jobs,
-    validations,
     versions,
 )
 from misheard.errors import BadInputError
@@ -104,7 +103,7 @@ class Retention:
             # One that was registered again meanwhile keeps its files.
             still = begun.keys() & _unfinished(connection).keys()
             newer = set(connection.scalars(select(datasets.c.manifest_sha256))) - manifests
-            needed = _referred_to(connection, keys) | in_manifests | self._named_in(newer, keys)
+            needed = referred_to(connection, keys) | in_manifests | self._named_in(newer, keys)
             for version_id in sorted(still):
                 unused = sorted(set(begun[version_id]) - needed - deleted)
                 self._registry.drop_directory(version_id)
@@ -158,19 +157,6 @@ def _unfinished(connection: Connection) -> dict[str, list[str]]:
         versions.c.pruned_at.is_not(None), last(_PRUNE) > last(_DELETE)
     )
     return {row.id: list(row.files.values()) for row in connection.execute(query)}
-
-
-def _referred_to(connection: Connection, keys: Collection[str]) -> set[str]:
-    """Which of `keys` a row still points at."""
-    kept = select(versions.c.files).where(versions.c.pruned_at.is_(None))
-    found = {key for files in connection.scalars(kept) for key in files.values()}
-    for column in (
-        datasets.c.manifest_sha256,
-        inferences.c.audio_sha256,
-        validations.c.utterances_sha256,
-    ):
-        found.update(connection.scalars(select(column).where(column.in_(keys)).distinct()))
-    return found & set(keys)
 
 
 def _record(

@@ -9,26 +9,33 @@ from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import URL
+from sqlalchemy import URL, create_engine
 
-from misheard.backups import Backups
+from misheard.backups import Backups, require_sqlite
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.capture.digest import Digest, DigestRules
 from misheard.capture.inferences import InferenceLog
+from misheard.capture.retention import CaptureRetention, KeepRules
+from misheard.capture.suspicions import Suspicions
 from misheard.cases.cases import Cases
+from misheard.cases.labels import Labels
+from misheard.cases.review import ReviewQueue
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.stages import CycleRules, Stages
 from misheard.cycle.states import CycleState
+from misheard.cycle.watching import WatchRules
 from misheard.database.audit import AuditLog
 from misheard.database.engine import migrate, open_engine
 from misheard.datasets.datasets import Datasets
 from misheard.datasets.split import SplitShares
-from misheard.deployment import PRODUCTION, Deployments
+from misheard.deployment import Deployment, Deployments
 from misheard.errors import MisheardError, WorkspaceNotFoundError
 from misheard.finetune.backends.backend import TrainingBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
+from misheard.forgetting.forgetting import Forgetting
 from misheard.gates.contender import Contender, from_function
 from misheard.gates.hypotheses import Hypotheses
 from misheard.gates.infrastructure import Infrastructure, InfrastructureCheck
@@ -36,8 +43,14 @@ from misheard.gates.judging import ValidationRules
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.suites import RegressionRules
 from misheard.gates.validation import Validations
+from misheard.integrity.check import Integrity
 from misheard.monitoring.activity import Monitor
+from misheard.monitoring.alerts import Alerts
+from misheard.monitoring.channels.configured import configured
+from misheard.monitoring.metrics import Metrics
 from misheard.monitoring.observations import Observations
+from misheard.monitoring.rules import Rule
+from misheard.monitoring.trends import Trends
 from misheard.registry import Registry
 from misheard.retention import Retention
 from misheard.scoring.normalize import Normalizer, normalizer
@@ -45,7 +58,7 @@ from misheard.settings import Settings
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
-from misheard.triggers import TriggerRules
+from misheard.triggers import Drift, TriggerRules
 
 TranscribeFunction = Callable[[Any], Any]
 """Takes an audio path or an array; gives a str, or a dict with `transcript`."""
@@ -75,10 +88,13 @@ class Rooms:
         if not (is_new or settings.database.url or (file.exists() and file.stat().st_size)):
             raise WorkspaceNotFoundError(
                 f"'{file}' is missing or empty, so what it held is lost. Put a backup in its "
-                f"place: '{root / 'backups'}' (misheard.backups.restore)."
+                f"place, one of '{root / 'backups'}': misheard -w {root} restore FILE"
             )
         in_workspace = URL.create("sqlite", database=str(file))
-        self._engine = open_engine(settings.database.url or in_workspace)
+        url = settings.database.url or in_workspace
+        self._engine = open_engine(url)
+        # What production heard comes by the thousand, and is telemetry; all else is control state.
+        self._log_engine = open_engine(url, telemetry=not settings.capture.durable)
         migrate(self._engine, may_be_new=is_new)
         self._blobs = DirectoryBlobs(root / "blobs")
 
@@ -93,12 +109,43 @@ class Rooms:
     @cached_property
     def inferences(self) -> InferenceLog:
         """What production heard."""
-        return InferenceLog(self._engine, self._blobs)
+        return InferenceLog(self._log_engine, self._blobs)
+
+    @cached_property
+    def suspicions(self) -> Suspicions:
+        """How suspicious transcripts are, and what corrections have taught about that."""
+        return Suspicions(self._engine, normalize=self.normalizer)
+
+    @cached_property
+    def digest(self) -> Digest:
+        """Counts what came, and chooses what a person should look at."""
+        rules = self.settings.capture
+        return Digest(
+            self._engine,
+            rules=DigestRules(
+                slices=rules.slices,
+                audit_share=rules.audit_share,
+                min_suspicion=rules.min_suspicion,
+            ),
+            scorer=self.suspicions.score,
+        )
 
     @cached_property
     def cases(self) -> Cases:
         """Error cases and corrections."""
-        return Cases(self._engine, normalizer=self.normalizer)
+        return Cases(
+            self._engine, normalizer=self.normalizer, fetch_audio=self.inferences.fetch_audio
+        )
+
+    @cached_property
+    def review(self) -> ReviewQueue:
+        """What a person should listen to next."""
+        return ReviewQueue(self._engine)
+
+    @cached_property
+    def labels(self) -> Labels:
+        """What people's labels say of the traffic, and of each other."""
+        return Labels(self._engine, normalizer=self.normalizer)
 
     @cached_property
     def datasets(self) -> Datasets:
@@ -198,6 +245,8 @@ class Rooms:
             registry=self.registry,
             validations=self.validations,
             suites=self.suites,
+            deployments=self.deployments,
+            observations=self.observations,
             contender=self.contender,
             check_files=self.check_files,
             before_deployment=self._back_up,
@@ -217,6 +266,10 @@ class Rooms:
                 require_approval=self.settings.deployment.require_approval,
                 run_suites=self.settings.regression.run_on_deploy,
                 normalizer=self.normalizer,
+                watch=WatchRules(
+                    hours=self.settings.deployment.watch_hours,
+                    inferences=self.settings.deployment.watch_inferences,
+                ),
             ),
         )
         return Cycles(
@@ -224,7 +277,18 @@ class Rooms:
             observations=self.observations,
             deployments=self.deployments,
             stages=stages,
+            drift=self._suspicion_drift,
         )
+
+    def _suspicion_drift(self) -> Drift | None:
+        """Whether the live version's suspicion is known to have risen: an alert of it is open."""
+        if "suspicion" not in self.settings.alerts.drift_of:
+            return None
+        live = self.deployments.live().version_id
+        for alert in self.alerts.listed(open_only=True):
+            if alert.rule == Rule.DRIFT_SUSPICION and alert.subject == live:
+                return Drift(detail=alert.detail, has_drifted=True)
+        return Drift(detail="the suspicion of what is heard has not risen", has_drifted=False)
 
     @cached_property
     def observations(self) -> Observations:
@@ -237,15 +301,67 @@ class Rooms:
         return Backups(self._engine, self.registry, self.root / "backups")
 
     @cached_property
+    def integrity(self) -> Integrity:
+        """Looks whether everything is there and whole."""
+        return Integrity(self._engine, self._blobs)
+
+    @cached_property
     def retention(self) -> Retention:
         """Lets go of the files of versions that are long gone."""
-        final = [state for state in CycleState if state.is_final]
+        final = [state for state in CycleState if state.is_decided]
         return Retention(self._engine, self._blobs, self.registry, final_cycle_states=final)
+
+    @cached_property
+    def capture_retention(self) -> CaptureRetention:
+        """Lets go of audio and transcripts that nobody needs any more."""
+        rules = self.settings.capture
+        return CaptureRetention(
+            self._engine,
+            self._blobs,
+            rules=KeepRules(
+                audio_days=rules.keep_audio_days,
+                audio_gb=rules.keep_audio_gb,
+                text_days=rules.keep_text_days,
+            ),
+            in_datasets=self.datasets.in_use,
+        )
+
+    @cached_property
+    def forgetting(self) -> Forgetting:
+        """Deletes what belongs to one person."""
+        return Forgetting(
+            self._engine,
+            self._blobs,
+            jobs_root=self.root / "jobs",
+            copies=self._copies,
+        )
+
+    def _copies(self) -> list[Path]:
+        """Files that hold the whole database as it was."""
+        by_hand = sorted((self.root / "backups").glob("by-hand-*.db"))
+        aside = sorted(self.root.glob("misheard.db.before-restore-*"))
+        return [*self.backups.listed(), *by_hand, *aside]
 
     @cached_property
     def monitor(self) -> Monitor:
         """What production did."""
         return Monitor(self._engine)
+
+    @cached_property
+    def trends(self) -> Trends:
+        """How the traffic went."""
+        return Trends(self._engine)
+
+    @cached_property
+    def alerts(self) -> Alerts:
+        """What is wrong, and who was told."""
+        alerts = self.settings.alerts
+        return Alerts(self._engine, settings=alerts, channels=configured(alerts), root=self.root)
+
+    @cached_property
+    def metrics(self) -> Metrics:
+        """Figures for Prometheus."""
+        return Metrics(self._engine)
 
     @cached_property
     def audit(self) -> AuditLog:
@@ -298,10 +414,13 @@ class Rooms:
             self._contenders[version_id, function] = known
         return known
 
-    def check_files(self, version_id: str, dataset_id: str | None) -> InfrastructureCheck | None:
+    def check_files(
+        self, version_id: str, dataset_id: str | None, check_id: str | None = None
+    ) -> InfrastructureCheck | None:
         """Try a version in a fresh process; None where that is off, or its engine is not ours.
 
-        Whose verdict was reached without our engine is served by another one.
+        Whose verdict was reached without our engine is served by another one. A known `check_id`
+        gives the check that is kept.
         """
         version = self.registry.get(version_id)
         judged = version.verdict is not None or self.validations.latest_of(version_id) is not None
@@ -309,16 +428,16 @@ class Rooms:
         if foreign or self.functions.of_model or not self.settings.deployment.check_files:
             return None
         rows = self.datasets.rows(self.datasets.get(dataset_id)) if dataset_id else []
-        return self.infrastructure.check(version_id, rows)
+        return self.infrastructure.check(version_id, rows, check_id=check_id)
 
-    def _back_up(self, slot: str = PRODUCTION) -> None:
+    def _back_up(self, live: Deployment | None) -> None:
         rules = self.settings.deployment
         if rules.auto_backup_before_deploy:
-            newest = self.deployments.history(slot, limit=1)
             self.backups.make(
-                version_id=newest[0].version_id if newest else None,
-                number=newest[0].number if newest else 0,
+                version_id=live.version_id if live else None,
+                number=live.number if live else 0,
                 keep=rules.keep_previous_versions,
+                one_a_number=True,
             )
 
     def _prune(self, actor: str) -> None:
@@ -327,3 +446,12 @@ class Rooms:
         except MisheardError as error:
             # The deployment is done; what is left over is let go of after the next one.
             logging.getLogger("misheard").warning("Old versions were kept. %s", error)
+
+
+def database_file(root: Path, settings: Settings) -> Path:
+    """The SQLite file of the workspace in `root`; `BadInputError` where it is on a server."""
+    if not settings.database.url:
+        return root / "misheard.db"
+    engine = create_engine(settings.database.url)
+    require_sqlite(engine)
+    return Path(engine.url.database or "")

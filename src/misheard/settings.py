@@ -8,12 +8,21 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import tempfile
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from misheard.errors import InvalidSettingError
 
@@ -83,6 +92,26 @@ class ScoringSettings(_Section):
     """Bootstrap replicates behind each interval."""
 
 
+class CaptureSettings(_Section):
+    """What is kept of what production heard, and what a person should look at."""
+
+    audit_share: float = Field(default=0.01, ge=0.0, le=1.0)
+    """Share of the traffic that is drawn at random for a person to look at, whatever it is: only so
+    is the error rate known."""
+    min_suspicion: float = Field(default=0.5, ge=0.0, le=1.0)
+    """A transcript that is at least so likely to be wrong is put into the review queue."""
+    slices: tuple[str, ...] = ()
+    """Tags whose values are counted apart: ["channel", "noise"]."""
+    durable: bool = False
+    """Each logged transcript survives a power cut, too; it then takes several times as long."""
+    keep_audio_days: float = Field(default=0.0, ge=0.0)
+    """Audio that was heard longer ago is let go of, unless something needs it; 0: it stays."""
+    keep_audio_gb: float = Field(default=0.0, ge=0.0)
+    """Beyond so many gigabytes (1e9 bytes) the oldest audio is let go of; 0: no limit."""
+    keep_text_days: float = Field(default=0.0, ge=0.0)
+    """Transcripts that are older, and that nobody has to do with, are deleted; 0: they stay."""
+
+
 class TriggerSettings(_Section):
     """When training is worth it; all figures count what came since the last cycle."""
 
@@ -94,8 +123,36 @@ class TriggerSettings(_Section):
     min_error_score: float = Field(default=0.5, ge=0.0, le=1.0)
     """An error case that nobody has corrected counts only if its suspicion reaches this; one that
     was corrected always counts, whatever its score."""
+    min_audited: int = Field(default=100, ge=1)
+    """Labels of the random audit since the last cycle from which on the error rate is the audit's:
+    the lower end of its 95 % interval is then held against the threshold."""
+    corrected_cases_alone: int = Field(default=0, ge=0)
+    """So many corrected cases are a cause by themselves, however few error cases there are; 0: they
+    are not."""
+    trigger_on_drift: bool = False
+    """A drift of suspicion is a cause, too."""
+    every_days: float = Field(default=0.0, ge=0.0)
+    """So many days since the last cycle began are a cause, too; 0: no schedule."""
+    cooldown_hours: float = Field(default=0.0, ge=0.0)
+    """Hours between the end of a cycle and the beginning of the next."""
+    max_training_hours_per_month: float = Field(default=0.0, ge=0.0)
+    """Once so much was spent on training in a calendar month (UTC), none begins; 0: no limit."""
+    max_cost_per_month: float = Field(default=0.0, ge=0.0)
+    """The same in money, in the currency of `price_per_hour`; 0: no limit."""
+    price_per_hour: float = Field(default=0.0, ge=0.0)
+    """What an hour of training costs."""
+    one_at_a_time: bool = True
+    """None begins by itself while another cycle works, or waits for a person."""
+    require_provable: bool = False
+    """Train only where the test set is large enough to show the expected gain."""
     require_approval: bool = False
     """A person says yes before anything is trained."""
+
+    @model_validator(mode="after")
+    def _has_price(self) -> TriggerSettings:
+        if self.max_cost_per_month and not self.price_per_hour:
+            raise ValueError("max_cost_per_month needs a price_per_hour to be reckoned with")
+        return self
 
 
 class DatasetSettings(_Section):
@@ -189,10 +246,136 @@ class DeploymentSettings(_Section):
     """`misheard watch` rolls back when the live version's error rate is too high."""
     rollback_on_error_threshold: float = Field(default=0.5, ge=0.0, le=1.0)
     """Error rate since the deployment, by the lower end of its 95 % interval."""
+    watch_hours: float = Field(default=24.0, ge=0.0)
+    """A cycle watches over what it has deployed for so long, and is then closed."""
+    watch_inferences: int = Field(default=0, ge=0)
+    """And until what it has deployed made so many transcripts, however long that takes."""
     check_files: bool = True
     """Before a version goes live, it is loaded and transcribes three clips in a fresh process."""
     max_latency_s: float = Field(default=10.0, gt=0.0)
     """None of the three may take longer."""
+
+
+Limit = Annotated[float, Field(gt=0.0)] | Literal[False]
+"""A threshold, or false where a rule is off."""
+_SECRET_KEYS = {"url", "routing_key", "password"}
+
+
+class WebhookSettings(_Section):
+    """An address that takes JSON: of Slack, of PagerDuty (with a routing key), of your own."""
+
+    url: SecretStr = SecretStr("")
+    routing_key: SecretStr = SecretStr("")
+    """Of PagerDuty's Events API v2; given, its fields are sent."""
+    timeout_s: float = Field(default=10.0, gt=0.0)
+
+    @field_validator("url")
+    @classmethod
+    def _is_address(cls, value: SecretStr) -> SecretStr:
+        if not re.match(r"https?://[^/\s]+\S*$", value.get_secret_value() or "http://none"):
+            raise ValueError("an address begins with https:// or http:// and has no spaces")
+        return value
+
+
+class SmtpSettings(_Section):
+    """A mail server."""
+
+    host: str = ""
+    """Empty: no mail is sent."""
+    port: int = Field(default=587, ge=1, le=65535)
+    security: Literal["starttls", "tls", "none"] = "starttls"
+    """tls from the first byte is usually port 465."""
+    user: str = ""
+    password: SecretStr = SecretStr("")
+    sender: str = "misheard@localhost"
+    recipients: tuple[str, ...] = ()
+    timeout_s: float = Field(default=20.0, gt=0.0)
+
+    @model_validator(mode="after")
+    def _complete(self) -> SmtpSettings:
+        if self.host and not self.recipients:
+            raise ValueError("mail needs recipients")
+        return self
+
+
+class AlertSettings(_Section):
+    """What a person is told of, when, and how. A rule with `false` is off."""
+
+    well_minutes: float = Field(default=30.0, ge=0.0)
+    """What was bad has to be well for so long, without a break, before it counts as over."""
+    window_hours: int = Field(default=2, ge=1, le=168)
+    """Latency and real-time factor are means over the running hour and so many before it."""
+    min_inferences: int = Field(default=20, ge=1)
+    """Means over fewer transcripts alert nobody."""
+    drift_of: tuple[Literal["suspicion", "empty_share", "latency"], ...] = (
+        "suspicion",
+        "empty_share",
+        "latency",
+    )
+    """What is watched for a rise of its mean."""
+    drift_false_alarms_a_month: float = Field(default=0.01, gt=0.0, lt=10.0)
+    """Of each of these, while nothing changes."""
+    drift_block_hours: Literal[1, 2, 3, 4, 6, 8, 12, 24] = 6
+    """The hours that one figure of a drift test is made of."""
+    drift_min_change: float = Field(default=0.1, ge=0.0)
+    """A rise by less than this share of what it was alerts nobody."""
+    max_latency_s: Limit = False
+    """Mean seconds that callers wait."""
+    max_real_time_factor: Limit = 1.0
+    """Seconds of compute for a second of audio."""
+    max_audited_error_rate: Limit = 0.5
+    """Share of the audited transcripts of the live version that were wrong, by the lower end of its
+    95 % interval."""
+    max_error_rate: Limit = 0.3
+    """Errors over all inferences since the deployment, likewise; see rollback_on_error_threshold.
+    """
+    cycle_ended: bool = True
+    """The newest cycle failed or was refused."""
+    max_approval_hours: Limit = 24.0
+    """A cycle waits for a person's word."""
+    suite_failed: bool = True
+    """The live version fails the newest run of a regression suite."""
+    max_silent_hours: Limit = 72.0
+    """Nothing was heard for so long, after there had been traffic."""
+    max_digest_behind: Limit = 100_000.0
+    """Inferences that wait to be counted."""
+    min_free_disk_percent: Limit = 5.0
+    """Of the disk that the workspace is on."""
+    max_failed_attempts: Limit = 3.0
+    """A channel did not take an alert so often; told by the others."""
+    log: bool = True
+    """Alerts go to the log `misheard.alerts`, too."""
+    webhooks: dict[str, WebhookSettings] = {}
+    """By name: MISHEARD_ALERTS__WEBHOOKS__SLACK__URL=https://…"""
+    smtp: SmtpSettings = SmtpSettings()
+    give_up_hours: float = Field(default=72.0, gt=0.0)
+    """What could not be delivered for so long is not tried again."""
+
+    @field_validator("webhooks")
+    @classmethod
+    def _names_are_free(cls, value: dict[str, WebhookSettings]) -> dict[str, WebhookSettings]:
+        if taken := {"log", "smtp"} & value.keys():
+            raise ValueError(f"'{min(taken)}' is a channel already; choose another name")
+        return value
+
+
+class WorkerSettings(_Section):
+    """How often `misheard worker` does each of its duties, in seconds."""
+
+    advance_s: float = Field(default=5.0, gt=0.0)
+    """Take cycles on that wait for nobody."""
+    digest_s: float = Field(default=10.0, gt=0.0)
+    """Count what production heard, and choose what a person should look at."""
+    rollback_s: float = Field(default=60.0, gt=0.0)
+    """Roll back what does worse."""
+    trigger_s: float = Field(default=60.0, gt=0.0)
+    """Begin a cycle, or propose one, where it is worth it."""
+    alerts_s: float = Field(default=60.0, gt=0.0)
+    """Look at what alerts, and deliver what is to be told."""
+    retention_s: float = Field(default=600.0, gt=0.0)
+    """Let go of audio and transcripts that nobody needs any more."""
+    suites_s: float = Field(default=300.0, gt=0.0)
+    """Run the suites that are due."""
 
 
 class Settings(_Section):
@@ -201,6 +384,7 @@ class Settings(_Section):
     database: DatabaseSettings = DatabaseSettings()
     speech: SpeechSettings = SpeechSettings()
     scoring: ScoringSettings = ScoringSettings()
+    capture: CaptureSettings = CaptureSettings()
     triggers: TriggerSettings = TriggerSettings()
     datasets: DatasetSettings = DatasetSettings()
     recipe: dict[str, bool | float | int | str] = {}
@@ -210,6 +394,8 @@ class Settings(_Section):
     validation: ValidationSettings = ValidationSettings()
     regression: RegressionSettings = RegressionSettings()
     deployment: DeploymentSettings = DeploymentSettings()
+    alerts: AlertSettings = AlertSettings()
+    worker: WorkerSettings = WorkerSettings()
 
 
 def load_settings(path: Path) -> Settings:
@@ -238,8 +424,16 @@ def parse_settings(values: dict[str, Any], *, source: str) -> Settings:
                 f"'{source}' or the environment sets '{key}'. {_known(first['loc'][:-1])}"
             ) from error
         raise InvalidSettingError(
-            f"{key} = {first.get('input')!r} in '{source}' or the environment: {first['msg']}."
+            f"{key} = {_shown(first)} in '{source}' or the environment: {first['msg']}."
         ) from error
+
+
+def _shown(error: Any) -> str:
+    """What was given, less what nobody but its owner should see."""
+    given = error.get("input")
+    # A whole section of alerts, too: there are secrets somewhere in it.
+    section = isinstance(given, dict) and error["loc"][0] == "alerts"
+    return "…" if section or {*error["loc"][-1:]} & _SECRET_KEYS else repr(given)
 
 
 def load_equivalents(path: Path) -> tuple[tuple[str, ...], ...]:
@@ -281,9 +475,12 @@ def _parse_scalar(text: str) -> Any:
 def _known(section: tuple[int | str, ...]) -> str:
     model: type[BaseModel] = Settings
     for key in section:
-        kind = model.model_fields[str(key)].annotation
-        if isinstance(kind, type) and issubclass(kind, BaseModel):
-            model = kind
+        field = model.model_fields.get(str(key))
+        if field is None:
+            continue  # a name that the user chose
+        for kind in (field.annotation, *get_args(field.annotation)):
+            if isinstance(kind, type) and issubclass(kind, BaseModel):
+                model = kind
     return f"Known here: {', '.join(model.model_fields)}."
 
 

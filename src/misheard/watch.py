@@ -10,15 +10,24 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from misheard.capture.retention import LetGo
+from misheard.cycle.outlook import Outlook
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database.engine import now
 from misheard.deployment import Deployment
-from misheard.errors import LeaseLostError, MisheardError
+from misheard.errors import (
+    DeploymentConflictError,
+    IllegalTransitionError,
+    LeaseLostError,
+    MisheardError,
+)
 from misheard.gates.suites import SuiteRun
 from misheard.monitoring.rollback import should_roll_back
 from misheard.workspace import Workspace
 
 ACTOR = "watch"
+_RETENTION_S = 30.0
+"""Of each look: some hundred thousand rows; what is left over is let go of in the next ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,25 +42,25 @@ class Look:
     """The cycle that the trigger began or proposed."""
     advanced: tuple[Cycle, ...]
     """Cycles that went on, as they stand now."""
+    let_go: LetGo
+    """Audio and transcripts that retention had no more reason to keep."""
 
 
 def look(workspace: Workspace, *, observer: Observer | None = None, train: bool = True) -> Look:
     """Look once. With `train` off, cycles are begun, and left to somebody else's trainer."""
     watcher = observer or Observer()
+    workspace.digest.catch_up()
     rolled_back = roll_back_if_worse(workspace)
-    runs: list[SuiteRun] = []
-    if workspace.suites.due(now()):
-        live = workspace.contender(workspace.deployments.live().version_id)
-        runs = workspace.suites.run_all(live, live, observe=watcher.progress)
-    known = {cycle.id for cycle in workspace.cycles.unfinished()}
-    begun = workspace.cycles.begin(actor=ACTOR)
-    is_new = begun is not None and begun.id not in known
-    advanced = _advance(workspace, watcher, train=train)
+    runs = run_due_suites(workspace, watcher)
+    begun = begin_if_worth_it(workspace)
+    advanced = [go_on(workspace, one, watcher) for one in can_go_on(workspace, train=train)]
+    workspace.alerts.look()
     return Look(
         rolled_back=rolled_back,
         runs=tuple(runs),
-        begun=begun if is_new else None,
-        advanced=tuple(advanced),
+        begun=begun,
+        advanced=tuple(cycle for cycle in advanced if cycle is not None),
+        let_go=workspace.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S),
     )
 
 
@@ -69,7 +78,7 @@ def watch(
         sleep(interval_s)
 
 
-def roll_back_if_worse(workspace: Workspace) -> Deployment | None:
+def roll_back_if_worse(workspace: Workspace, *, actor: str = ACTOR) -> Deployment | None:
     """Roll back when the live version's error rate since its deployment is surely too high."""
     rules = workspace.settings.deployment
     live = workspace.deployments.live()
@@ -81,22 +90,81 @@ def roll_back_if_worse(workspace: Workspace) -> Deployment | None:
     decision = should_roll_back(errors, inferences, rules.rollback_on_error_threshold)
     if not decision.should_roll_back:
         return None
-    return workspace.roll_back(actor=ACTOR, reason=decision.reason)
+    try:
+        return workspace.roll_back(actor=actor, reason=decision.reason, leaving=live.number)
+    except DeploymentConflictError:
+        # Somebody else has done it, or has deployed something else.
+        return None
 
 
-def _advance(workspace: Workspace, observer: Observer, *, train: bool) -> list[Cycle]:
-    done = []
-    for cycle in workspace.cycles.unfinished():
-        if cycle.state.waits_for_person or cycle.waits_for_trainer:
-            continue
-        if not train and cycle.state in (CycleState.TRIGGERED, CycleState.DATASET):
-            continue
+def run_due_suites(workspace: Workspace, observer: Observer) -> list[SuiteRun]:
+    """Run the suites whose schedule asks for it on what is live."""
+    moment = now()
+    if not workspace.suites.due(moment):
+        return []
+    live = workspace.contender(workspace.deployments.live().version_id)
+    return workspace.suites.run_due(live, moment, observe=observer.progress)
+
+
+def begin_if_worth_it(workspace: Workspace, *, actor: str = ACTOR) -> Cycle | None:
+    """The cycle that the trigger has begun or proposed just now."""
+    known = {cycle.id for cycle in workspace.cycles.unfinished()}
+    begun = workspace.cycles.begin(actor=actor)
+    return begun if begun is not None and begun.id not in known else None
+
+
+def can_go_on(workspace: Workspace, *, train: bool = True) -> Iterator[Cycle]:
+    """Cycles that wait for nobody, oldest first; those that are watched come last."""
+    cycles = workspace.cycles
+    for cycle in [*cycles.unfinished(), *cycles.under_watch()]:
+        is_left = not train and cycle.state in (CycleState.TRIGGERED, CycleState.DATASET)
+        if not is_left and cycles.has_next(cycle):
+            yield cycle
+
+
+def go_on(workspace: Workspace, cycle: Cycle, observer: Observer) -> Cycle | None:
+    """Take a cycle as far as it goes by itself; None, with the reason logged, where it cannot."""
+    try:
+        return workspace.cycles.run(cycle.id, observer=observer)
+    except (LeaseLostError, IllegalTransitionError):
+        # Another process works on it, or has.
+        return None
+    except MisheardError as error:
+        # One cycle that cannot go on must not keep the others, or the next look, from it.
+        logging.getLogger("misheard").warning("%s stands still. %s", cycle.id, error)
+        return None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Taken:
+    """What asking for one step came to."""
+
+    moved: bool
+    cycle: Cycle | None
+    """As it stands now; None where there is no cycle that anything is left of."""
+    next: Outlook | None
+
+
+def step_once(
+    workspace: Workspace, cycle_id: str | None = None, observer: Observer | None = None
+) -> Taken:
+    """Take one step of a cycle, by default the oldest one that can go on.
+
+    Where none can, nothing has moved, and the oldest one that something is left of is told of. One
+    that another process works on is left to it. Raises what keeps a cycle from going on.
+    """
+    cycles = workspace.cycles
+    if cycle_id is not None:
+        cycle: Cycle | None = cycles.get(cycle_id)
+    else:
+        left = [*cycles.unfinished(), *cycles.under_watch()]
+        cycle = next((one for one in left if cycles.has_next(one)), left[0] if left else None)
+    if cycle is None:
+        return Taken(moved=False, cycle=None, next=None)
+    moved = cycles.has_next(cycle)
+    if moved:
         try:
-            done.append(workspace.cycles.run(cycle.id, observer=observer))
+            cycle = cycles.advance(cycle.id, observer=observer)
         except LeaseLostError:
-            # Another process works on it.
-            continue
-        except MisheardError as error:
-            # One cycle that cannot go on must not keep the others, or the next look, from it.
-            logging.getLogger("misheard").warning("%s stands still. %s", cycle.id, error)
-    return done
+            moved, cycle = False, cycles.get(cycle.id)
+    return Taken(moved=moved, cycle=cycle, next=cycles.outlook(cycle))

@@ -6,24 +6,34 @@ import copy
 import inspect
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
 
 from misheard import audio
-from misheard.capture.inferences import Heard, Inference
+from misheard.backups import restore
+from misheard.capture.captured import Captured
+from misheard.capture.inferences import Heard, Inference, Logged
 from misheard.cases.records import Correction
+from misheard.database.audit import AuditEntry
+from misheard.database.copying import Counted, not_counted
 from misheard.database.engine import writing
-from misheard.deployment import PRODUCTION, Deployment
+from misheard.deployment import (
+    PRODUCTION,
+    Deployment,
+    deploy_in,
+    roll_back_in,
+    version_before_in,
+)
 from misheard.errors import (
     WorkspaceExistsError,
     WorkspaceNotFoundError,
 )
 from misheard.finetune.recipe import Recipe
 from misheard.gatekeeping import Gatekeeping
-from misheard.rooms import TranscribeFunction
+from misheard.rooms import TranscribeFunction, database_file
 from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
@@ -39,13 +49,7 @@ class Workspace(Gatekeeping):
     def open(cls, directory: str | Path) -> Self:
         """The workspace in `directory`."""
         root = Path(directory)
-        if not (root / FILE_NAME).exists():
-            raise WorkspaceNotFoundError(
-                f"'{directory}' has no {FILE_NAME}. Make one: misheard init {directory}"
-            )
-        settings = load_settings(root / FILE_NAME)
-        _check(settings)
-        return cls(root, settings)
+        return cls(root, _settings_of(root))
 
     @classmethod
     def create(
@@ -91,6 +95,36 @@ class Workspace(Gatekeeping):
             with suppress(WorkspaceExistsError):
                 return cls.create(directory, actor=actor)
         return cls.open(directory)
+
+    @classmethod
+    def restore(
+        cls,
+        directory: str | Path,
+        backup: Path,
+        *,
+        actor: str = "",
+        progress: Counted = not_counted,
+    ) -> tuple[Self, Path | None]:
+        """Put a copy in the place of the workspace's SQLite database, and open it.
+
+        With it comes where the present database was put aside, None where there was none. See
+        `misheard.database.copying.restore` for what is raised.
+        """
+        root = Path(directory)
+        database = database_file(root, _settings_of(root))
+        aside = restore(backup, database, progress=progress)
+        made = cls.open(root)
+        made.audit.add(
+            AuditEntry(
+                actor=actor or current_actor(),
+                action="restore",
+                subject=database.name,
+                to_value=str(backup),
+                reason="by hand",
+                evidence={"aside": str(aside) if aside else ""},
+            )
+        )
+        return made, aside
 
     def configured(self, sections: Mapping[str, Mapping[str, Any]]) -> Self:
         """This workspace under other settings, by section; its file stays as it is."""
@@ -152,6 +186,17 @@ class Workspace(Gatekeeping):
         ]
         logged = self.inferences.record(live.version_id, heard)
         return list(zip(logged, transcripts, strict=True))
+
+    def capture(
+        self,
+        items: Iterable[Captured],
+        *,
+        copy_audio: bool = False,
+        progress: Progress = no_progress,
+    ) -> Logged:
+        """Log what a recogniser heard, ours or not, one or millions; see `InferenceLog.capture`."""
+        live = self.deployments.live().version_id
+        return self.inferences.capture(items, live=live, copy_audio=copy_audio, progress=progress)
 
     def report_case(
         self,
@@ -227,22 +272,36 @@ class Workspace(Gatekeeping):
         known = self.registry.get(version_id)
         if not force and known.id not in self.deployments.ever_live(slot):
             self.require_gates(known.id)
-        self._back_up(slot)
-        made = self.deployments.deploy(known.id, actor=actor, reason=reason, slot=slot)
-        if slot == PRODUCTION:
-            self.cycles.note_live(known.id, actor=actor, reason=reason)
+        newest = self.deployments.history(slot, limit=1)
+        self._back_up(newest[0] if newest else None)
+        with writing(self._engine) as connection:
+            made = deploy_in(connection, known.id, actor=actor, reason=reason, slot=slot)
+            if slot == PRODUCTION:
+                self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
         self._prune(actor)
         return made
 
     def roll_back(
-        self, *, actor: str, reason: str, to: str | None = None, slot: str = PRODUCTION
+        self,
+        *,
+        actor: str,
+        reason: str,
+        to: str | None = None,
+        slot: str = PRODUCTION,
+        leaving: int | None = None,
     ) -> Deployment:
-        """Make live again what was live before, or the version `to`, which was live once."""
-        left = self.deployments.live(slot).version_id
-        made = self.deployments.roll_back(actor=actor, reason=reason, to=to, slot=slot)
-        if slot == PRODUCTION:
-            self.cycles.note_left(left, actor=actor, reason=reason)
-            self.cycles.note_live(made.version_id, actor=actor, reason=reason)
+        """Make live again what was live before, or the version `to`, which was live once.
+
+        With `leaving` only while that is the newest row of the log: `DeploymentConflictError`.
+        """
+        with writing(self._engine) as connection:
+            made = roll_back_in(
+                connection, actor=actor, reason=reason, to=to, slot=slot, leaving=leaving
+            )
+            if slot == PRODUCTION:
+                left = version_before_in(connection, made)
+                self.cycles.note_left_in(connection, left, actor=actor, reason=reason)
+                self.cycles.note_live_in(connection, made.version_id, actor=actor, reason=reason)
         return made
 
 
@@ -272,3 +331,11 @@ def _check(settings: Settings) -> None:
     """What only the rooms know of their settings; an error now rather than in the night."""
     Recipe.from_dict(dict(settings.recipe))
     normalizer(settings.scoring.normalizer, settings.scoring.equivalents)
+
+
+def _settings_of(root: Path) -> Settings:
+    if not (root / FILE_NAME).exists():
+        raise WorkspaceNotFoundError(f"'{root}' has no {FILE_NAME}. Make one: misheard init {root}")
+    settings = load_settings(root / FILE_NAME)
+    _check(settings)
+    return settings

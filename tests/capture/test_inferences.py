@@ -20,6 +20,8 @@ from misheard.errors import (
 )
 from misheard.speech.transcriber import Transcript
 
+ON_BOTH_DATABASES = True
+
 
 @pytest.fixture
 def heard(tone: Callable[..., bytes]) -> Callable[..., Heard]:

@@ -12,6 +12,8 @@ from misheard.database.audit import AuditLog
 from misheard.database.schema import corrections
 from misheard.errors import InvalidTranscriptError, MisheardError, UnknownIdError
 
+ON_BOTH_DATABASES = True
+
 Hear = Callable[..., list[Inference]]
 
 

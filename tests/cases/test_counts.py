@@ -27,6 +27,7 @@ from misheard.database.schema import (
     metadata,
 )
 from misheard.scoring.normalize import normalizer
+from tests.postgres import Cluster
 
 HEARD = "press one now"
 WORDS = [HEARD, "Press one, now!", "press two now", "press now", "press one now please", ""]
@@ -62,10 +63,15 @@ def row(number: int, text: str, moment: datetime) -> dict[str, Any]:
     }
 
 
-@pytest.fixture(scope="module")
-def memory() -> Iterator[Engine]:
-    engine = open_engine("sqlite://")
-    metadata.create_all(engine)
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def memory(request: pytest.FixtureRequest) -> Iterator[Engine]:
+    """SQLite's in memory, then one on a server; each is used by many histories."""
+    if request.param == "sqlite":
+        engine = open_engine("sqlite://")
+        metadata.create_all(engine)
+    else:
+        server: Cluster = request.getfixturevalue("postgres")
+        engine = open_engine(server.new_database(migrated=True))
     yield engine
     engine.dispose()
 

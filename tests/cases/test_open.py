@@ -23,6 +23,8 @@ from misheard.datasets.split import Split
 from misheard.errors import BadInputError, MisheardError, UnknownIdError
 from tests.tiny import everything
 
+ON_BOTH_DATABASES = True
+
 Hear = Callable[..., list[Inference]]
 
 

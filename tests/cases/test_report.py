@@ -136,6 +136,8 @@ import json, sys
 from misheard.audio import Recording
 from misheard.workspace import Workspace
 from tests import tiny
+
+ON_BOTH_DATABASES = True
 workspace = Workspace.open(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

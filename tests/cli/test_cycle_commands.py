@@ -166,3 +166,105 @@ def test_words_in_brackets_are_shown_as_they_were_heard_and_said(workspace: Work
     assert done.exit_code == 0, done.output
     assert "[noise]" in done.stdout
     assert "[/noise]" in done.stdout
+
+
+def test_approval_keeps_who_and_why(workspace: Workspace) -> None:
+    cycle = proposed(workspace)
+    told = ok(workspace, "approve", cycle.id, "--as", "boss", "--reason", "names are bad")
+    assert told["detail"] == "approved by boss: names are bad"
+    (entry,) = workspace.audit.entries(subject=cycle.id)
+    assert (entry.actor, entry.action, entry.reason) == ("boss", "approve", "names are bad")
+
+
+def test_retry_takes_up_what_failed(workspace: Workspace) -> None:
+    cycle = elsewhere(workspace)
+    workspace.cycles.train_elsewhere(cycle.id, actor="trainer")
+    workspace.cycles.fail(cycle.id, reason="out of memory")
+    told = ok(workspace, "retry", cycle.id, "--as", "ann", "--reason", "a larger machine")
+    assert (told["state"], told["detail"]) == ("dataset", "attempt 2, by ann: a larger machine")
+    again = run(workspace, "retry", cycle.id)
+    assert again.exit_code == 2
+    assert "only what has failed is tried again" in again.stderr
+
+
+def test_advance_takes_one_step_at_a_time_and_says_what_comes_next(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    assert ok(workspace, "advance") == {"moved": False, "cycle": None, "next": None}
+    assert run(workspace, "advance").stdout == "Nothing to do.\n"
+    waiting = proposed(workspace)
+    told = ok(workspace, "advance")
+    assert (told["moved"], told["cycle"]["state"]) == (False, "proposed")
+    assert told["next"]["who"] == "a person"
+    assert told["next"]["commands"][0] == f"misheard cycle approve {waiting.id} --reason WHY"
+    chosen = {"skip_validation": True, "auto_deploy": True}
+    begun = tiny.begin_with_model(workspace, tmp_path / "tuned", **chosen)
+    seen = []
+    while True:
+        told = ok(workspace, "advance")
+        if not told["moved"]:
+            break
+        assert told["cycle"]["id"] == begun.id
+        seen.append((told["cycle"]["state"], told["next"]["who"]))
+    assert seen == [
+        ("converted", "misheard"),
+        ("validated", "misheard"),
+        ("regression", "misheard"),
+        ("deployed", "time"),
+    ]
+    shown = run(workspace, "advance", begun.id)
+    assert shown.exit_code == 0
+    assert "stays: it is deployed" in shown.stdout
+    assert "it is watched until" in " ".join(shown.stdout.split())
+
+
+def test_advance_leaves_a_cycle_to_who_works_on_it(workspace: Workspace, tmp_path: Path) -> None:
+    begun = tiny.begin_with_model(workspace, tmp_path / "tuned", skip_validation=True)
+    workspace.cycles._store.take_lease(begun.id)
+    told = ok(workspace, "advance")
+    assert (told["moved"], told["cycle"]["state"]) == (False, "triggered")
+    assert "Now" in run(workspace, "show", begun.id).stdout
+
+
+def test_what_keeps_a_cycle_from_going_on_ends_advance_with_1_and_is_shown(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    chosen = {"skip_validation": True, "auto_deploy": True}
+    begun = tiny.begin_with_model(workspace, tmp_path / "tuned", **chosen)
+    for _ in range(3):
+        ok(workspace, "advance", begun.id)
+    folder = tiny.model(tmp_path / "second")
+    made = workspace.registry.register(folder, name="tiny", source="x", actor="ann")
+    workspace.deploy(made.id, actor="ann", reason="in a hurry", force=True)
+    done = run(workspace, "advance", begun.id, "--json")
+    assert done.exit_code == 1
+    assert made.id in done.stderr
+    shown = run(workspace, "show", begun.id).stdout
+    assert "Trouble" in shown
+    assert made.id in shown
+
+
+def test_show_says_where_why_what_next_and_who(workspace: Workspace) -> None:
+    cycle = proposed(workspace)
+    told = ok(workspace, "show", cycle.id)
+    assert told["next"]["who"] == "a person"
+    assert (told["validation"], told["suites"], told["held_until"]) == ("", [], None)
+    shown = run(workspace, "show", cycle.id).stdout
+    for what in (
+        f"{cycle.id}  is proposed",
+        "begun by watch",
+        "3 corrected cases of 2 wanted",
+        "it trains once somebody says yes",
+        "waits for a person",
+        f"misheard cycle approve {cycle.id} --reason WHY",
+    ):
+        assert what in shown
+    # Commands are there to be copied, so they are never folded; all else fits a terminal.
+    lines = [line for line in shown.splitlines() if "misheard cycle" not in line]
+    assert max(map(len, lines)) <= 80
+
+
+def test_list_can_be_narrowed_to_a_state(workspace: Workspace) -> None:
+    cycle = proposed(workspace)
+    assert [one["id"] for one in ok(workspace, "list", "--state", "proposed")] == [cycle.id]
+    assert ok(workspace, "list", "--state", "closed") == []

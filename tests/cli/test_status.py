@@ -106,8 +106,9 @@ def test_a_proposal_comes_before_the_training_that_new_errors_ask_for(
     assert cycle is not None
     tiny.correct(workspace, tiny.heard(workspace, 3, first=50))
     found = status(workspace)
-    assert found.trigger.should_trigger
+    assert found.trigger.objections == (f"{cycle.id} is proposed",)
     assert cycle.id in next_line(shown(found))
+    assert f"✗ {cycle.id} is proposed\n" in shown(found)
 
 
 def test_a_candidate_that_passed_waits_for_a_person(workspace: Workspace, tmp_path: Path) -> None:
@@ -120,7 +121,7 @@ def test_a_candidate_that_passed_waits_for_a_person(workspace: Workspace, tmp_pa
     assert "passed every gate" in found.waiting[0].what
     # Nothing else is begun over it.
     tiny.correct(workspace, tiny.heard(workspace, 3))
-    assert status(workspace).trigger.should_trigger
+    assert status(workspace).trigger.objections == (f"{cycle.id} is awaiting_approval",)
     assert next_line(shown(status(workspace))).endswith(command)
 
 
@@ -171,7 +172,7 @@ def test_the_figures_are_the_workspaces_own(workspace: Workspace) -> None:
     workspace.cases.open(made[1].id)
     workspace.suites.add("pins", SuiteKind.CRITICAL, tiny.hold_out(workspace, "pins", 2))
     found = status(workspace)
-    assert found.cases == workspace.cases.counts()
+    assert found.cases == workspace.cases.standings()
     assert found.trigger == workspace.cycles.check_trigger()
     assert (found.rules.min_error_cases, found.suites) == (2, 1)
     assert [one.inferences for one in found.activity] == [4]
@@ -251,6 +252,8 @@ def test_json_holds_all_of_it(workspace: Workspace, tmp_path: Path) -> None:
     assert told["cases"]["error_cases"] == 4
     assert told["trigger"]["should_trigger"] is False
     assert told["live_validation"] is None
+    # What the trigger came to last, and what the training that it asked for may buy.
+    assert told["evaluation"]["decision"]["expected"]["answer"] == "unknown"
     assert run(workspace, "status").exit_code == 0
 
 

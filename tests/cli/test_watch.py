@@ -15,6 +15,13 @@ from misheard.datasets.samples import Sample
 from misheard.workspace import Workspace
 from tests import tiny
 
+NOTHING = {
+    "rolled_back": None,
+    "runs": [],
+    "begun": None,
+    "advanced": [],
+    "let_go": {"recordings": 0, "bytes": 0, "transcripts": 0, "blobs": 0, "is_done": True},
+}
 ASKING = {"triggers": {**tiny.TRIGGERS, "require_approval": True}}
 
 
@@ -43,7 +50,7 @@ def second(workspace: Workspace, tmp_path: Path) -> str:
 
 
 def test_where_there_is_nothing_to_do_it_says_so(workspace: Workspace) -> None:
-    assert once(workspace) == {"rolled_back": None, "runs": [], "begun": None, "advanced": []}
+    assert once(workspace) == NOTHING
     assert run(workspace, "--once").stdout == "Nothing to do.\n"
 
 
@@ -85,6 +92,16 @@ def test_with_no_train_a_cycle_is_begun_and_left_to_others(tmp_path: Path) -> No
     assert workspace.cycles.counts() == {CycleState.TRIGGERED: 1}
 
 
+def test_it_says_what_it_has_let_go_of(tmp_path: Path) -> None:
+    workspace = tiny.make(tmp_path / "ws", capture={"keep_audio_gb": 1e-9})
+    tiny.heard(workspace, 3)
+    done = run(workspace, "--once")
+    assert done.exit_code == 0, done.output
+    assert "Let go of 3 recordings (" in done.stdout
+    assert "and 0 transcripts." in done.stdout
+    assert "Nothing to do." in run(workspace, "--once").stdout
+
+
 @pytest.mark.parametrize("interval", ["0", "-1", "soon"])
 def test_an_interval_is_a_time_above_nothing(workspace: Workspace, interval: str) -> None:
     done = run(workspace, "--once", "--interval", interval)
@@ -105,6 +122,7 @@ def test_one_look_trains_a_real_model_and_puts_it_live(tmp_path: Path, short_pro
             "min_wer_improvement": -1000.0,
             "min_cer_improvement": -1000.0,
             "max_slowdown": 1000.0,
+            "max_real_time_factor": 1000.0,
             "max_wer_degradation_rate": 1.0,
             "require_no_major_degradation": False,
         },
@@ -127,4 +145,4 @@ def test_one_look_trains_a_real_model_and_puts_it_live(tmp_path: Path, short_pro
     assert live.version_id == advanced["version_id"] != first
     assert workspace.registry.get(live.version_id).parent_id == first
     # The next look finds nothing new.
-    assert once(workspace) == {"rolled_back": None, "runs": [], "begun": None, "advanced": []}
+    assert once(workspace) == NOTHING

@@ -6,11 +6,12 @@ import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, select, update
 
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
@@ -19,7 +20,8 @@ from misheard.cases.cases import Cases
 from misheard.cases.records import Correction
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.stages import CycleRules, Stages
-from misheard.database.engine import migrate, open_engine
+from misheard.database.engine import migrate, open_engine, writing
+from misheard.database.schema import deployments as deployment_table
 from misheard.datasets.datasets import Datasets
 from misheard.datasets.samples import Sample
 from misheard.datasets.split import SplitShares
@@ -177,6 +179,8 @@ def make_loop(
         registry=registry,
         validations=validations,
         suites=suites,
+        deployments=deployments,
+        observations=Observations(engine),
         rules=replace(
             CycleRules(
                 triggers=TriggerRules(
@@ -222,6 +226,17 @@ def make_loop(
         word = Correction(inference_id=made.id, reference=corrections.format(number), author="ann")
         cases.correct([word])
     return loop
+
+
+def hours_pass(engine: Engine, hours: float) -> None:
+    """What a clock does to deployments."""
+    back = timedelta(hours=hours)
+    with writing(engine) as connection:
+        rows = connection.execute(select(deployment_table.c.number, deployment_table.c.created_at))
+        for number, created_at in rows.all():
+            row = deployment_table.c.number == number
+            moved = {"created_at": created_at - back}
+            connection.execute(update(deployment_table).where(row).values(**moved))
 
 
 def traffic(loop: Loop, count: int, *, first: int = 90) -> list[str]:

@@ -12,6 +12,7 @@ from misheard.cycle.cycles import Cycles
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import Cycle, CycleState
 from misheard.errors import BadInputError, IllegalTransitionError, MisheardError, UnknownIdError
+from tests.cycle.conftest import hours_pass
 from tests.tiny import everything
 
 S = CycleState
@@ -47,8 +48,13 @@ def in_state(loop: Any, state: CycleState) -> Cycle:
         cycle = loop.cycles.advance(cycle.id)
     if state is S.REJECTED:
         return loop.cycles.reject(cycle.id, actor="ann", reason="no")
-    if state in (S.DEPLOYED, S.ROLLED_BACK):
+    if state in (S.DEPLOYED, S.WATCHED, S.CLOSED, S.ROLLED_BACK):
         cycle = loop.cycles.approve(cycle.id, actor="ann")
+    if state in (S.WATCHED, S.CLOSED):
+        hours_pass(loop.engine, 24.0)
+        cycle = loop.cycles.advance(cycle.id)
+    if state is S.CLOSED:
+        cycle = loop.cycles.advance(cycle.id)
     if state is S.ROLLED_BACK:
         loop.cycles.note_left(cycle.version_id, actor="ann", reason="worse")
     return loop.cycles.get(cycle.id)

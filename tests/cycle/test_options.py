@@ -92,7 +92,7 @@ def test_options_are_changed_until_a_cycle_has_ended(loop: Any) -> None:
     assert loop.cycles.get(cycle.id) == changed
     ended = loop.cycles.run(cycle.id)
     assert ended.state is S.DEPLOYED
-    with pytest.raises(IllegalTransitionError, match="has ended as deployed"):
+    with pytest.raises(IllegalTransitionError, match="has gone live"):
         loop.cycles.change(cycle.id, auto_deploy=False)
 
 
@@ -346,8 +346,8 @@ def test_the_hooks_are_called_once_around_a_deployment(loop_of: LoopOf) -> None:
     called: list[str] = []
     box: list[Any] = []
 
-    def note(what: str) -> Callable[[], None]:
-        return lambda: called.append(f"{what} {box[0].deployments.live().version_id}")
+    def note(what: str) -> Callable[..., None]:
+        return lambda *_: called.append(f"{what} {box[0].deployments.live().version_id}")
 
     hooks = {"before_deployment": note("before"), "after_deployment": note("after")}
     loop = loop_of(hooks=hooks)
@@ -362,7 +362,7 @@ def test_the_hooks_are_called_once_around_a_deployment(loop_of: LoopOf) -> None:
 
 
 def test_a_backup_that_fails_deploys_nothing_and_leaves_the_cycle_waiting(loop_of: LoopOf) -> None:
-    def refuses() -> None:
+    def refuses(_live: object) -> None:
         raise BadInputError("the disk is full")
 
     loop = loop_of(hooks={"before_deployment": refuses})

@@ -9,12 +9,23 @@ def test_every_state_is_in_the_table_and_can_be_reached() -> None:
     assert reached == set(CycleState) - {CycleState.PROPOSED}
 
 
-def test_a_final_state_leads_nowhere_but_to_rollback_and_back() -> None:
+def test_what_has_ended_stays_so_unless_a_person_takes_it_up_again() -> None:
+    taken_up = {
+        CycleState.FAILED: {CycleState.TRIGGERED, CycleState.DATASET},
+        CycleState.CLOSED: {CycleState.ROLLED_BACK},
+        CycleState.ROLLED_BACK: {CycleState.DEPLOYED},
+    }
     for state in CycleState:
         if state.is_final:
-            assert set(TRANSITIONS[state]) <= {CycleState.ROLLED_BACK, CycleState.DEPLOYED}
+            assert set(TRANSITIONS[state]) == taken_up.get(state, set())
         else:
-            assert CycleState.CANCELLED in TRANSITIONS[state]
+            assert TRANSITIONS[state]
+
+
+def test_what_is_undecided_can_be_cancelled_and_what_is_live_only_rolled_back() -> None:
+    for state in CycleState:
+        assert (CycleState.CANCELLED in TRANSITIONS[state]) is not state.is_decided
+        assert (CycleState.ROLLED_BACK in TRANSITIONS[state]) is state.went_live
 
 
 def test_nothing_is_deployed_without_both_gates() -> None:

@@ -5,6 +5,8 @@ from sqlalchemy import Engine
 from misheard.database.audit import AuditEntry, AuditLog, record
 from misheard.database.engine import writing
 
+ON_BOTH_DATABASES = True
+
 
 def test_entries_come_back_whole_newest_first(engine: Engine) -> None:
     given = [

@@ -20,6 +20,8 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import observations
 from misheard.errors import BadInputError
 
+ON_BOTH_DATABASES = True
+
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 plain = st.recursive(
     st.none()

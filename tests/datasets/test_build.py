@@ -12,6 +12,8 @@ from misheard.datasets.manifest import Row, to_jsonl
 from misheard.datasets.split import Split, SplitShares
 from misheard.scoring.normalize import normalizer
 
+ON_BOTH_DATABASES = True
+
 SHARES = SplitShares(train_percent=60, validation_percent=20, test_percent=20)
 NOTHING = HeldOut(audio=frozenset(), sentences=frozenset())
 basic = normalizer("basic")

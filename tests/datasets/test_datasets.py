@@ -22,6 +22,8 @@ from misheard.errors import (
     UnknownIdError,
 )
 
+ON_BOTH_DATABASES = True
+
 Tone = Callable[..., bytes]
 
 

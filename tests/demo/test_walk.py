@@ -27,6 +27,7 @@ SMALL = DemoSize(
             "min_wer_improvement": -1000.0,
             "min_cer_improvement": -1000.0,
             "max_slowdown": 1000.0,
+            "max_real_time_factor": 1000.0,
             "max_wer_degradation_rate": 1.0,
             "require_no_major_degradation": False,
         },

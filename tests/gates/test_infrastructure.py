@@ -52,6 +52,13 @@ def test_without_a_recording_silence_is_tried(studio: Studio) -> None:
     assert [clip["duration_s"] for clip in made.figures["clips"]] == [1.0] * 3
 
 
+def test_a_check_of_a_known_id_is_not_made_again(studio: Studio) -> None:
+    room = infrastructure(studio)
+    made = room.check(studio.base.id, [], check_id="check-of-a-cycle")
+    assert room.check(studio.base.id, [], check_id="check-of-a-cycle") == made
+    assert room.check(studio.base.id, []).id != made.id
+
+
 def test_a_slow_artefact_is_refused(studio: Studio) -> None:
     made = infrastructure(studio, max_latency_s=0.001).check(studio.base.id, [])
     assert not made.passed

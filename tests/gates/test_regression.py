@@ -20,8 +20,9 @@ from misheard.datasets.samples import Sample
 from misheard.errors import InvalidSuiteError, UnknownIdError
 from misheard.gates.comparison import DEGRADATION
 from misheard.gates.regression import RegressionSuites
-from misheard.gates.suites import Suite, SuiteKind
+from misheard.gates.suites import Suite, SuiteKind, SuiteRun
 from misheard.gates.validation import Validations
+from misheard.speech.transcriber import Progress, no_progress
 from tests.gates.conftest import REGRESSION_RULES, Ear
 
 Make = Callable[..., RegressionSuites]
@@ -336,6 +337,33 @@ def test_a_schedule_is_due_after_its_interval(
         ran + timedelta(hours=1)
     )
     assert not suites_with(run_on_schedule=False).due(ran + 10 * day)
+
+
+def test_what_is_due_is_run_once_though_two_see_it_at_the_same_moment(
+    suites_with: Make, held_out: Dataset, other: Dataset, versions: tuple[str, str]
+) -> None:
+    daily = suites_with(run_on_schedule=True, schedule_interval_hours=24.0)
+    daily.add("all", SuiteKind.BENCHMARK, held_out)
+    one = daily.add("one", SuiteKind.CRITICAL, other)
+    rival: list[SuiteRun] = []
+
+    def meanwhile(_what: str, _total: int) -> Progress:
+        if not rival:
+            rival.extend(suites_with(**SCHEDULE).run_due(versions[0], moment))
+        return no_progress
+
+    moment = now()
+    daily.run_due(versions[0], moment, observe=meanwhile)
+    assert len(rival) == 2
+    assert len(daily.runs()) == 2
+    assert daily.due(moment) == []
+    # What a killed run has left is due still, and only that.
+    third = daily.add("one", SuiteKind.CRITICAL, held_out)
+    assert third.id != one.id
+    assert daily.due(moment) == [third]
+
+
+SCHEDULE = {"run_on_schedule": True, "schedule_interval_hours": 24.0}
 
 
 def alerts(engine: Engine, suite: Suite) -> Sequence[AuditEntry]:

@@ -60,7 +60,7 @@ def test_an_example_does_what_it_says_and_leaves_live_what_was_live(
     assert after.deployments.live().version_id == live
     assert after.cases.totals() == cases
     # Nothing is left half-way, and there is still a version to roll back to.
-    assert all(cycle.state.is_final for cycle in after.cycles.listed())
+    assert all(cycle.state.is_decided for cycle in after.cycles.listed())
     assert after.roll_back(actor="ada", reason="a test").version_id != live
 
 

@@ -10,6 +10,8 @@ from misheard.capture.inferences import Heard, InferenceLog
 from misheard.monitoring.activity import Monitor
 from misheard.speech.transcriber import Transcript
 
+ON_BOTH_DATABASES = True
+
 
 def test_activity_sums_by_version_busiest_first(
     engine: Engine, log: InferenceLog, tone: Callable[..., bytes]

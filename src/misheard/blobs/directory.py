@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
-from misheard.errors import BlobCorruptError, BlobNotFoundError
+from misheard.errors import BlobCorruptError, BlobNotFoundError, DiskFullError
 
 _CHUNK_BYTES = 1 << 20
 
@@ -24,21 +26,26 @@ class DirectoryBlobs:
     def put_bytes(self, data: bytes) -> str:
         """See `BlobStore`."""
         key = hashlib.sha256(data).hexdigest()
-        if key not in self:
-            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".put-", delete=False) as file:
-                partial = Path(file.name)
-                try:
-                    file.write(data)
-                    file.flush()
-                    self._keep(file.fileno(), partial, key)
-                except BaseException:
-                    partial.unlink(missing_ok=True)
-                    raise
+        if key in self:
+            return key
+        with (
+            _room_for_more(self._root),
+            tempfile.NamedTemporaryFile(dir=self._root, prefix=".put-", delete=False) as file,
+        ):
+            partial = Path(file.name)
+            try:
+                file.write(data)
+                file.flush()
+                self._keep(file.fileno(), partial, key)
+            except BaseException:
+                partial.unlink(missing_ok=True)
+                raise
         return key
 
     def put_file(self, path: Path) -> str:
         """See `BlobStore`."""
         with (
+            _room_for_more(self._root),
             path.open("rb") as source,
             tempfile.NamedTemporaryFile(dir=self._root, prefix=".put-", delete=False) as file,
         ):
@@ -84,6 +91,13 @@ class DirectoryBlobs:
             if hashlib.file_digest(file, "sha256").hexdigest() != key:
                 raise BlobCorruptError(f"'{path}' has changed since it was written.")
 
+    def size_bytes(self, key: str) -> int:
+        """See `BlobStore`."""
+        try:
+            return self._path(key).stat().st_size
+        except FileNotFoundError as error:
+            raise BlobNotFoundError(f"{key} is not in '{self._root}'.") from error
+
     def __contains__(self, key: str) -> bool:
         return _is_key(key) and self._path(key).exists()
 
@@ -128,3 +142,13 @@ def _sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def _room_for_more(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DiskFullError(f"'{root}': nothing was added. Make room, then go on.") from error

@@ -41,6 +41,10 @@ class MemoryBlobs:
         """See `BlobStore`."""
         self.get_bytes(key)
 
+    def size_bytes(self, key: str) -> int:
+        """See `BlobStore`."""
+        return len(self.get_bytes(key))
+
     def __contains__(self, key: str) -> bool:
         return key in self._blobs
 

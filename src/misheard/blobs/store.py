@@ -38,6 +38,10 @@ class BlobStore(Protocol):
         """Read the whole content; raises as reading does, and keeps nothing in memory."""
         ...
 
+    def size_bytes(self, key: str) -> int:
+        """How long the content is; it is not read."""
+        ...
+
     def __contains__(self, key: str) -> bool: ...
 
     def __iter__(self) -> Iterator[str]:

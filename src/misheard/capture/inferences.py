@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
+from itertools import islice
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
+from misheard import audio
 from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import new_id, now, writing
+from misheard.capture.captured import COLUMNS, Captured, latest_time, row
+from misheard.database.bulk import RowInsert
+from misheard.database.discarded import hold_blobs
+from misheard.database.engine import new_id, new_ids, now, writing
 from misheard.database.schema import error_cases, inferences
-from misheard.errors import BadInputError, UnknownIdError
+from misheard.errors import BadInputError, NotAudioError, UnknownIdError
 from misheard.scoring.normalize import require_text
-from misheard.speech.transcriber import Transcript
+from misheard.speech.transcriber import Progress, Transcript, no_progress
 from misheard.tags import require_tags, tagged
 
 
@@ -25,22 +30,33 @@ class Inference:
 
     id: str
     created_at: datetime
+    """When it was heard."""
     client_id: str | None
     """The caller's own id for it."""
     speaker_group: str
     """Who or what moves together in statistics: a speaker, a call, a session."""
     audio_sha256: str
+    """Empty where the audio is not kept: only referred to, or let go of."""
+    audio_bytes: int | None
+    """How much of it is kept, as its sender encoded it; None where none is."""
     source: str
     """Where the audio came from, as its sender called it: a path, an address, or nothing."""
-    duration_s: float
+    duration_s: float | None
     version_id: str
+    """Who heard it: a version, or the name of a recogniser that is none of ours."""
     text: str
+    second_text: str | None
+    """What another model heard, where one was asked."""
     avg_logprob: float | None
     no_speech_prob: float | None
     compression_ratio: float | None
-    latency_s: float
+    latency_s: float | None
+    compute_s: float | None
     reported: bool
     """Known only because somebody reported it as wrong, so it is no sample of the traffic."""
+    speaker: str | None
+    session: str | None
+    """Whose data it is, by the caller's own ids."""
     tags: dict[str, str] = field(default_factory=dict)
     """As given with the recording, and `noise` as measured."""
 
@@ -54,16 +70,81 @@ class Heard:
     transcript: Transcript
     speaker_group: str = ""
     client_id: str | None = None
+    speaker: str | None = None
+    session: str | None = None
     source: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Logged:
+    """What became of transcripts that were sent."""
+
+    new: int
+    known: int
+    """Their `client_id` was in the log already."""
+
+
+_AT_ONCE = 2_000
+"""Rows a transaction: a few hundredths of a second, for which other writers wait."""
+_IDS_AT_ONCE = 500
+_Kept = tuple[str, int | None]
+"""The SHA-256 of a recording, and its bytes."""
+_REFERRED_TO: _Kept = ("", None)
+_insert = RowInsert(inferences, COLUMNS, unless_known="client_id")
+_columns = [inferences.c[name] for name in Inference.__dataclass_fields__]
 
 
 class InferenceLog:
     """Records and finds inferences."""
 
     def __init__(self, engine: Engine, blobs: BlobStore) -> None:
+        """The log may be kept by an engine that is opened for telemetry."""
         self._engine = engine
         self._blobs = blobs
+        self._on_sqlite = engine.dialect.name == "sqlite"
+
+    def capture(
+        self,
+        items: Iterable[Captured],
+        *,
+        live: str,
+        copy_audio: bool = False,
+        progress: Progress = no_progress,
+    ) -> Logged:
+        """Log transcripts; `live` is who heard those that name no recogniser.
+
+        Audio stays where it is, or is read and copied in. Up to 2,000 are kept at once, all or
+        none of them: what cannot be is refused, with nothing after it. Sent again, what has a
+        `client_id` makes no second row.
+        """
+        new = sent = 0
+        rest = iter(items)
+        while some := list(islice(rest, _AT_ONCE)):
+            latest = latest_time(now())
+            ids = new_ids("inf", len(some))
+            kept = [_REFERRED_TO] * len(some)
+            if copy_audio:
+                some, kept = self._copied(some)
+            rows = [
+                row(
+                    item,
+                    id_,
+                    live=live,
+                    latest=latest,
+                    on_sqlite=self._on_sqlite,
+                    audio_sha256=key,
+                    audio_bytes=size,
+                )
+                for item, id_, (key, size) in zip(some, ids, kept, strict=True)
+            ]
+            with writing(self._engine, together=True) as connection:
+                new += _insert.add(connection, rows)
+                if copy_audio:
+                    self._keep_again(connection, _sources(some, kept))
+            sent += len(some)
+            progress(len(some))
+        return Logged(new=new, known=sent - new)
 
     def record(self, version_id: str, heard: Sequence[Heard]) -> list[Inference]:
         """Log transcripts of `version_id`, all or none, audio first.
@@ -74,7 +155,7 @@ class InferenceLog:
         made: list[Inference] = []
         with writing(self._engine) as connection:
             client_ids = [item.client_id for item in heard if item.client_id is not None]
-            query = select(inferences).where(inferences.c.client_id.in_(client_ids))
+            query = select(*_columns).where(inferences.c.client_id.in_(client_ids))
             known = {row["client_id"]: dict(row) for row in connection.execute(query).mappings()}
             fresh = []
             for item in heard:
@@ -88,7 +169,65 @@ class InferenceLog:
                     known[item.client_id] = vars(inference)
             if fresh:
                 connection.execute(insert(inferences), fresh)
+            self._still_kept(connection, heard)
         return made
+
+    def fetch_audio(self, inference_ids: Sequence[str]) -> list[str]:
+        """Copy in the audio of transcripts that only refer to it; ids of those where it is gone.
+
+        For when a person has said what was spoken, so that it can be trained on.
+        """
+        gone = []
+        for start in range(0, len(inference_ids), _IDS_AT_ONCE):
+            some = inference_ids[start : start + _IDS_AT_ONCE]
+            query = select(inferences.c.id, inferences.c.source)
+            query = query.where(inferences.c.id.in_(some), inferences.c.audio_sha256 == "")
+            with self._engine.connect() as connection:
+                referred = connection.execute(query).all()
+            for inference_id, source in referred:
+                try:
+                    clip, size = self._copy(source)
+                except NotAudioError:
+                    gone.append(inference_id)
+                    continue
+                this = inferences.c.id == inference_id
+                values = {
+                    "audio_sha256": clip.sha256,
+                    "audio_bytes": size,
+                    "duration_s": clip.duration_s,
+                }
+                with writing(self._engine) as connection:
+                    connection.execute(update(inferences).where(this).values(**values))
+                    self._keep_again(connection, {clip.sha256: source})
+        return gone
+
+    def _copied(self, items: Sequence[Captured]) -> tuple[list[Captured], list[_Kept]]:
+        clips = [self._copy(item.audio) for item in items]
+        measured = [
+            replace(item, duration_s=clip.duration_s, tags=tagged(clip, item.tags))
+            for item, (clip, _) in zip(items, clips, strict=True)
+        ]
+        return measured, [(clip.sha256, size) for clip, size in clips]
+
+    def _copy(self, path: str) -> tuple[Audio, int]:
+        data = audio.read_bytes(path)
+        clip = audio.decode(data, name=path)
+        self._blobs.put_bytes(data)
+        return clip, len(data)
+
+    def _keep_again(self, connection: Connection, paths: Mapping[str, str]) -> None:
+        """Retention may have deleted, since it was put, what an older row had as well."""
+        hold_blobs(connection)
+        for key, path in paths.items():
+            if key not in self._blobs:
+                self._blobs.put_bytes(audio.read_bytes(path))
+
+    def _still_kept(self, connection: Connection, heard: Sequence[Heard]) -> None:
+        """As `_keep_again`, for what is at hand."""
+        hold_blobs(connection)
+        for item in heard:
+            if item.audio.sha256 not in self._blobs:
+                self._blobs.put_bytes(item.data)
 
     def keep_audio(self, heard: Sequence[Heard]) -> None:
         """Check all, then keep their audio: what has to come before any row."""
@@ -119,12 +258,13 @@ class InferenceLog:
             return known
         inference = _inference(version_id, item, reported=True)
         connection.execute(insert(inferences).values(**vars(inference)))
+        self._still_kept(connection, [item])
         return inference.id
 
     def get(self, inference_id: str) -> Inference:
         """One inference by its id."""
         with self._engine.connect() as connection:
-            query = select(inferences).where(inferences.c.id == inference_id)
+            query = select(*_columns).where(inferences.c.id == inference_id)
             row = connection.execute(query).mappings().one_or_none()
         if row is None:
             raise UnknownIdError(f"There is no inference '{inference_id}'.")
@@ -132,7 +272,7 @@ class InferenceLog:
 
     def recent(self, *, limit: int = 20) -> list[Inference]:
         """The newest inferences, newest first."""
-        query = select(inferences).order_by(inferences.c.created_at.desc(), inferences.c.id.desc())
+        query = select(*_columns).order_by(inferences.c.created_at.desc(), inferences.c.id.desc())
         with self._engine.connect() as connection:
             rows = connection.execute(query.limit(limit)).mappings()
             return [Inference(**row) for row in rows]
@@ -150,8 +290,9 @@ def _check(item: Heard) -> None:
     require_text(item.transcript.text, what="the transcript")
     require_text(item.speaker_group, what="the speaker group")
     require_tags(item.tags, what="the tags")
-    if item.client_id is not None:
-        require_text(item.client_id, what="the client id")
+    for name in ("client_id", "speaker", "session"):
+        if (value := getattr(item, name)) is not None:
+            require_text(value, what=f"the {name}")
     if sha256_of(item.data) != item.audio.sha256:
         raise BadInputError("The audio was decoded from other data than is to be kept.")
     for name in ("avg_logprob", "no_speech_prob", "compression_ratio", "latency_s"):
@@ -166,17 +307,26 @@ def _inference(version_id: str, item: Heard, *, reported: bool = False) -> Infer
         id=new_id("inf"),
         created_at=now(),
         client_id=item.client_id,
-        speaker_group=item.speaker_group or item.audio.sha256,
+        speaker_group=item.speaker_group or item.speaker or item.session or item.audio.sha256,
+        speaker=item.speaker,
+        session=item.session,
         audio_sha256=item.audio.sha256,
+        audio_bytes=len(item.data),
         # A path need not be Unicode, but a column is.
         source=item.source.encode(errors="backslashreplace").decode(),
         duration_s=item.audio.duration_s,
         version_id=version_id,
         text=transcript.text,
+        second_text=None,
         avg_logprob=transcript.avg_logprob,
         no_speech_prob=transcript.no_speech_prob,
         compression_ratio=transcript.compression_ratio,
         latency_s=transcript.latency_s,
+        compute_s=transcript.compute_s,
         reported=reported,
         tags=tagged(item.audio, item.tags),
     )
+
+
+def _sources(items: Sequence[Captured], kept: Sequence[_Kept]) -> dict[str, str]:
+    return {key: item.audio for item, (key, _) in zip(items, kept, strict=True)}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from numbers import Real
 from typing import Any
@@ -12,7 +13,10 @@ from sqlalchemy import Connection, Engine, Select, func, insert, or_, select
 from misheard.cases import queries
 from misheard.cases.measure import Outcome, compare
 from misheard.cases.records import (
+    AUDIT_METHOD,
+    UNASKED_METHODS,
     CaseCounts,
+    CaseStandings,
     CaseStatus,
     CaseTotals,
     Correction,
@@ -20,26 +24,41 @@ from misheard.cases.records import (
     GivenCorrection,
     Labelled,
 )
-from misheard.database import audit
+from misheard.cases.standing import Standing
+from misheard.database import audit, tallies
 from misheard.database.details import checked_details
 from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import (
     case_types,
     corrections,
     error_cases,
+    hourly,
     inferences,
+    selections,
     suite_cases,
 )
+from misheard.database.schema import tallies as tallies_table
 from misheard.errors import BadInputError, UnknownIdError
 from misheard.scoring.normalize import Normalizer, require_text
+
+_COUNTED = (*CaseStatus, tallies.INFERENCE_ERRORS)
+_NO_LABEL = dict.fromkeys(("labelled_at", "is_error", "words", "word_errors"))
 
 
 class Cases:
     """Opens cases, takes corrections, and hands out what was learnt."""
 
-    def __init__(self, engine: Engine, *, normalizer: Normalizer) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        normalizer: Normalizer,
+        fetch_audio: Callable[[Sequence[str]], object] = lambda _: None,
+    ) -> None:
+        """`fetch_audio` is told whose audio will be needed, before anything is corrected."""
         self._engine = engine
         self._normalize = normalizer
+        self._fetch_audio = fetch_audio
 
     def correct(self, given: Sequence[Correction]) -> list[bool]:
         """Store corrections, all or none; for each, whether the transcript was wrong.
@@ -47,6 +66,7 @@ class Cases:
         Where text and transcript differ after normalisation there is an error case; where only
         formatting differs, or nothing, it is a confirmation. Nothing is overwritten.
         """
+        self._fetch_audio([correction.inference_id for correction in given])
         with writing(self._engine) as connection:
             return self.correct_in(connection, given)
 
@@ -71,8 +91,12 @@ class Cases:
         ]
         if rows:
             connection.execute(insert(corrections), rows)
+        standing = Standing(connection)
         for correction, outcome in zip(given, outcomes, strict=True):
-            _keep_case(connection, correction.inference_id, outcome)
+            # Before the case is decided: an audit asks whether one was open.
+            _label_selection(connection, correction, outcome)
+            _keep_case(connection, standing, correction.inference_id, outcome)
+        standing.write()
         audit.record(connection, *_audit_entries(given, heard, outcomes))
         return [bool(outcome.types) for outcome in outcomes]
 
@@ -116,7 +140,12 @@ class Cases:
             return case_id
         kept = checked_details(details, what="a case")
         chance = None if suspicion is None else float(suspicion)
-        case_id = _insert_case(connection, inference_id, suspicion=chance, details=kept)
+        standing = Standing(connection)
+        status = queries.status_of(connection, inference_id)
+        case_id = _insert_case(
+            connection, standing, inference_id, status, suspicion=chance, details=kept
+        )
+        standing.write()
         _insert_types(connection, case_id, error_types, given=True)
         return case_id
 
@@ -138,7 +167,7 @@ class Cases:
         """Cases, newest first; `limit` None gives all."""
         query = queries.CASES.order_by(error_cases.c.created_at.desc(), error_cases.c.id.desc())
         if status is not None:
-            query = query.where(queries.HAS_STATUS[status])
+            query = query.where(error_cases.c.status == status)
         if error_type is not None:
             named = select(case_types.c.case_id).where(case_types.c.name == error_type)
             query = query.where(error_cases.c.id.in_(named))
@@ -192,6 +221,37 @@ class Cases:
                 by_type=dict(sorted((name, n) for name, n in connection.execute(types))),
             )
 
+    def since_cycle(self, *, min_suspicion: float = 0.0) -> tuple[int, int]:
+        """Error cases, and corrected ones, opened or labelled since the newest cycle began.
+
+        Of cases that nobody has corrected those count whose suspicion reaches `min_suspicion`, in
+        whole percents, or whose reporter gave none. It costs the same after any time.
+        """
+        with self._engine.connect() as connection:
+            cycle_id = tallies.current_era(connection).cycle_id
+            counts = tallies.tallied(connection, cycle_id)
+        corrected = sum(n for (kind, _), n in counts.items() if kind == CaseStatus.CORRECTED)
+        least = math.ceil(min_suspicion * 100 - 1e-9)
+        still_open = sum(
+            n
+            for (kind, percent), n in counts.items()
+            if kind == CaseStatus.OPEN and (percent == tallies.NO_SUSPICION or percent >= least)
+        )
+        return still_open + corrected, corrected
+
+    def standings(self) -> CaseStandings:
+        """How many cases stand how; counted as they came, so that it costs nothing to ask."""
+        column = tallies_table.c
+        query = select(column.kind, func.sum(column.count)).group_by(column.kind)
+        with self._engine.connect() as connection:
+            found = {row[0]: int(row[1]) for row in connection.execute(query)}
+        corrected = found.get(CaseStatus.CORRECTED, 0)
+        return CaseStandings(
+            error_cases=found.get(CaseStatus.OPEN, 0) + corrected,
+            corrected=corrected,
+            confirmed=found.get(CaseStatus.CONFIRMED, 0),
+        )
+
     def totals(self) -> CaseTotals:
         """Everything that was ever kept."""
         labelled = select(corrections.c.inference_id).distinct()
@@ -234,6 +294,11 @@ class Cases:
             connection.execute(error_cases.delete())
             connection.execute(suite_cases.delete())
             connection.execute(corrections.delete())
+            tallies.hold_digest(connection)
+            connection.execute(tallies_table.delete().where(tallies_table.c.kind.in_(_COUNTED)))
+            connection.execute(hourly.update().values(errors=0, corrected=0))
+            labelled = selections.c.labelled_at.is_not(None)
+            connection.execute(selections.update().where(labelled).values(**_NO_LABEL))
             entry = audit.AuditEntry(
                 actor=actor, action="clear", subject="cases", evidence={"cases": count}
             )
@@ -249,25 +314,77 @@ def _texts(connection: Connection, ids: set[str]) -> dict[str, str]:
     return found
 
 
-def _keep_case(connection: Connection, inference_id: str, outcome: Outcome) -> None:
+def _keep_case(
+    connection: Connection, standing: Standing, inference_id: str, outcome: Outcome
+) -> None:
     known = select(error_cases.c.id).where(error_cases.c.inference_id == inference_id)
     case_id: str | None = connection.execute(known).scalar()
     if case_id is None and not outcome.types:
         return
     if case_id is None:
-        case_id = _insert_case(connection, inference_id, score=outcome.score)
+        case_id = _insert_case(
+            connection, standing, inference_id, CaseStatus.CORRECTED, score=outcome.score
+        )
     else:
         this = error_cases.c.id == case_id
         connection.execute(error_cases.update().where(this).values(score=outcome.score))
+        standing.moved(case_id, CaseStatus.CORRECTED if outcome.types else CaseStatus.CONFIRMED)
         measured = (case_types.c.case_id == case_id) & case_types.c.given.is_(False)
         connection.execute(case_types.delete().where(measured))
     _insert_types(connection, case_id, outcome.types, given=False)
 
 
-def _insert_case(connection: Connection, inference_id: str, **values: Any) -> str:
+def _label_selection(connection: Connection, correction: Correction, outcome: Outcome) -> None:
+    """What the audit, or the queue, came to; most corrections are of neither.
+
+    An audit is answered only by who was asked. Were it answered by those who came because something
+    is wrong, too, then what is labelled would be wrong more often than what was drawn. It stays in
+    the queue then, and somebody else hears it once more.
+    """
+    this = selections.c.inference_id == correction.inference_id
+    if correction.method != AUDIT_METHOD:
+        open_case = select(error_cases.c.id).where(
+            error_cases.c.inference_id == correction.inference_id,
+            error_cases.c.status == CaseStatus.OPEN,
+        )
+        # Once it is labelled, the newest word counts, whoever says it.
+        answers = or_(selections.c.stream != "audit", selections.c.labelled_at.is_not(None))
+        if correction.method not in UNASKED_METHODS:
+            answers = or_(answers, ~open_case.exists())
+        this = this & answers
+    connection.execute(
+        selections.update()
+        .where(this)
+        .values(
+            labelled_at=now(),
+            is_error=bool(outcome.types),
+            words=outcome.words,
+            word_errors=outcome.errors,
+        )
+    )
+
+
+def _insert_case(
+    connection: Connection,
+    standing: Standing,
+    inference_id: str,
+    status: CaseStatus,
+    *,
+    suspicion: float | None = None,
+    **values: Any,
+) -> str:
     case_id = new_id("case")
-    row = {"id": case_id, "inference_id": inference_id, "created_at": now(), **values}
+    row = {
+        "id": case_id,
+        "inference_id": inference_id,
+        "created_at": now(),
+        "status": status,
+        "suspicion": suspicion,
+        "since_cycle": standing.since_cycle,
+        **values,
+    }
     connection.execute(insert(error_cases).values(**row))
+    standing.opened(inference_id, status, suspicion)
     return case_id
 
 

@@ -17,8 +17,14 @@ class Outcome:
 
     types: tuple[str, ...]
     """Of `MEASURED`; none when they say the same."""
-    score: float
-    """Word errors over reference words, at most 1."""
+    errors: int
+    words: int
+    """Word errors, and reference words."""
+
+    @property
+    def score(self) -> float:
+        """Word errors over reference words, at most 1."""
+        return min(1.0, self.errors / max(1, self.words))
 
 
 def compare(hypothesis: str, reference: str, *, normalize: Normalizer) -> Outcome:
@@ -33,4 +39,4 @@ def compare(hypothesis: str, reference: str, *, normalize: Normalizer) -> Outcom
     types = tuple(name for name, count in zip(MEASURED, named, strict=False) if count[0])
     if heard and not spoken:
         types = ("hallucination",)
-    return Outcome(types=types, score=min(1.0, float(counts.errors[0]) / max(1, len(spoken))))
+    return Outcome(types=types, errors=int(counts.errors[0]), words=len(spoken))

@@ -29,20 +29,13 @@ CASES_WITH_NEWEST = error_cases.outerjoin(NEWEST, _is_newest_of(error_cases.c.in
 """Every case beside the newest correction of its utterance."""
 
 CASES: Select[Any] = select(
-    error_cases,
+    *(column for column in error_cases.c if column.name != "since_cycle"),
     inferences.c.audio_sha256,
     inferences.c.source,
     inferences.c.text.label("hypothesis"),
     NEWEST.c.reference,
-    NEWEST.c.is_error,
 ).select_from(CASES_WITH_NEWEST.join(inferences, inferences.c.id == error_cases.c.inference_id))
 
-HAS_STATUS: dict[CaseStatus, Any] = {
-    CaseStatus.OPEN: NEWEST.c.is_error.is_(None),
-    CaseStatus.CORRECTED: NEWEST.c.is_error.is_(True),
-    CaseStatus.CONFIRMED: NEWEST.c.is_error.is_(False),
-}
-_STATUS = {None: CaseStatus.OPEN, True: CaseStatus.CORRECTED, False: CaseStatus.CONFIRMED}
 _AT_ONCE = 500
 
 
@@ -52,9 +45,18 @@ def cases(connection: Connection, query: Select[Any]) -> list[ErrorCase]:
     types = _types(connection, [row["id"] for row in rows])
     made = []
     for row in rows:
-        status = _STATUS[row.pop("is_error")]
+        status = CaseStatus(row.pop("status"))
         made.append(ErrorCase(**row, status=status, error_types=types[row["id"]]))
     return made
+
+
+def status_of(connection: Connection, inference_id: str) -> CaseStatus:
+    """How a case of it stands, by the newest word on its utterance."""
+    query = select(corrections.c.is_error).where(corrections.c.inference_id == inference_id)
+    newest = connection.execute(query.order_by(corrections.c.number.desc()).limit(1)).scalar()
+    if newest is None:
+        return CaseStatus.OPEN
+    return CaseStatus.CORRECTED if newest else CaseStatus.CONFIRMED
 
 
 def touched(since: datetime) -> Any:
@@ -93,6 +95,8 @@ def labelled(connection: Connection) -> Iterator[Labelled]:
             NEWEST.c.is_error,
         )
         .select_from(inferences.join(NEWEST, _is_newest_of(inferences.c.id)))
+        # Without audio there is nothing to learn from, or to be tested on.
+        .where(inferences.c.audio_sha256 != "")
         .order_by(NEWEST.c.number)
     )
     types, others = _types_by_inference(connection), _other_words(connection)
@@ -145,3 +149,29 @@ def _other_words(connection: Connection) -> dict[str, tuple[str, ...]]:
         said[inference_id][author] = reference
     words = {key: tuple(by_author.values())[:-1] for key, by_author in said.items()}
     return defaultdict(tuple, words)
+
+
+def corrected_since(
+    connection: Connection, *, since: datetime | None, limit: int
+) -> list[tuple[str, str]]:
+    """Reference and hypothesis of what was corrected after `since`, newest first.
+
+    Only the newest `limit` corrections are looked at, and of an utterance only the newest.
+    """
+    query: Select[Any] = (
+        select(
+            corrections.c.inference_id,
+            corrections.c.is_error,
+            corrections.c.reference,
+            inferences.c.text,
+        )
+        .join(inferences, inferences.c.id == corrections.c.inference_id)
+        .order_by(corrections.c.created_at.desc(), corrections.c.number.desc())
+        .limit(limit)
+    )
+    if since is not None:
+        query = query.where(corrections.c.created_at > since)
+    newest: dict[str, Any] = {}
+    for row in connection.execute(query):
+        newest.setdefault(row.inference_id, row)
+    return [(one.reference, one.text) for one in newest.values() if one.is_error]

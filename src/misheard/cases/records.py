@@ -8,6 +8,11 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+AUDIT_METHOD = "audit"
+"""The method of a correction that answers an audit, whatever else is known of its transcript."""
+UNASKED_METHODS = frozenset({"feedback", "import", "reported"})
+"""Methods of people who came because something is wrong: they answer no audit."""
+
 
 class CaseStatus(StrEnum):
     """Where an error case stands."""
@@ -32,7 +37,8 @@ class Correction:
     reference: str
     author: str
     method: str = "manual"
-    """How it came about: manual, import, feedback, …"""
+    """How it came about: manual, audit, import, feedback, …; an audit goes by it, see
+    `UNASKED_METHODS`."""
     details: dict[str, Any] = field(default_factory=dict)
     """Whatever its author wants remembered."""
 
@@ -104,6 +110,21 @@ class CaseCounts:
 
     @property
     def uncorrected(self) -> int:
+        """Cases that wait for a person."""
+        return self.error_cases - self.corrected
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaseStandings:
+    """How many cases stand how, of all that there ever were."""
+
+    error_cases: int
+    """Open and corrected ones; confirmed ones are no errors."""
+    corrected: int
+    confirmed: int
+
+    @property
+    def open(self) -> int:
         """Cases that wait for a person."""
         return self.error_cases - self.corrected
 

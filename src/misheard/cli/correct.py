@@ -18,6 +18,12 @@ Examples:
 @click.argument("inference")
 @click.argument("text", required=False)
 @click.option("--right", is_flag=True, help="The transcript is right as it is.")
+@click.option(
+    "--method",
+    default="manual",
+    show_default=True,
+    help="How it came about; 'audit' answers what was drawn at random.",
+)
 @actor_option
 @json_option
 @click.pass_obj
@@ -26,6 +32,7 @@ def command(
     inference: str,
     text: str | None,
     right: bool,
+    method: str,
     actor: str | None,
     as_json: bool,
 ) -> None:
@@ -37,7 +44,10 @@ def command(
     workspace = open_workspace(directory)
     heard = workspace.inferences.get(inference).text
     correction = Correction(
-        inference_id=inference, reference=heard if text is None else text, author=acting(actor)
+        inference_id=inference,
+        reference=heard if text is None else text,
+        author=acting(actor),
+        method=method,
     )
     was_wrong = workspace.cases.correct([correction])[0]
     if as_json:

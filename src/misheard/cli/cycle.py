@@ -16,9 +16,10 @@ from misheard.cli.output import (
     out,
     print_json,
     table,
-    when,
 )
-from misheard.cycle.states import Cycle
+from misheard.cycle.states import Cycle, CycleState
+
+_reason_option = click.option("--reason", default="", help="Why, for the audit log.")
 
 
 @click.group()
@@ -67,14 +68,20 @@ def run(directory: str | None, cycle_id: str, as_json: bool) -> None:
     _show(cycle, as_json)
 
 
-@command.command(epilog="\b\nExample:\n  misheard -w calls cycle approve cycle-…")
+@command.command(
+    epilog='\b\nExample:\n  misheard -w calls cycle approve cycle-… --reason "heard it myself"'
+)
 @click.argument("cycle_id")
+@_reason_option
 @actor_option
 @json_option
 @click.pass_obj
-def approve(directory: str | None, cycle_id: str, actor: str | None, as_json: bool) -> None:
+def approve(
+    directory: str | None, cycle_id: str, reason: str, actor: str | None, as_json: bool
+) -> None:
     """Say yes: a proposed cycle begins, a candidate that waits goes live."""
-    _show(open_workspace(directory).cycles.approve(cycle_id, actor=acting(actor)), as_json)
+    cycles = open_workspace(directory).cycles
+    _show(cycles.approve(cycle_id, actor=acting(actor), reason=reason), as_json)
 
 
 @command.command(epilog='\b\nExample:\n  misheard -w calls cycle reject cycle-… --reason "names"')
@@ -116,26 +123,81 @@ def take_model(
 
 @command.command(epilog="\b\nExample:\n  misheard -w calls cycle cancel cycle-…")
 @click.argument("cycle_id")
+@_reason_option
 @actor_option
 @json_option
 @click.pass_obj
-def cancel(directory: str | None, cycle_id: str, actor: str | None, as_json: bool) -> None:
+def cancel(
+    directory: str | None, cycle_id: str, reason: str, actor: str | None, as_json: bool
+) -> None:
     """Stop a cycle and its training."""
-    _show(open_workspace(directory).cycles.cancel(cycle_id, actor=acting(actor)), as_json)
+    cycles = open_workspace(directory).cycles
+    _show(cycles.cancel(cycle_id, actor=acting(actor), reason=reason), as_json)
+
+
+@command.command(
+    epilog='\b\nExample:\n  misheard -w calls cycle retry cycle-… --reason "made room on the disk"'
+)
+@click.argument("cycle_id")
+@_reason_option
+@actor_option
+@json_option
+@click.pass_obj
+def retry(
+    directory: str | None, cycle_id: str, reason: str, actor: str | None, as_json: bool
+) -> None:
+    """Take up a cycle that failed where it did; a new job trains."""
+    cycles = open_workspace(directory).cycles
+    _show(cycles.retry(cycle_id, actor=acting(actor), reason=reason), as_json)
+
+
+@command.command(
+    epilog="""\b
+Without an id: the oldest cycle that can go on. Exit code 0: it took a step, or there
+was none to take; "moved" says which, and "next" what follows and who has to act.
+Anything else: it could not, and says why; try again later.
+\b
+Examples:
+  misheard -w calls cycle advance --json        one step, for cron or Airflow
+  misheard -w calls cycle advance cycle-…
+"""
+)
+@click.argument("cycle_id", required=False)
+@json_option
+@click.pass_obj
+def advance(directory: str | None, cycle_id: str | None, as_json: bool) -> None:
+    """Take one step of a cycle, and say what comes next."""
+    from misheard.watch import step_once  # noqa: PLC0415 - SQLAlchemy
+
+    with bars() as shown:
+        taken = step_once(open_workspace(directory), cycle_id, shown)
+    if as_json:
+        print_json(taken)
+    elif taken.cycle is None:
+        out.print("Nothing to do.", style="dim")
+    else:
+        did = "went on" if taken.moved else "stays"
+        out.print(f"{taken.cycle.id} {did}: it is [bold]{taken.cycle.state}[/]")
+        out.print(f"next: {escape(taken.next.what)} ({taken.next.who})" if taken.next else "")
 
 
 @command.command("list")
+@click.option(
+    "--state", type=click.Choice([state.value for state in CycleState]), help="Only those."
+)
 @click.option("--limit", default=20, show_default=True, type=click.IntRange(1))
 @json_option
 @click.pass_obj
-def list_(directory: str | None, limit: int, as_json: bool) -> None:
+def list_(directory: str | None, state: str | None, limit: int, as_json: bool) -> None:
     """List cycles, newest first."""
-    found = open_workspace(directory).cycles.listed(limit=limit)
+    only = CycleState(state) if state else None
+    cycles = open_workspace(directory).cycles
+    found = cycles.listed(state=only, limit=limit)
     if as_json:
         print_json(found)
         return
-    rows = [(one.id, when(one.created_at), one.state, one.version_id, one.detail) for one in found]
-    out.print(table("Cycles", ["cycle", "begun", "state", "candidate", "last step"], rows))
+    rows = [(one.id, _begun(one), one.state, cycles.outlook(one).who) for one in found]
+    out.print(table("Cycles", ["cycle", "begun", "state", "waits for"], rows))
 
 
 @command.command(epilog="\b\nExample:\n  misheard -w calls cycle show cycle-…")
@@ -143,14 +205,14 @@ def list_(directory: str | None, limit: int, as_json: bool) -> None:
 @json_option
 @click.pass_obj
 def show(directory: str | None, cycle_id: str, as_json: bool) -> None:
-    """Show the steps that a cycle took."""
-    cycles = open_workspace(directory).cycles
-    cycle, steps = cycles.get(cycle_id), cycles.steps(cycle_id)
+    """Where a cycle stands, why, what happens next, and who has to act."""
+    from misheard.cli import cycle_story  # noqa: PLC0415 - SQLAlchemy
+
+    found = cycle_story.story(open_workspace(directory), cycle_id)
     if as_json:
-        print_json({"cycle": cycle, "steps": steps})
-        return
-    rows = [(when(step.created_at), step.to_state, step.detail) for step in steps]
-    out.print(table(cycle.id, ["at", "reached", "detail"], rows))
+        print_json(found)
+    else:
+        cycle_story.show(found, out)
 
 
 def _show(cycle: Cycle, as_json: bool) -> None:
@@ -158,3 +220,7 @@ def _show(cycle: Cycle, as_json: bool) -> None:
         print_json(cycle)
         return
     out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {escape(cycle.detail)}")
+
+
+def _begun(cycle: Cycle) -> str:
+    return f"{cycle.created_at.astimezone():%Y-%m-%d %H:%M}"

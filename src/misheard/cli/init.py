@@ -14,6 +14,7 @@ Examples:
   misheard init calls
   misheard init calls --model openai/whisper-tiny.en
   misheard init calls --model /models/my-whisper
+  misheard init calls --database postgresql+psycopg://me@db.example/misheard
 """
 )
 @click.argument("directory")
@@ -23,12 +24,18 @@ Examples:
     show_default=True,
     help="The first model: a directory, a Hugging Face id, or the bundled one.",
 )
+@click.option(
+    "--database",
+    metavar="URL",
+    help="Of a PostgreSQL database that is there and empty (default: SQLite in the workspace).",
+)
 @json_option
-def command(directory: str, model: str, as_json: bool) -> None:
+def command(directory: str, model: str, database: str | None, as_json: bool) -> None:
     """Make a workspace."""
     from misheard.workspace import Workspace  # noqa: PLC0415 - only once the arguments are right
 
-    workspace = Workspace.create(directory, model=model)
+    settings = {"database": {"url": database}} if database else None
+    workspace = Workspace.create(directory, model=model, settings=settings)
     live = workspace.deployments.live()
     if as_json:
         print_json({"workspace": str(workspace.root.resolve()), "live": live.version_id})

@@ -43,6 +43,8 @@ _IDS = {
     "status",
     "made",
     "how",
+    "begun",
+    "state",
 }
 
 out = Console(highlight=False)
@@ -154,6 +156,11 @@ class Bars(Observer):
     def progress(self, what: str, total: int) -> Callable[[int], None]:
         """See `Observer`."""
         task = self._progress.add_task(what, total=total)
+        return lambda done: self._progress.update(task, advance=done)
+
+    def counter(self, what: str) -> Callable[[int], None]:
+        """A bar for work whose end is not known."""
+        task = self._progress.add_task(what, total=None)
         return lambda done: self._progress.update(task, advance=done)
 
     def training(self, event: TrainingEvent) -> None:

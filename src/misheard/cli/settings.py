@@ -18,7 +18,8 @@ def command(directory: str | None, as_json: bool) -> None:
     values = workspace.settings.model_dump()
     values["recipe"] = Recipe.from_dict(values["recipe"]).to_dict()
     if as_json:
-        print_json(values)
+        # Here secrets are asterisks.
+        print_json(workspace.settings.model_dump(mode="json") | {"recipe": values["recipe"]})
         return
     rows = [
         (f"{section}.{key}", _shown(value))

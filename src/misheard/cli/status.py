@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from misheard.reports.status import Status
 
 _BAR = 16
+_IN_TABLE = {"corrected cases", "error cases", "error rate"}
+"""Conditions of the trigger that have their row with a bar."""
 
 
 @click.command(epilog="\b\nExample:\n  misheard -w calls status --json")
@@ -35,9 +37,14 @@ def command(directory: str | None, as_json: bool) -> None:
 def show(status: Status, console: Console) -> None:
     """Write it for people."""
     _live(status, console)
+    _wrong(status, console)
     if status.activity:
         console.print(_heard(status))
     console.print(_trigger(status))
+    for condition in status.trigger.conditions:
+        if condition.name not in _IN_TABLE:
+            sign = "[green]✓[/]" if condition.is_met else "[yellow]✗[/]"
+            console.print(f"  {sign} {escape(condition.text)}")
     if status.waiting:
         # What to type stands on a line of its own, so that it is whole at 80 columns.
         rows = [
@@ -70,7 +77,22 @@ def _live(status: Status, console: Console) -> None:
             f"'{escape(status.live_validation.set_name)}', "
             f"{status.live_validation.comparison.utterances} utterances",
         )
+    if status.audited.labelled:
+        rate = status.audited.error_rate
+        grid.add_row(
+            "",
+            f"wrong in {percent(rate.estimate)} of what it heard ({percent(rate.low)} to "
+            f"{percent(rate.high)}), by {rate.n} audited",
+        )
     console.print(grid)
+
+
+def _wrong(status: Status, console: Console) -> None:
+    if not status.alerts:
+        console.print("[bold]Wrong[/]  nothing that is looked after", style="dim")
+        return
+    rows = [(when(one.fired_at), Text(one.detail, style="red")) for one in status.alerts]
+    console.print(table("Wrong", ["since", "what"], rows))
 
 
 def _heard(status: Status) -> Table:

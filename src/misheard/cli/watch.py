@@ -62,5 +62,18 @@ def _show(look: Look) -> None:
         out.print(f"{look.begun.id} is [bold]{look.begun.state}[/]: {escape(look.begun.detail)}")
     for cycle in look.advanced:
         out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {escape(cycle.detail)}")
-    if not (look.rolled_back or look.runs or look.begun or look.advanced):
+    gone = look.let_go
+    if gone.recordings or gone.transcripts:
+        out.print(
+            f"Let go of {gone.recordings:,} recordings ({gone.bytes / 1e6:,.1f} MB) and "
+            f"{gone.transcripts:,} transcripts."
+        )
+    if not (
+        look.rolled_back
+        or look.runs
+        or look.begun
+        or look.advanced
+        or gone.recordings
+        or gone.transcripts
+    ):
         out.print("Nothing to do.", style="dim")

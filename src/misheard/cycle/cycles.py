@@ -7,32 +7,39 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from misheard import triggers
+from misheard.cycle.evaluations import Evaluation, told
+from misheard.cycle.expecting import Expecting
+from misheard.cycle.lease import LeaseKeeper
 from misheard.cycle.options import CycleOptions
-from misheard.cycle.stages import Stages, Step
+from misheard.cycle.outlook import Outlook, outlook
+from misheard.cycle.stages import Stage, Stages, Step
 from misheard.cycle.states import TRANSITIONS, Cycle, CycleState, CycleStep, Observer
-from misheard.cycle.store import LEASE, CycleStore
+from misheard.cycle.store import LEASE, CycleStore, newest_of
+from misheard.cycle.triggering import Triggering
 from misheard.database import audit
 from misheard.database.details import checked_details
-from misheard.database.engine import new_id, now
+from misheard.database.engine import new_id, now, writing
 from misheard.deployment import Deployments
 from misheard.errors import (
     DatasetQualityError,
     EmptyDatasetError,
     IllegalTransitionError,
     JobFailedError,
+    LeaseLostError,
+    MisheardError,
     ModelCorruptError,
     ModelNotFoundError,
     UnsupportedModelError,
 )
-from misheard.finetune.events import TrainingEvent
 from misheard.monitoring.observations import Observations
-from misheard.speech.transcriber import Progress
+from misheard.triggers import Drift, TriggerDecision
 
 _S = CycleState
 _ENDS = (
@@ -56,26 +63,45 @@ class Cycles:
         observations: Observations,
         deployments: Deployments,
         stages: Stages,
+        lease: timedelta = LEASE,
+        drift: Callable[[], Drift | None] = lambda: None,
     ) -> None:
-        self._store = CycleStore(engine)
-        self._observations = observations
+        """`lease` is for how long a process that gives no sign of life keeps a cycle.
+
+        `drift` gives the newest test of a drift of suspicion, where one was made.
+        """
+        self._engine = engine
+        self._store = CycleStore(engine, lease=lease)
         self._deployments = deployments
         self._stages = stages
-
-    def check_trigger(self) -> triggers.TriggerDecision:
-        """Whether training is worth it now, by what came since the last cycle."""
-        rules = self._stages.rules.triggers
-        last = self.latest()
-        since = last.created_at if last else None
-        counts = self._stages.cases.counts(since=since, min_suspicion=rules.min_error_score)
-        errors, inferences = self._observations.traffic(since=since)
-        metrics = triggers.TriggerMetrics(
-            error_cases=counts.error_cases,
-            corrected_cases=counts.corrected,
-            inferences=inferences,
-            inference_errors=errors,
+        rules = stages.rules
+        self._triggering = Triggering(
+            engine=engine,
+            store=self._store,
+            cases=stages.cases,
+            observations=observations,
+            expecting=Expecting(
+                engine=engine,
+                datasets=stages.datasets,
+                validations=stages.validations,
+                deployments=deployments,
+                normalizer=rules.normalizer,
+                min_audited=rules.triggers.min_audited,
+            ),
+            rules=rules.triggers,
+            drift=drift,
         )
-        return triggers.decide(metrics, rules)
+
+    def check_trigger(self, *, expect: bool = False) -> TriggerDecision:
+        """Whether training is worth it now, by what came since the last cycle.
+
+        With `expect`, also what it may buy, which takes a part of a second.
+        """
+        return self._triggering.check(expect=expect)
+
+    def evaluations(self, *, limit: int = 20) -> list[Evaluation]:
+        """What the trigger came to whenever it was asked to act, newest first."""
+        return self._triggering.history(limit=limit)
 
     def begin(
         self,
@@ -103,6 +129,8 @@ class Cycles:
         needs_approval = asks if approved is None else not approved
         if not force:
             waiting = self.listed(state=_S.PROPOSED, limit=1)
+            if waiting or not decision.should_trigger:
+                self._triggering.keep(decision)
             if waiting and approved:
                 if options is not None:
                     self._store.change(waiting[0], options)
@@ -111,6 +139,7 @@ class Cycles:
                 return waiting[0]
             if not decision.should_trigger:
                 return None
+        decision = self._triggering.with_expected(decision)
         if held_out_id is None:
             newest = self._stages.datasets.latest("held-out")
             held_out_id = newest.id if newest else None
@@ -126,9 +155,7 @@ class Cycles:
             options=options or CycleOptions(),
             decision={
                 "forced": not decision.should_trigger,
-                "reasons": list(decision.reasons),
-                "objections": list(decision.objections),
-                **vars(decision.metrics),
+                **_kept(decision),
                 "reason": reason,
                 "evidence": checked_details(evidence, what="a cycle"),
             },
@@ -138,7 +165,12 @@ class Cycles:
             validation_id=None,
             detail=reason or "; ".join(decision.reasons) or "forced",
         )
-        if self._store.add(cycle, after=seen):
+        kept = self._triggering.kept
+        if self._store.add(
+            cycle,
+            after=seen,
+            write=lambda connection: kept.add_in(connection, decision, cycle.id),
+        ):
             return cycle
         # Another process has begun one in the meantime, so what was counted may be its.
         return self.begin(
@@ -164,30 +196,34 @@ class Cycles:
         """Take one step. Raises `LeaseLostError` when another process works on the cycle."""
         fence = self._store.take_lease(cycle_id)
         cycle = self.get(cycle_id)
-        stage = self._stages.of(cycle)
-        if stage is None:
-            self._store.release(cycle_id, fence)
-            raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; nothing follows by itself.")
-        keeper = _LeaseKeeper(observer or Observer(), lambda: self._store.renew(cycle_id, fence))
+        renew = partial(self._store.renew, cycle_id, fence)
+        keeper = LeaseKeeper(observer or Observer(), renew, self._store.lease)
         try:
-            step = stage(cycle, keeper)
-        except _ENDS as error:
-            # A gate that cannot load the candidate, or has nothing to test on, has refused it.
-            judged = cycle.state in (_S.CONVERTED, _S.VALIDATED)
-            step = Step(_S.REFUSED if judged else _S.FAILED, str(error), {})
-        except BaseException:
+            stage = self._stages.of(cycle)
+            if stage is None:
+                what = f"{cycle.id} is {cycle.state}; nothing follows by itself."
+                raise IllegalTransitionError(what)
+            with keeper:
+                step = _step_of(stage, cycle, keeper)
+            return self._commit(cycle, step, fence)
+        except LeaseLostError:
+            raise
+        except BaseException as error:
             # Whoever mends what is wrong need not wait for the lease to run out.
             self._store.release(cycle_id, fence)
+            if isinstance(error, MisheardError) and not isinstance(error, IllegalTransitionError):
+                self._store.tell(cycle, str(error))
             raise
-        return self._commit(cycle, step, fence)
 
-    def approve(self, cycle_id: str, *, actor: str) -> Cycle:
+    def approve(self, cycle_id: str, *, actor: str, reason: str = "") -> Cycle:
         """A person's yes: a proposed cycle is begun, a candidate that waits is deployed."""
         cycle = self._awaiting(cycle_id)
-        detail = f"approved by {actor}"
+        detail = _told(f"approved by {actor}", reason)
         if cycle.state is _S.PROPOSED:
-            return self._commit(cycle, _audited(_S.TRIGGERED, detail, actor, "approve", cycle.id))
-        return self._commit(cycle, self._stages.deploy(cycle, actor, detail))
+            step = _audited(_S.TRIGGERED, detail, actor, "approve", cycle.id, reason)
+        else:
+            step = self._stages.deploy(cycle, actor, detail, reason)
+        return self._commit(cycle, step)
 
     def reject(self, cycle_id: str, *, actor: str, reason: str) -> Cycle:
         """A person's no."""
@@ -195,21 +231,41 @@ class Cycles:
         detail = f"rejected by {actor}: {reason}"
         return self._commit(cycle, _audited(_S.REJECTED, detail, actor, "reject", cycle.id, reason))
 
-    def cancel(self, cycle_id: str, *, actor: str) -> Cycle:
+    def cancel(self, cycle_id: str, *, actor: str, reason: str = "") -> Cycle:
         """Stop a cycle that has not ended, and its training."""
-        cycle = self.get(cycle_id)
-        if cycle.state.is_final:
-            raise IllegalTransitionError(f"{cycle.id} has ended as {cycle.state}.")
+        cycle = self._undecided(cycle_id)
         if cycle.job_id is not None and cycle.state is _S.TRAINING:
             self._stages.jobs.cancel(cycle.job_id)
-        detail = f"cancelled by {actor}"
-        return self._commit(cycle, _audited(_S.CANCELLED, detail, actor, "cancel", cycle.id))
+        detail = _told(f"cancelled by {actor}", reason)
+        step = _audited(_S.CANCELLED, detail, actor, "cancel", cycle.id, reason)
+        return self._commit(cycle, step)
+
+    def retry(self, cycle_id: str, *, actor: str, reason: str = "") -> Cycle:
+        """Take up a cycle that failed where it did; what was trained is trained anew, by a new job.
+
+        Raises `IllegalTransitionError` for one that has not failed, and where another version is
+        live by now than the one it was begun against.
+        """
+        cycle = self.get(cycle_id)
+        if cycle.state is not _S.FAILED:
+            raise IllegalTransitionError(
+                f"{cycle.id} is {cycle.state}; only what has failed is tried again."
+            )
+        live = self._deployments.live().version_id
+        if live != cycle.baseline_id:
+            raise IllegalTransitionError(
+                f"{cycle.id} was begun against {cycle.baseline_id}, but {live} is live now. Begin "
+                "another: misheard cycle begin"
+            )
+        to = _S.DATASET if cycle.dataset_id is not None else _S.TRIGGERED
+        options = replace(cycle.options, attempt=cycle.options.attempt + 1)
+        detail = _told(f"attempt {options.attempt}, by {actor}", reason)
+        step = _audited(to, detail, actor, "retry", cycle.id, reason)
+        return self._commit(cycle, replace(step, values={"options": options, "job_id": None}))
 
     def change(self, cycle_id: str, **options: Any) -> Cycle:
         """Change options (see `CycleOptions`) of a cycle that has not got so far yet."""
-        cycle = self.get(cycle_id)
-        if cycle.state.is_final:
-            raise IllegalTransitionError(f"{cycle.id} has ended as {cycle.state}.")
+        cycle = self._undecided(cycle_id)
         return self._store.change(cycle, replace(cycle.options, **options))
 
     def train_elsewhere(self, cycle_id: str, *, actor: str) -> Cycle:
@@ -251,12 +307,33 @@ class Cycles:
 
     def note_left(self, version_id: str, *, actor: str, reason: str) -> None:
         """Remember on the cycle that made `version_id` that it was rolled back."""
-        self._note(version_id, _S.DEPLOYED, _S.ROLLED_BACK, f"{actor}: {reason}")
+        with writing(self._engine) as connection:
+            self.note_left_in(connection, version_id, actor=actor, reason=reason)
+
+    def note_left_in(
+        self, connection: Connection, version_id: str, *, actor: str, reason: str
+    ) -> None:
+        """`note_left` inside the caller's transaction."""
+        live = [state for state in _S if state.went_live]
+        cycle = newest_of(connection, version_id, live)
+        if cycle is not None:
+            step = Step(_S.ROLLED_BACK, f"{actor}: {reason}", {})
+            self._store.commit_in(connection, cycle, step)
 
     def note_live(self, version_id: str, *, actor: str, reason: str) -> None:
         """Remember on the cycle that made `version_id` that it is live, by hand or again."""
+        with writing(self._engine) as connection:
+            self.note_live_in(connection, version_id, actor=actor, reason=reason)
+
+    def note_live_in(
+        self, connection: Connection, version_id: str, *, actor: str, reason: str
+    ) -> None:
+        """`note_live` inside the caller's transaction."""
         for state in (_S.ROLLED_BACK, _S.AWAITING_APPROVAL):
-            self._note(version_id, state, _S.DEPLOYED, f"{actor}: {reason}")
+            cycle = newest_of(connection, version_id, [state])
+            if cycle is not None:
+                step = Step(_S.DEPLOYED, f"{actor}: {reason}", {})
+                self._store.commit_in(connection, cycle, step)
 
     def get(self, cycle_id: str) -> Cycle:
         """A cycle by its id."""
@@ -272,8 +349,26 @@ class Cycles:
         return self._store.listed(state=state, limit=limit)
 
     def unfinished(self) -> list[Cycle]:
-        """Every cycle that has not ended, oldest first."""
+        """Every cycle of which something is left to decide, oldest first."""
         return self._store.unfinished()
+
+    def under_watch(self) -> list[Cycle]:
+        """Every cycle whose version is live and watched, or has just been, oldest first."""
+        return self._store.under_watch()
+
+    def has_next(self, cycle: Cycle) -> bool:
+        """Whether a step of a cycle can be taken now, without a person or somebody's trainer."""
+        return self._stages.of(cycle) is not None
+
+    def outlook(self, cycle: Cycle) -> Outlook:
+        """What happens next with a cycle, and who has to act."""
+        is_watched = cycle.state is _S.DEPLOYED
+        watch = self._stages.watch(cycle) if is_watched else None
+        return outlook(cycle, asks=self._stages.asks(cycle), watch=watch)
+
+    def held_until(self, cycle_id: str) -> datetime | None:
+        """Until when a process holds the lease on a cycle; None where none does."""
+        return self._store.held_until(cycle_id)
 
     def counts(self) -> dict[CycleState, int]:
         """How many cycles are in each state."""
@@ -289,47 +384,41 @@ class Cycles:
             self._stages.after_deployment()
         return made
 
-    def _note(self, version_id: str, at: CycleState, to: CycleState, detail: str) -> None:
-        cycle = self._store.newest_of(version_id, at)
-        if cycle is not None:
-            self._store.commit(cycle, Step(to, detail, {}))
-
     def _awaiting(self, cycle_id: str) -> Cycle:
         cycle = self.get(cycle_id)
         if not cycle.state.waits_for_person:
             raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; it awaits no approval.")
         return cycle
 
+    def _undecided(self, cycle_id: str) -> Cycle:
+        cycle = self.get(cycle_id)
+        if cycle.state.is_final:
+            raise IllegalTransitionError(f"{cycle.id} has ended as {cycle.state}.")
+        if cycle.state.went_live:
+            raise IllegalTransitionError(f"{cycle.id} has gone live. To go back: misheard rollback")
+        return cycle
 
-class _LeaseKeeper(Observer):
-    """Passes everything on, and renews the lease while there is news."""
 
-    def __init__(self, inner: Observer, renew: Callable[[], None]) -> None:
-        self._inner = inner
-        self._renew = renew
-        self._renewed_at = now()
+def _kept(decision: TriggerDecision) -> dict[str, Any]:
+    """What the row of a cycle keeps of the decision that began it."""
+    values = told(decision)
+    del values["should_trigger"]
+    metrics: dict[str, Any] = values.pop("metrics")
+    return metrics | values
 
-    def progress(self, what: str, total: int) -> Progress:
-        inner = self._inner.progress(what, total)
 
-        def done(count: int) -> None:
-            self._tick()
-            inner(count)
+def _step_of(stage: Stage, cycle: Cycle, observer: Observer) -> Step:
+    """What a stage comes to; an error that no second attempt would mend is an end, too."""
+    try:
+        return stage(cycle, observer)
+    except _ENDS as error:
+        # A gate that cannot load the candidate, or has nothing to test on, has refused it.
+        judged = cycle.state in (_S.CONVERTED, _S.VALIDATED)
+        return Step(_S.REFUSED if judged else _S.FAILED, str(error), {})
 
-        return done
 
-    def training(self, event: TrainingEvent) -> None:
-        self._tick()
-        self._inner.training(event)
-
-    def waiting(self) -> None:
-        self._tick()
-        self._inner.waiting()
-
-    def _tick(self) -> None:
-        if now() - self._renewed_at > LEASE / 4:
-            self._renew()
-            self._renewed_at = now()
+def _told(what: str, reason: str) -> str:
+    return f"{what}: {reason}" if reason else what
 
 
 def _audited(

@@ -22,6 +22,8 @@ class CycleOptions:
     skip_regression: bool = False
     auto_deploy: bool | None = None
     """Deploy without asking once every gate is passed; None: as the settings say."""
+    attempt: int = 1
+    """How often it has been tried; the job of each attempt has an id of its own."""
 
     def __post_init__(self) -> None:
         Recipe.from_dict(self.recipe)

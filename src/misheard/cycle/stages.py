@@ -13,11 +13,13 @@ from sqlalchemy import Connection
 from misheard import triggers
 from misheard.cases.cases import Cases
 from misheard.cycle.states import Cycle, CycleState, Observer
+from misheard.cycle.watching import Watch, WatchRules, watch_over
 from misheard.database import audit
+from misheard.database.engine import now
 from misheard.datasets.build import Built, build, held_out_from
 from misheard.datasets.datasets import Dataset, Datasets, Purpose
 from misheard.datasets.split import Split, SplitShares
-from misheard.deployment import deploy_in
+from misheard.deployment import Deployment, Deployments, deploy_in
 from misheard.errors import DatasetQualityError, EmptyDatasetError
 from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
@@ -27,7 +29,7 @@ from misheard.gates.infrastructure import InfrastructureCheck
 from misheard.gates.regression import RegressionSuites
 from misheard.gates.validation import Validation, Validations
 from misheard.gates.verdict import told
-from misheard.monitoring.observations import performance_in
+from misheard.monitoring.observations import Observations, performance_in
 from misheard.registry import ModelVersion, Registry
 from misheard.scoring.normalize import Normalizer
 
@@ -49,6 +51,7 @@ class CycleRules:
     balance_error_types: bool = False
     min_quality: float = 0.0
     run_suites: bool = True
+    watch: WatchRules = field(default_factory=WatchRules)
 
 
 @dataclass(frozen=True)
@@ -80,18 +83,20 @@ class Stages:
     registry: Registry
     validations: Validations
     suites: RegressionSuites
+    deployments: Deployments
+    observations: Observations
     rules: CycleRules
     contender: Callable[[str], str | Contender] = field(default=lambda version_id: version_id)
     """How a version is heard in the gates: by its files, or by a function of its owner."""
-    check_files: Callable[[str, str | None], InfrastructureCheck | None] = field(
-        default=lambda _version_id, _dataset_id: None
+    check_files: Callable[[str, str | None, str], InfrastructureCheck | None] = field(
+        default=lambda _version_id, _dataset_id, _check_id: None
     )
     """Whether a version's files work in a fresh process; None where that was not looked at."""
-    before_deployment: Callable[[], object] = field(default=lambda: None)
+    before_deployment: Callable[[Deployment], object] = field(default=lambda _live: None)
     after_deployment: Callable[[], object] = field(default=lambda: None)
 
     def of(self, cycle: Cycle) -> Stage | None:
-        """What follows by itself; None where nothing does."""
+        """What follows by itself now; None where nothing does."""
         stages: dict[CycleState, Stage] = {
             _S.TRIGGERED: self._adopt if cycle.options.model_directory else self._build_dataset,
             _S.DATASET: self._submit_job,
@@ -99,8 +104,23 @@ class Stages:
             _S.CONVERTED: self._validate,
             _S.VALIDATED: self._run_suites,
             _S.REGRESSION: self._ask_or_deploy,
+            _S.DEPLOYED: self._end_watch,
+            _S.WATCHED: self._close,
         }
-        return None if cycle.waits_for_trainer else stages.get(cycle.state)
+        if cycle.waits_for_trainer or (
+            cycle.state is _S.DEPLOYED and not self.watch(cycle).is_over(now())
+        ):
+            return None
+        return stages.get(cycle.state)
+
+    def watch(self, cycle: Cycle) -> Watch:
+        """How the watch over what a cycle deployed stands."""
+        return watch_over(
+            str(cycle.version_id),
+            deployments=self.deployments,
+            observations=self.observations,
+            rules=self.rules.watch,
+        )
 
     def _build_dataset(self, cycle: Cycle, _: Observer) -> Step:
         built = self._built()
@@ -135,7 +155,7 @@ class Stages:
         return self.datasets.add(cycle.id, Purpose.TRAINING, built.rows, quality=built.quality)
 
     def _submit_job(self, cycle: Cycle, _: Observer) -> Step:
-        job_id = cycle.id.replace("cycle-", "job-", 1)
+        job_id = job_id_of(cycle)
         dataset = self.datasets.get(str(cycle.dataset_id))
         recipe = Recipe.from_dict(self.rules.recipe.to_dict() | cycle.options.recipe)
         general = self.validations.general_set(dataset)
@@ -233,41 +253,78 @@ class Stages:
         return Step(_S.REGRESSION, passed, {})
 
     def _ask_or_deploy(self, cycle: Cycle, _: Observer) -> Step:
-        checked = self.check_files(str(cycle.version_id), cycle.held_out_id or cycle.dataset_id)
+        checked = self.check_files(
+            str(cycle.version_id),
+            cycle.held_out_id or cycle.dataset_id,
+            cycle.id.replace("cycle-", "check-", 1),
+        )
         if checked is not None and not checked.passed:
             return Step(_S.REFUSED, f"{cycle.version_id} {checked.detail}", {})
-        if self._asks(cycle):
+        if self.asks(cycle):
             return Step(_S.AWAITING_APPROVAL, f"misheard cycle approve {cycle.id}", {})
         return self.deploy(cycle, cycle.actor, "passed every gate")
 
-    def _asks(self, cycle: Cycle) -> bool:
+    def asks(self, cycle: Cycle) -> bool:
+        """Whether a person has to say yes before the candidate of a cycle goes live."""
         by_itself = cycle.options.auto_deploy
         return self.rules.require_approval if by_itself is None else not by_itself
 
-    def deploy(self, cycle: Cycle, actor: str, reason: str) -> Step:
-        """Deploy the candidate together with the step, with the approval where one is needed."""
+    def deploy(self, cycle: Cycle, actor: str, detail: str, reason: str = "") -> Step:
+        """Deploy the candidate together with the step, with the approval where one is needed.
+
+        `reason` is a person's own, for the audit log.
+        """
         evidence = {"cycle_id": cycle.id, "validation_id": cycle.validation_id}
         validation = self.validations.get(cycle.validation_id) if cycle.validation_id else None
-        self.before_deployment()
+        # Where it is another, there will be no deployment.
+        live = self.deployments.live()
+        if live.version_id == cycle.baseline_id:
+            self.before_deployment(live)
 
         def write(connection: Connection) -> None:
-            if self._asks(cycle):
+            if self.asks(cycle):
                 entry = audit.AuditEntry(
-                    actor=actor, action="approve", subject=cycle.id, evidence=evidence
+                    actor=actor,
+                    action="approve",
+                    subject=cycle.id,
+                    reason=reason,
+                    evidence=evidence,
                 )
                 audit.record(connection, entry)
             deploy_in(
                 connection,
                 str(cycle.version_id),
                 actor=actor,
-                reason=reason,
+                reason=detail,
                 evidence=evidence,
                 replacing=cycle.baseline_id,
             )
             if validation is not None:
                 _measured(connection, str(cycle.version_id), validation, "candidate")
 
-        return Step(_S.DEPLOYED, reason, {}, write)
+        return Step(_S.DEPLOYED, detail, {}, write)
+
+    def _end_watch(self, cycle: Cycle, _: Observer) -> Step:
+        watch = self.watch(cycle)
+        left = watch.left_by
+        if left is not None and left.action == "rollback":
+            return Step(_S.ROLLED_BACK, f"{left.actor}: {left.reason}", {})
+        ended = left.created_at if left is not None else now()
+        hours = (ended - watch.since).total_seconds() / 3600
+        why = f"; {left.version_id} has gone live" if left is not None else ""
+        return Step(_S.WATCHED, f"{watch} in {hours:.1f} hours{why}", {})
+
+    def _close(self, _cycle: Cycle, _observer: Observer) -> Step:
+        # What a process that was killed right after the deployment may have left.
+        self.after_deployment()
+        return Step(_S.CLOSED, "nothing is left to do", {})
+
+
+def job_id_of(cycle: Cycle) -> str:
+    """The id of a cycle's job; that of another attempt is another, and the rows of both stay."""
+    first = cycle.id.replace("cycle-", "job-", 1)
+    attempt = cycle.options.attempt
+    return first if attempt == 1 else f"{first}-{attempt}"
 
 
 def _measured(

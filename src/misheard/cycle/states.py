@@ -24,6 +24,8 @@ class CycleState(StrEnum):
     REGRESSION = "regression"
     AWAITING_APPROVAL = "awaiting_approval"
     DEPLOYED = "deployed"
+    WATCHED = "watched"
+    CLOSED = "closed"
     REFUSED = "refused"
     REJECTED = "rejected"
     FAILED = "failed"
@@ -32,13 +34,34 @@ class CycleState(StrEnum):
 
     @property
     def is_final(self) -> bool:
-        """Whether nothing follows by itself or by a person's word on this cycle."""
+        """Whether it has ended: nothing follows by itself. A person may still take it up again."""
         return self in _FINAL
+
+    @property
+    def went_live(self) -> bool:
+        """Whether its candidate went live, and was not rolled back since."""
+        return self in (CycleState.DEPLOYED, CycleState.WATCHED, CycleState.CLOSED)
+
+    @property
+    def is_decided(self) -> bool:
+        """Whether its candidate is live, or never will be: at most a watch over it is left.
+
+        Such a cycle holds up nothing, and keeps no other from beginning.
+        """
+        return self.is_final or self.went_live
 
     @property
     def waits_for_person(self) -> bool:
         """Whether only a person can move it on."""
         return self in (CycleState.PROPOSED, CycleState.AWAITING_APPROVAL)
+
+    @property
+    def holds_up_others(self) -> bool:
+        """Whether the trigger begins no other cycle meanwhile: it works, or waits for a person.
+
+        What comes of a version once it is live holds up nobody.
+        """
+        return self in _BEFORE_LIVE
 
 
 _S = CycleState
@@ -51,15 +74,29 @@ TRANSITIONS: dict[CycleState, tuple[CycleState, ...]] = {
     _S.VALIDATED: (_S.REGRESSION, _S.REFUSED, _S.CANCELLED),
     _S.REGRESSION: (_S.AWAITING_APPROVAL, _S.DEPLOYED, _S.REFUSED, _S.CANCELLED),
     _S.AWAITING_APPROVAL: (_S.DEPLOYED, _S.REJECTED, _S.CANCELLED),
-    _S.DEPLOYED: (_S.ROLLED_BACK,),
+    _S.DEPLOYED: (_S.WATCHED, _S.ROLLED_BACK),
+    _S.WATCHED: (_S.CLOSED, _S.ROLLED_BACK),
+    _S.CLOSED: (_S.ROLLED_BACK,),
     _S.ROLLED_BACK: (_S.DEPLOYED,),
     _S.REFUSED: (),
     _S.REJECTED: (),
-    _S.FAILED: (),
+    _S.FAILED: (_S.TRIGGERED, _S.DATASET),
     _S.CANCELLED: (),
 }
 """From each state, where a cycle can go."""
-_FINAL = frozenset({_S.DEPLOYED, _S.REFUSED, _S.REJECTED, _S.FAILED, _S.CANCELLED, _S.ROLLED_BACK})
+_BEFORE_LIVE = frozenset(
+    {
+        _S.PROPOSED,
+        _S.TRIGGERED,
+        _S.DATASET,
+        _S.TRAINING,
+        _S.CONVERTED,
+        _S.VALIDATED,
+        _S.REGRESSION,
+        _S.AWAITING_APPROVAL,
+    }
+)
+_FINAL = frozenset({_S.CLOSED, _S.REFUSED, _S.REJECTED, _S.FAILED, _S.CANCELLED, _S.ROLLED_BACK})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +122,8 @@ class Cycle:
     validation_id: str | None
     detail: str
     """What the last step came to."""
+    error: str = ""
+    """Why it could not go on when that was last tried; empty where it could."""
 
     @property
     def waits_for_trainer(self) -> bool:

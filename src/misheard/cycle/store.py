@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import socket
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
@@ -24,12 +25,23 @@ LEASE = timedelta(minutes=2)
 class CycleStore:
     """Reads cycles, and moves them under a lease with a fencing number."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, lease: timedelta = LEASE) -> None:
+        """`lease` is for how long a process that gives no sign of life keeps a cycle."""
         self._engine = engine
+        self.lease = lease
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{id(self):x}"
 
-    def add(self, cycle: Cycle, *, after: str | None = None) -> bool:
-        """Keep a new cycle; with `after`, only while the newest one still has that id."""
+    def add(
+        self,
+        cycle: Cycle,
+        *,
+        after: str | None = None,
+        write: Callable[[Connection], object] = lambda _: None,
+    ) -> bool:
+        """Keep a new cycle; with `after`, only while the newest one still has that id.
+
+        `write` adds rows that stand or fall with it.
+        """
         values = {name: getattr(cycle, name) for name in Cycle.__dataclass_fields__}
         values["options"] = cycle.options.to_dict()
         with writing(self._engine) as connection:
@@ -39,6 +51,7 @@ class CycleStore:
                     return False
             connection.execute(insert(cycles).values(**values, fence=0))
             _log_step(connection, cycle, "", cycle.state, cycle.detail)
+            write(connection)
         return True
 
     def newest_id(self) -> str:
@@ -61,10 +74,12 @@ class CycleStore:
         return self._read(query.limit(limit))
 
     def unfinished(self) -> list[Cycle]:
-        """Every cycle that has not ended, oldest first."""
-        states = [state for state in CycleState if not state.is_final]
-        query = select(cycles).where(cycles.c.state.in_(states))
-        return self._read(query.order_by(cycles.c.created_at, cycles.c.id))
+        """Every cycle of which something is left to decide, oldest first."""
+        return self._in([state for state in CycleState if not state.is_decided])
+
+    def under_watch(self) -> list[Cycle]:
+        """Every cycle whose version is live and watched, or has just been, oldest first."""
+        return self._in([CycleState.DEPLOYED, CycleState.WATCHED])
 
     def counts(self) -> dict[CycleState, int]:
         """How many cycles are in each state."""
@@ -72,11 +87,12 @@ class CycleStore:
         with self._engine.connect() as connection:
             return {CycleState(state): count for state, count in connection.execute(query)}
 
-    def newest_of(self, version_id: str, state: CycleState) -> Cycle | None:
-        """The newest cycle in `state` that made `version_id`."""
-        query = select(cycles).where(cycles.c.version_id == version_id, cycles.c.state == state)
-        found = self._read(query.order_by(cycles.c.created_at.desc()).limit(1))
-        return found[0] if found else None
+    def held_until(self, cycle_id: str) -> datetime | None:
+        """Until when a process holds the lease on a cycle; None where none does."""
+        query = select(cycles.c.lease_until).where(cycles.c.id == cycle_id)
+        with self._engine.connect() as connection:
+            until: datetime | None = connection.execute(query).scalar()
+        return until if until is not None and until > now() else None
 
     def steps(self, cycle_id: str) -> list[CycleStep]:
         """The steps of a cycle, oldest first."""
@@ -97,7 +113,7 @@ class CycleStore:
                 .where(cycles.c.id == cycle_id, free | ours)
                 .values(
                     lease_owner=self._owner,
-                    lease_until=moment + LEASE,
+                    lease_until=moment + self.lease,
                     fence=cycles.c.fence + 1,
                 )
                 .returning(cycles.c.fence)
@@ -115,7 +131,7 @@ class CycleStore:
             changed = connection.execute(
                 update(cycles)
                 .where(cycles.c.id == cycle_id, cycles.c.fence == fence)
-                .values(lease_until=now() + LEASE)
+                .values(lease_until=now() + self.lease)
             ).rowcount
         if not changed:
             raise LeaseLostError(cycle_id)
@@ -138,9 +154,17 @@ class CycleStore:
                 raise LeaseLostError(f"{cycle.id} was {cycle.state} and no longer is.")
         return replace(cycle, options=options)
 
+    def tell(self, cycle: Cycle, error: str) -> None:
+        """Keep why a cycle cannot go on from where it is, for whoever looks at it."""
+        same = (cycles.c.id == cycle.id) & (cycles.c.state == cycle.state)
+        with writing(self._engine) as connection:
+            connection.execute(update(cycles).where(same).values(error=error))
+
     def commit(self, cycle: Cycle, step: Step, fence: int | None = None) -> Cycle:
         """The stage's rows and the step to the next state, in one transaction."""
         with writing(self._engine) as connection:
+            # Before the row: whoever deploys by hand locks in this order, too.
+            take_turns(connection)
             return self.commit_in(connection, cycle, step, fence)
 
     def commit_in(
@@ -152,7 +176,7 @@ class CycleStore:
         same = (cycles.c.id == cycle.id) & (cycles.c.state == cycle.state)
         if fence is not None:
             same = same & (cycles.c.fence == fence)
-        values = {**step.values, "state": step.to, "detail": step.detail}
+        values = {**step.values, "state": step.to, "detail": step.detail, "error": ""}
         stored = values | ({"options": values["options"].to_dict()} if "options" in values else {})
         changed = connection.execute(
             update(cycles)
@@ -165,9 +189,23 @@ class CycleStore:
         _log_step(connection, cycle, cycle.state, step.to, step.detail)
         return replace(cycle, **values)
 
+    def _in(self, states: Collection[CycleState]) -> list[Cycle]:
+        query = select(cycles).where(cycles.c.state.in_(states))
+        return self._read(query.order_by(cycles.c.created_at, cycles.c.id))
+
     def _read(self, query: Any) -> list[Cycle]:
         with self._engine.connect() as connection:
             return [_cycle(dict(row)) for row in connection.execute(query).mappings()]
+
+
+def newest_of(
+    connection: Connection, version_id: str, states: Collection[CycleState]
+) -> Cycle | None:
+    """The newest cycle that made `version_id` and is in one of `states`."""
+    query = select(cycles).where(cycles.c.version_id == version_id, cycles.c.state.in_(states))
+    query = query.order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    row = connection.execute(query).mappings().first()
+    return _cycle(dict(row)) if row is not None else None
 
 
 def _newest_id(connection: Connection) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, insert, select
 
-from misheard.database.engine import now
+from misheard.database.engine import now, writing
 from misheard.database.schema import audit
 
 
@@ -43,6 +43,11 @@ class AuditLog:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def add(self, *entries: AuditEntry) -> None:
+        """Add entries about what was done outside of any transaction."""
+        with writing(self._engine) as connection:
+            record(connection, *entries)
 
     def counts(self) -> dict[str, int]:
         """How often each action was taken."""

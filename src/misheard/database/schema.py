@@ -26,9 +26,10 @@ from sqlalchemy import (
     Text,
     TypeDecorator,
     UniqueConstraint,
+    text,
 )
 
-REVISION = "0002"
+REVISION = "0003"
 """The newest migration; a workspace at another revision is upgraded or refused."""
 
 
@@ -68,29 +69,64 @@ metadata = MetaData(
     }
 )
 
+
+def _where_given(name: str) -> Index:
+    """An index of the rows that have a value there, so that it costs the others nothing."""
+    given = text(f"{name} IS NOT NULL")
+    return Index(f"ix_inferences_{name}", name, sqlite_where=given, postgresql_where=given)
+
+
+KEEPS_AUDIO = text("audio_bytes IS NOT NULL")
+"""Which inferences have audio in the workspace; a condition that their index is of."""
+
+
 inferences = Table(
     "inferences",
     metadata,
-    Column("id", Text, primary_key=True),
+    # Counts arrivals, and is never given twice, so that `marks` can say how far a reader has come.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    # When it was heard, as its sender says; else when it was recorded.
     Column("created_at", UtcDateTime, nullable=False, index=True),
     # The caller's own id; recording it twice makes one row.
     Column("client_id", Text, unique=True),
+    # Whose data it is, by the caller's own ids: what a request to delete names.
+    Column("speaker", Text),
+    Column("session", Text),
     Column("speaker_group", Text, nullable=False),
+    # Empty while the audio is only referred to, and after it was let go of.
     Column("audio_sha256", Text, nullable=False, index=True),
+    # How much of it is kept: NULL where none is, -1 where it is and nobody has looked how much.
+    Column("audio_bytes", BigInteger),
     # Where the audio came from, as its sender called it; it may be gone by now.
     Column("source", Text, nullable=False),
-    Column("duration_s", Float, nullable=False),
+    Column("duration_s", Float),
+    # One of ours, or the name of a recogniser that is none of ours.
     Column("version_id", Text, nullable=False),
     Column("text", Text, nullable=False),
+    # What another model heard, where one was asked.
+    Column("second_text", Text),
     Column("avg_logprob", Float),
     Column("no_speech_prob", Float),
     Column("compression_ratio", Float),
-    Column("latency_s", Float, nullable=False),
+    Column("latency_s", Float),
+    Column("compute_s", Float),
     # True: known only because somebody reported it as wrong, so it is no sample of the traffic.
     Column("reported", Boolean, nullable=False),
     # Whatever slices are cut by: channel, noise, speaker.
     Column("tags", JSON, nullable=False, default=dict, server_default="{}"),
-    Index("ix_inferences_version_id_created_at", "version_id", "created_at"),
+    _where_given("speaker"),
+    _where_given("session"),
+    # Oldest first, what retention has to look at.
+    Index(
+        "ix_inferences_kept_audio",
+        "created_at",
+        "number",
+        "audio_bytes",
+        sqlite_where=KEEPS_AUDIO,
+        postgresql_where=KEEPS_AUDIO,
+    ),
+    sqlite_autoincrement=True,
 )
 
 error_cases = Table(
@@ -103,7 +139,12 @@ error_cases = Table(
     Column("suspicion", Float),
     # Errors over reference words, at most 1; NULL while nobody has corrected it.
     Column("score", Float),
+    # By the newest correction; moves with it, so that no count has to look at corrections.
+    Column("status", Text, nullable=False, default="open", server_default="open"),
+    # The newest cycle when it was last touched: under which it is tallied.
+    Column("since_cycle", Text, nullable=False, default="", server_default=""),
     Column("details", JSON, nullable=False, default=dict),
+    Index("ix_error_cases_status_suspicion_id", "status", "suspicion", "id"),
 )
 
 case_types = Table(
@@ -145,6 +186,8 @@ datasets = Table(
     Column("duration_s", Float, nullable=False),
     # Share of sound utterances, and how many have which flaw.
     Column("quality", JSON, nullable=False, default=dict),
+    # Utterances that are no longer in it, or never were, since somebody had them deleted.
+    Column("withdrawn", Integer, nullable=False, default=0, server_default="0"),
 )
 
 versions = Table(
@@ -178,7 +221,7 @@ jobs = Table(
     Column("base_version_id", Text, ForeignKey("versions.id"), nullable=False),
     Column("dataset_id", Text, ForeignKey("datasets.id"), nullable=False),
     Column("recipe", JSON, nullable=False),
-    Column("ended_at", UtcDateTime),
+    Column("ended_at", UtcDateTime, index=True),
     Column("error", Text),
     Column("result", JSON),
 )
@@ -275,7 +318,7 @@ suite_cases = Table(
     Column("duration_s", Float, nullable=False),
     Column("tags", JSON, nullable=False),
     # Where it comes from: who corrected which transcript, and how.
-    Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False),
+    Column("inference_id", Text, ForeignKey("inferences.id"), nullable=False, index=True),
     Column("correction_number", _Serial, ForeignKey("corrections.number"), nullable=False),
     Column("dataset_id", Text, ForeignKey("datasets.id")),
     UniqueConstraint("suite_name", "correction_number"),
@@ -347,6 +390,8 @@ cycles = Table(
     Column("version_id", Text, ForeignKey("versions.id")),
     Column("validation_id", Text, ForeignKey("validations.id")),
     Column("detail", Text, nullable=False),
+    # Why it could not go on when that was last tried; empty where it could.
+    Column("error", Text, nullable=False, server_default=""),
     # Who works on it, until when; the fence rises with each owner, so a late one writes nothing.
     Column("lease_owner", Text),
     Column("lease_until", UtcDateTime),
@@ -398,4 +443,182 @@ audit = Table(
     Column("to_value", Text, nullable=False),
     Column("reason", Text, nullable=False),
     Column("evidence", JSON, nullable=False),
+)
+
+selections = Table(
+    "selections",
+    metadata,
+    # Transcripts that were chosen for a person to look at, each once.
+    Column("inference_id", Text, ForeignKey("inferences.id"), primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    # audit: drawn at random, whatever it is; suspicious: chosen for its suspicion.
+    Column("stream", Text, nullable=False),
+    # The chance that an audit had of drawing it; 1 for what was chosen.
+    Column("probability", Float, nullable=False),
+    # The queue is in this order, highest first: the suspicion, or at random of an audit.
+    Column("priority", Float, nullable=False),
+    # Set by the newest correction: when, and how many of its words were wrong.
+    Column("labelled_at", UtcDateTime),
+    Column("is_error", Boolean),
+    Column("words", Integer),
+    Column("word_errors", Integer),
+    Index("ix_selections_queue", "stream", "labelled_at", "priority", "inference_id"),
+)
+
+marks = Table(
+    "marks",
+    metadata,
+    # How far each reader of the log has come: the number of the last inference that it counted.
+    Column("reader", Text, primary_key=True),
+    Column("number", _Serial, nullable=False),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    # What has come since a cycle began (empty: since the workspace did), counted as it came.
+    Column("since_cycle", Text, nullable=False),
+    # inferences, inference_errors, or a status of cases.
+    Column("kind", Text, nullable=False),
+    # Of cases, so that one may ask how many reach a suspicion; -1 where none was given.
+    Column("suspicion_percent", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    PrimaryKeyConstraint("since_cycle", "kind", "suspicion_percent"),
+)
+
+hourly = Table(
+    "hourly",
+    metadata,
+    # The traffic by the hour in which it was heard, added to as it comes.
+    Column("hour", UtcDateTime, nullable=False),
+    Column("version_id", Text, nullable=False),
+    # Empty for all of it; else a tag and its value, "channel=mobile".
+    Column("slice", Text, nullable=False),
+    Column("inferences", Integer, nullable=False),
+    Column("empty", Integer, nullable=False),
+    Column("audio_s", Float, nullable=False),
+    # Of those that have a latency: how many, sum, least and most.
+    Column("timed", Integer, nullable=False),
+    Column("latency_s", Float, nullable=False),
+    Column("least_latency_s", Float),
+    Column("most_latency_s", Float),
+    # Seconds of compute, and of the audio that they were spent on.
+    Column("compute_s", Float, nullable=False),
+    Column("computed_audio_s", Float, nullable=False),
+    # Of those that have a suspicion: how many, sum, sum of squares.
+    Column("suspected", Integer, nullable=False),
+    Column("suspicion", Float, nullable=False),
+    Column("suspicion_squared", Float, nullable=False),
+    # Of those that have a mean log-probability: how many, sum.
+    Column("scored", Integer, nullable=False),
+    Column("avg_logprob", Float, nullable=False),
+    # By what people said of them since.
+    Column("errors", Integer, nullable=False),
+    Column("corrected", Integer, nullable=False),
+    PrimaryKeyConstraint("hour", "version_id", "slice"),
+    Index("ix_hourly_version_id_hour", "version_id", "hour"),
+)
+
+speaker_norms = Table(
+    "speaker_norms",
+    metadata,
+    # How fast each speaker speaks, and everybody (""): characters a second (Welford's moments).
+    Column("speaker", Text, primary_key=True),
+    Column("utterances", Integer, nullable=False),
+    Column("mean", Float, nullable=False),
+    Column("squared_distance", Float, nullable=False),
+)
+
+suspicion_models = Table(
+    "suspicion_models",
+    metadata,
+    # Fitted on this workspace's own corrections; the newest whose figures say `is_used` counts.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("weights", JSON, nullable=False),
+    Column("figures", JSON, nullable=False),
+)
+
+trigger_evaluations = Table(
+    "trigger_evaluations",
+    metadata,
+    # One row for each time that the answer or its reasons changed.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    # When it came to the same last, and how often it did.
+    Column("last_at", UtcDateTime, nullable=False),
+    Column("times", Integer, nullable=False),
+    Column("should_trigger", Boolean, nullable=False),
+    Column("decision", JSON, nullable=False),
+    Column("cycle_id", Text, ForeignKey("cycles.id")),
+)
+
+forgotten = Table(
+    "forgotten",
+    metadata,
+    # Recordings that somebody had deleted: no dataset gives them out any more.
+    Column("audio_sha256", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("audit_number", _Serial, nullable=False),
+)
+
+discarded = Table(
+    "discarded",
+    metadata,
+    # Blobs that were let go of, until they are deleted; one that something names stays.
+    Column("sha256", Text, primary_key=True),
+    Column("created_at", UtcDateTime, nullable=False),
+)
+
+alerts = Table(
+    "alerts",
+    metadata,
+    # One row from when a rule's state turns bad to when it is well again.
+    Column("id", Text, primary_key=True),
+    Column("rule", Text, nullable=False),
+    Column("subject", Text, nullable=False),
+    Column("fired_at", UtcDateTime, nullable=False),
+    # How long it has been well again without a break; NULL while it is not.
+    Column("well_since", UtcDateTime),
+    Column("resolved_at", UtcDateTime),
+    Column("detail", Text, nullable=False),
+    Column("figures", JSON, nullable=False),
+    Index("ix_alerts_resolved_at_rule", "resolved_at", "rule", "subject"),
+    # One open alert of a rule on a subject, whoever finds it first.
+    Index(
+        "uq_alerts_open",
+        "rule",
+        "subject",
+        unique=True,
+        sqlite_where=text("resolved_at IS NULL"),
+        postgresql_where=text("resolved_at IS NULL"),
+    ),
+)
+
+deliveries = Table(
+    "deliveries",
+    metadata,
+    # What is to be told to whom, until it is.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("alert_id", Text, ForeignKey("alerts.id"), nullable=False, index=True),
+    # fired or resolved.
+    Column("event", Text, nullable=False),
+    Column("channel", Text, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("next_at", UtcDateTime, index=True),
+    Column("delivered_at", UtcDateTime),
+    Column("error", Text, nullable=False),
+)
+
+silences = Table(
+    "silences",
+    metadata,
+    # While one holds, a rule that it names ("" for all) tells nobody.
+    Column("number", _Serial, primary_key=True, autoincrement=True),
+    Column("created_at", UtcDateTime, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("until", UtcDateTime, nullable=False, index=True),
+    Column("actor", Text, nullable=False),
+    Column("reason", Text, nullable=False),
 )

@@ -4,24 +4,33 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, insert, select
+from sqlalchemy import Connection, Engine, insert, select, update
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import now, writing
-from misheard.database.schema import datasets
-from misheard.datasets.manifest import PERMANENT, Row, dataset_id, from_jsonl, to_jsonl
+from misheard.database.discarded import discard, hold_blobs, portions, put_announced
+from misheard.database.engine import now, take_turns, writing
+from misheard.database.schema import datasets, forgotten
+from misheard.datasets.manifest import (
+    PERMANENT,
+    Row,
+    dataset_id,
+    from_jsonl,
+    recordings_in,
+    to_jsonl,
+)
 from misheard.datasets.quality import Quality
 from misheard.datasets.samples import Sample
 from misheard.datasets.split import Split
-from misheard.errors import EmptyDatasetError, UnknownIdError
+from misheard.errors import BlobNotFoundError, EmptyDatasetError, UnknownIdError
 from misheard.scoring.normalize import require_text
 from misheard.tags import tagged
 
@@ -49,6 +58,8 @@ class Dataset:
     quality: dict[str, Any]
     """`score`, the share of sound utterances, and `flaws`: how many have which. Empty for an
     evaluation set."""
+    withdrawn: int = 0
+    """Utterances that are no longer in it, or never were, since somebody had them deleted."""
 
 
 class Datasets:
@@ -57,6 +68,8 @@ class Datasets:
     def __init__(self, engine: Engine, blobs: BlobStore) -> None:
         self._engine = engine
         self._blobs = blobs
+        self._read: set[str] = set()
+        self._named: set[str] = set()
 
     def add(
         self,
@@ -66,28 +79,51 @@ class Datasets:
         *,
         quality: Quality | None = None,
     ) -> Dataset:
-        """Keep a version; the same rows give the version that is there already."""
-        chosen = list(rows)
+        """Keep a version; the same rows give the version that is there already.
+
+        Recordings that somebody had deleted are left out; `withdrawn` says how many.
+        """
+        given = list(rows)
+        while True:
+            chosen = self._without_forgotten(given)
+            made = self._made(name, purpose, chosen, quality, len(given) - len(chosen))
+            with writing(self._engine) as connection:
+                hold_blobs(connection)
+                take_turns(connection)
+                if _forgotten(connection, [row.audio_sha256 for row in chosen]):
+                    # Just now. Its manifest is a blob that no row names.
+                    discard(connection, [made.manifest_sha256])
+                    continue
+                query = select(datasets).where(datasets.c.id == made.id)
+                known = connection.execute(query).mappings().one_or_none()
+                if known is not None:
+                    return _dataset(dict(known))
+                if made.manifest_sha256 not in self._blobs:
+                    self._blobs.put_bytes(to_jsonl(chosen))
+                connection.execute(insert(datasets).values(**vars(made)))
+            return made
+
+    def _made(
+        self,
+        name: str,
+        purpose: Purpose,
+        chosen: list[Row],
+        quality: Quality | None,
+        withdrawn: int,
+    ) -> Dataset:
         if not chosen:
             raise EmptyDatasetError(f"'{name}' would hold no utterance.")
         manifest = to_jsonl(chosen)
-        made = Dataset(
+        return Dataset(
             id=dataset_id(manifest),
             created_at=now(),
             name=name,
             purpose=purpose,
             manifest_sha256=self._blobs.put_bytes(manifest),
-            counts=dict(sorted(Counter(_labels(chosen)).items())),
-            duration_s=round(sum(row.duration_s for row in chosen), 3),
+            **figures_of(chosen),
             quality=quality.to_dict() if quality else {},
+            withdrawn=withdrawn,
         )
-        with writing(self._engine) as connection:
-            query = select(datasets).where(datasets.c.id == made.id)
-            known = connection.execute(query).mappings().one_or_none()
-            if known is not None:
-                return _dataset(dict(known))
-            connection.execute(insert(datasets).values(**vars(made)))
-        return made
 
     def add_evaluation(
         self,
@@ -115,9 +151,16 @@ class Datasets:
                     tags=tuple(sorted(tagged(clip, sample.tags).items())),
                 )
             )
-        for sample in samples:
-            self._blobs.put_bytes(sample.data)
-        return self.add(name, Purpose.EVALUATION, rows)
+        wanted = {row.audio_sha256 for row in self._without_forgotten(rows)}
+        data = {row.audio_sha256: one.data for row, one in zip(rows, samples, strict=True)}
+        for key in wanted:
+            self._blobs.put_bytes(data[key])
+        made = self.add(name, Purpose.EVALUATION, rows)
+        # What another row named as well may have been deleted before this one named it.
+        for key in wanted:
+            if key not in self._blobs:
+                self._blobs.put_bytes(data[key])
+        return made
 
     def get(self, wanted: str) -> Dataset:
         """A version by its id."""
@@ -145,8 +188,66 @@ class Datasets:
             return [_dataset(dict(row)) for row in connection.execute(query).mappings()]
 
     def rows(self, dataset: Dataset) -> list[Row]:
-        """The utterances of a version."""
-        return from_jsonl(self._blobs.get_bytes(dataset.manifest_sha256))
+        """The utterances of a version, less those that somebody had deleted."""
+        return self._without_forgotten(from_jsonl(self._manifest(dataset)))
+
+    def in_use(self, connection: Connection, keys: Collection[str]) -> set[str]:
+        """Which of these recordings a dataset names; each manifest is read once."""
+        query = select(datasets.c.manifest_sha256)
+        for manifest in set(connection.scalars(query)) - self._read:
+            self._named.update(recordings_in(self._blobs.get_bytes(manifest)))
+            self._read.add(manifest)
+        named = self._named.intersection(keys)
+        return named - _forgotten(connection, list(named))
+
+    def naming(self, keys: Collection[str]) -> dict[str, list[Row]]:
+        """The id of each dataset that names one of these recordings, with the rows that do."""
+        found = {}
+        for one in self.listed():
+            manifest = self._manifest(one)
+            if not recordings_in(manifest).isdisjoint(keys):
+                found[one.id] = [row for row in from_jsonl(manifest) if row.audio_sha256 in keys]
+        return found
+
+    def withdraw(self, keys: Collection[str]) -> dict[str, int]:
+        """Take recordings out of every dataset that names them, for good; rows by id of dataset.
+
+        The id stays what it was, though it no longer is the hash of what is left: `withdrawn` says
+        so. The manifest before is discarded.
+        """
+        done: dict[str, int] = {}
+        for named in self.naming(keys):
+            done[named] = self._withdraw(named, keys)
+        return done
+
+    def _withdraw(self, wanted: str, keys: Collection[str]) -> int:
+        while True:
+            before = self.get(wanted)
+            rows = from_jsonl(self._manifest(before))
+            kept = [row for row in rows if row.audio_sha256 not in keys]
+            gone = len(rows) - len(kept)
+            if not gone:
+                return 0
+            manifest = to_jsonl(kept)
+            new = audio.sha256_of(manifest)
+            # It still has the words of others, so it must not be left behind either.
+            put_announced(self._engine, new, partial(self._blobs.put_bytes, manifest))
+            values = {
+                "manifest_sha256": new,
+                "withdrawn": before.withdrawn + gone,
+                **figures_of(kept),
+            }
+            this = (datasets.c.id == wanted) & (
+                datasets.c.manifest_sha256 == before.manifest_sha256
+            )
+            with writing(self._engine) as connection:
+                hold_blobs(connection)
+                if connection.execute(update(datasets).where(this).values(**values)).rowcount:
+                    discard(connection, [before.manifest_sha256])
+                    if new not in self._blobs:
+                        self._blobs.put_bytes(manifest)
+                    return gone
+                # Somebody else has withdrawn from it just now.
 
     def test_rows(self, dataset: Dataset) -> list[Row]:
         """The utterances of a version that no training ever sees: all of an evaluation set."""
@@ -164,6 +265,18 @@ class Datasets:
             for row in self.rows(one)
             if row.kind != PERMANENT
         ]
+
+    def _manifest(self, dataset: Dataset) -> bytes:
+        """What is there now: a version that was withdrawn from has another than before."""
+        try:
+            return self._blobs.get_bytes(dataset.manifest_sha256)
+        except BlobNotFoundError:
+            return self._blobs.get_bytes(self.get(dataset.id).manifest_sha256)
+
+    def _without_forgotten(self, rows: list[Row]) -> list[Row]:
+        with self._engine.connect() as connection:
+            gone = _forgotten(connection, [row.audio_sha256 for row in rows])
+        return [row for row in rows if row.audio_sha256 not in gone] if gone else rows
 
     def export(self, dataset: Dataset, target: Path) -> None:
         """Write `<split>.jsonl` for each split, and `audio/`, into the new directory `target`.
@@ -187,6 +300,24 @@ class Datasets:
             lines[row.split].append(json.dumps(line, ensure_ascii=False) + "\n")
         for split, texts in lines.items():
             (target / f"{split}.jsonl").write_text("".join(texts), encoding="utf-8")
+
+
+def _forgotten(connection: Connection, keys: list[str]) -> set[str]:
+    if connection.execute(select(forgotten.c.audio_sha256).limit(1)).first() is None:
+        return set()
+    found: set[str] = set()
+    for some in portions(keys):
+        query = select(forgotten.c.audio_sha256).where(forgotten.c.audio_sha256.in_(some))
+        found.update(connection.scalars(query))
+    return found
+
+
+def figures_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """What the row of a dataset says of its utterances: `counts` and `duration_s`."""
+    return {
+        "counts": dict(sorted(Counter(_labels(rows)).items())),
+        "duration_s": round(sum(row.duration_s for row in rows), 3),
+    }
 
 
 def _labels(rows: Iterable[Row]) -> Iterable[str]:

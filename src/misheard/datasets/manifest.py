@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -13,6 +14,7 @@ from misheard.errors import InvalidManifestError
 
 PERMANENT = "permanent"
 """Kind of a row that is a suite's for good, since somebody corrected it: see `suite_cases`."""
+_AUDIO = re.compile(rb'"audio_sha256": "([0-9a-f]{64})"')
 
 
 @dataclass(frozen=True, kw_only=True, order=True)
@@ -69,3 +71,8 @@ def _row(value: dict[str, Any]) -> Row:
 def dataset_id(manifest: bytes) -> str:
     """The id of the dataset with this manifest: the same rows give the same id."""
     return "ds-" + hashlib.sha256(manifest).hexdigest()[:16]
+
+
+def recordings_in(lines: bytes) -> set[str]:
+    """The recordings that a manifest names, or any other file that names them as it does."""
+    return {key.decode() for key in _AUDIO.findall(lines)}

@@ -10,10 +10,10 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, insert, select
+from sqlalchemy import Connection, Engine, Select, insert, select
 
 from misheard.database import audit
-from misheard.database.engine import new_id, now, writing
+from misheard.database.engine import new_id, now, take_turns, writing
 from misheard.database.schema import suite_results, suite_runs
 from misheard.datasets.datasets import Datasets
 from misheard.gates import suite_baselines
@@ -86,19 +86,16 @@ class RegressionSuites(SuiteStore):
         baseline: str | Contender,
         *,
         cycle_id: str | None = None,
+        unless_since: datetime | None = None,
         progress: Progress = no_progress,
     ) -> SuiteRun:
         """The candidate on one suite, judged and kept; alerts as the rules say.
 
-        What a cycle has run on this suite already, with the same two sides, is given again.
+        What a cycle has run on this suite already, with the same two sides, is given again; with
+        `unless_since` any run of it outside of cycles that is newer.
         """
-        wanted = newest_runs_first().where(
-            suite_runs.c.suite_id == suite.id,
-            suite_runs.c.cycle_id == cycle_id,
-            suite_runs.c.candidate_id == id_of(candidate),
-            suite_runs.c.baseline_id == id_of(baseline),
-        )
-        if cycle_id is not None and (known := self._first(wanted)) is not None:
+        wanted = _same_run(suite, id_of(candidate), id_of(baseline), cycle_id, unless_since)
+        if wanted is not None and (known := self._first(wanted)) is not None:
             return known
         dataset = self._datasets.get(suite.dataset_id)
         paired, comparison = self._validations.listen(
@@ -121,10 +118,12 @@ class RegressionSuites(SuiteStore):
         flaky = self.history.flaky(suite.name, [_case_result(made, row) for row in results])
         first = self.baselines.first(suite, comparison, made.baseline_id)
         with writing(self._engine) as connection:
-            # Another process may have run the same for this cycle in the meantime.
-            row = connection.execute(wanted.limit(1)).mappings().one_or_none()
-            if cycle_id is not None and row is not None:
-                return run_of(dict(row))
+            take_turns(connection)
+            # Another process may have run the same in the meantime.
+            if wanted is not None:
+                row = connection.execute(wanted.limit(1)).mappings().one_or_none()
+                if row is not None:
+                    return run_of(dict(row))
             against = suite_baselines.newest(connection, suite.id)
             if against is None and first is not None:
                 against = suite_baselines.record(connection, suite, first)
@@ -154,8 +153,7 @@ class RegressionSuites(SuiteStore):
         made = []
         for suite in self.listed():
             if (kinds is None or suite.kind in kinds) and (names is None or suite.name in names):
-                rows = self._datasets.rows(self._datasets.get(suite.dataset_id))
-                progress = observe(f"suite '{suite.name}'", 2 * len(rows))
+                progress = observe(f"suite '{suite.name}'", 2 * self._clips(suite))
                 made.append(
                     self.run(suite, candidate, baseline, cycle_id=cycle_id, progress=progress)
                 )
@@ -196,15 +194,40 @@ class RegressionSuites(SuiteStore):
         chosen = self.listed() if cycle_id is None else self._every()
         return [newest[suite.id] for suite in chosen if suite.id in newest]
 
-    def due(self, at: datetime) -> bool:
-        """Whether the schedule asks for a run: the newest one outside of cycles is too old."""
-        if not self.rules.run_on_schedule or not self.listed():
-            return False
-        query = select(func.max(suite_runs.c.created_at)).where(suite_runs.c.cycle_id.is_(None))
+    def due(self, at: datetime) -> list[Suite]:
+        """The suites that the schedule asks for: no run outside of cycles is new enough."""
+        if not self.rules.run_on_schedule:
+            return []
+        query = select(suite_runs.c.suite_id).where(
+            suite_runs.c.cycle_id.is_(None), suite_runs.c.created_at > at - self._interval
+        )
         with self._engine.connect() as connection:
-            newest: datetime | None = connection.execute(query).scalar()
-        interval = timedelta(hours=self.rules.schedule_interval_hours)
-        return newest is None or at - newest >= interval
+            fresh = set(connection.scalars(query))
+        return [suite for suite in self.listed() if suite.id not in fresh]
+
+    def run_due(
+        self,
+        live: str | Contender,
+        at: datetime,
+        *,
+        observe: Callable[[str, int], Progress] = lambda _what, _total: no_progress,
+    ) -> list[SuiteRun]:
+        """What is live on the suites that are due; of several processes one keeps the run."""
+        made = []
+        for suite in self.due(at):
+            progress = observe(f"suite '{suite.name}'", 2 * self._clips(suite))
+            since = at - self._interval
+            run = self.run(suite, live, live, unless_since=since, progress=progress)
+            if run.created_at >= at:
+                made.append(run)
+        return made
+
+    @property
+    def _interval(self) -> timedelta:
+        return timedelta(hours=self.rules.schedule_interval_hours)
+
+    def _clips(self, suite: Suite) -> int:
+        return len(self._datasets.rows(self._datasets.get(suite.dataset_id)))
 
     def _alert(self, connection: Connection, suite: Suite, run: SuiteRun) -> str:
         """Write an alert where the rules want one; gives its text, empty where there is none."""
@@ -236,6 +259,26 @@ class RegressionSuites(SuiteStore):
         with self._engine.connect() as connection:
             row = connection.execute(query.limit(1)).mappings().one_or_none()
         return run_of(dict(row)) if row is not None else None
+
+
+def _same_run(
+    suite: Suite,
+    candidate_id: str,
+    baseline_id: str,
+    cycle_id: str | None,
+    unless_since: datetime | None,
+) -> Select[Any] | None:
+    """Finds the run that another one would only repeat; None where each counts."""
+    runs = newest_runs_first().where(suite_runs.c.suite_id == suite.id)
+    if cycle_id is not None:
+        return runs.where(
+            suite_runs.c.cycle_id == cycle_id,
+            suite_runs.c.candidate_id == candidate_id,
+            suite_runs.c.baseline_id == baseline_id,
+        )
+    if unless_since is not None:
+        return runs.where(suite_runs.c.cycle_id.is_(None), suite_runs.c.created_at > unless_since)
+    return None
 
 
 def _case_result(run: SuiteRun, row: dict[str, Any]) -> CaseResult:

@@ -9,10 +9,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, insert, select
+from sqlalchemy import Engine, Select, func, insert, select
 
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import new_id, now, writing
+from misheard.database.engine import new_id, now, take_turns, writing
 from misheard.database.schema import validations
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.datasets.split import Split
@@ -76,6 +76,11 @@ class Validations:
         self._rules = rules
         self._normalizer = normalizer
         self._replicates = replicates
+
+    @property
+    def rules(self) -> ValidationRules:
+        """What a candidate must show."""
+        return self._rules
 
     def contender(
         self,
@@ -150,6 +155,11 @@ class Validations:
             general=general,
         )
         with writing(self._engine) as connection:
+            take_turns(connection)
+            # Another process may have come to the same in the meantime.
+            row = connection.execute(_by_id(made.id)).mappings().one_or_none()
+            if row is not None:
+                return _validation(dict(row))
             connection.execute(insert(validations).values(**_columns(made)))
         return made
 
@@ -199,6 +209,17 @@ class Validations:
         with self._engine.connect() as connection:
             rows = connection.execute(query.limit(limit)).mappings()
             return [_validation(dict(row)) for row in rows]
+
+    def newest_on(self, dataset_id: str, *, version_id: str) -> Validation | None:
+        """The newest verdict on a set that heard this version there, on whichever side."""
+        sides = (validations.c.candidate_id == version_id) | (
+            validations.c.baseline_id == version_id
+        )
+        query = select(validations).where(validations.c.dataset_id == dataset_id, sides)
+        query = query.order_by(validations.c.created_at.desc(), validations.c.id.desc()).limit(1)
+        with self._engine.connect() as connection:
+            row = connection.execute(query).mappings().one_or_none()
+        return _validation(dict(row)) if row is not None else None
 
     def counts(self) -> ValidationCounts:
         """How many verdicts of each kind are kept."""
@@ -264,8 +285,7 @@ class Validations:
 
     def _find(self, validation_id: str) -> Validation | None:
         with self._engine.connect() as connection:
-            query = select(validations).where(validations.c.id == validation_id)
-            row = connection.execute(query).mappings().one_or_none()
+            row = connection.execute(_by_id(validation_id)).mappings().one_or_none()
         return _validation(dict(row)) if row is not None else None
 
 
@@ -274,6 +294,10 @@ def _columns(made: Validation) -> dict[str, Any]:
     general = values.pop("general")
     kept = {"general": general.to_dict()} if general is not None else {}
     return values | {"figures": values["figures"] | kept}
+
+
+def _by_id(validation_id: str) -> Select[Any]:
+    return select(validations).where(validations.c.id == validation_id)
 
 
 def _validation(row: dict[str, Any]) -> Validation:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Connection, Engine, Select, func, select
 
-from misheard.database.schema import inferences
+from misheard.database import tallies
+from misheard.database.schema import hourly, inferences
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,6 +20,7 @@ class VersionActivity:
     inferences: int
     audio_s: float
     mean_latency_s: float
+    """NaN where nobody said."""
     mean_logprob: float | None
 
 
@@ -27,20 +31,56 @@ class Monitor:
         self._engine = engine
 
     def activity(self) -> list[VersionActivity]:
-        """Sums and means of each model version, busiest first."""
-        column = inferences.c
-        count = func.count().label("inferences")
-        query = (
-            select(
-                column.version_id,
-                count,
-                func.sum(column.duration_s).label("audio_s"),
-                func.avg(column.latency_s).label("mean_latency_s"),
-                func.avg(column.avg_logprob).label("mean_logprob"),
-            )
-            .where(column.reported.is_(False))
-            .group_by(column.version_id)
-            .order_by(count.desc())
-        )
+        """Sums and means of each model version, busiest first; from whole hours, so quickly."""
         with self._engine.connect() as connection:
-            return [VersionActivity(**row) for row in connection.execute(query).mappings()]
+            sums: dict[str, list[float]] = {}
+            for query in (_of_hours(), _of_rows(connection)):
+                for version_id, *figures in connection.execute(query):
+                    known = sums.setdefault(version_id, [0.0] * len(figures))
+                    sums[version_id] = [a + (b or 0.0) for a, b in zip(known, figures, strict=True)]
+        made = [
+            VersionActivity(
+                version_id=version_id,
+                inferences=int(count),
+                audio_s=audio_s,
+                mean_latency_s=latency_s / timed if timed else math.nan,
+                mean_logprob=logprob / scored if scored else None,
+            )
+            for version_id, (count, audio_s, latency_s, timed, logprob, scored) in sums.items()
+        ]
+        return sorted(made, key=lambda one: (-one.inferences, one.version_id))
+
+
+def _of_hours() -> Select[Any]:
+    column = hourly.c
+    return (
+        select(
+            column.version_id,
+            func.sum(column.inferences),
+            func.sum(column.audio_s),
+            func.sum(column.latency_s),
+            func.sum(column.timed),
+            func.sum(column.avg_logprob),
+            func.sum(column.scored),
+        )
+        .where(column.slice == "")
+        .group_by(column.version_id)
+    )
+
+
+def _of_rows(connection: Connection) -> Select[Any]:
+    """What the digest has not counted yet."""
+    column = inferences.c
+    return (
+        select(
+            column.version_id,
+            func.count(),
+            func.sum(column.duration_s),
+            func.sum(column.latency_s),
+            func.count(column.latency_s),
+            func.sum(column.avg_logprob),
+            func.count(column.avg_logprob),
+        )
+        .where(column.number > tallies.digested_to(connection), column.reported.is_(False))
+        .group_by(column.version_id)
+    )

@@ -13,9 +13,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
+from misheard.database import tallies
 from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
 from misheard.database.schema import observations
+from misheard.database.tallies import Tally
 from misheard.errors import BadInputError
 from misheard.monitoring import summary, traffic
 from misheard.monitoring.traffic import InferenceStatistics
@@ -135,6 +137,10 @@ class Observations:
         if inference_time_s is None:
             raise BadInputError("An inference needs its inference_time_s.")
         with writing(self._engine) as connection:
+            counted, cycle_id = Tally(), tallies.current_era(connection).cycle_id
+            counted.add(cycle_id, tallies.INFERENCES, 1)
+            counted.add(cycle_id, tallies.INFERENCE_ERRORS, int(bool(is_error)))
+            counted.write(connection)
             return _record(
                 connection,
                 ObservationKind.INFERENCE,
@@ -211,6 +217,11 @@ class Observations:
         with self._engine.connect() as connection:
             found = traffic.statistics(connection, since=since, version_id=version_id)
         return found.errors_detected, found.total
+
+    def traffic_since_cycle(self) -> tuple[int, int]:
+        """Errors and inferences since the newest cycle began; see `traffic.since_cycle`."""
+        with self._engine.connect() as connection:
+            return traffic.since_cycle(connection)
 
     def learning_summary(self) -> dict[str, Any]:
         """What the loop has done so far; see `summary.learning`."""

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from sqlalchemy import CompoundSelect, Connection, and_, false, func, select, true, union_all
+from sqlalchemy import Connection, Select, func, select
 from sqlalchemy.sql import ColumnElement
 
-from misheard.database.schema import corrections, error_cases, inferences, observations
+from misheard.database import tallies
+from misheard.database.schema import error_cases, hourly, inferences, observations
 
 VERSION_KEY = "version_id"
 """Where the details of an observed inference name the version that made it."""
@@ -40,21 +43,25 @@ def statistics(
     when its newest correction says that it was wrong. What was logged only because somebody
     reported it is no sample of the traffic and is left out.
     """
-    events = _events(since, version_id).subquery("events")
-    query = select(
-        func.count(),
-        func.avg(events.c.time_s),
-        func.min(events.c.time_s),
-        func.max(events.c.time_s),
-        func.count().filter(events.c.is_error),
-        func.count().filter(events.c.is_corrected),
-    ).select_from(events)
-    total, mean, least, most, errors, corrected = connection.execute(query).one()
+    parts: list[_Figures] = [_told(since, version_id), *_heard(connection, since, version_id)]
+    total, timed, errors, corrected = 0, 0, 0, 0
+    time_s, least, most = 0.0, math.inf, -math.inf
+    for part in parts:
+        found: Any = connection.execute(part).one()
+        if not found[0]:
+            continue
+        total += found[0]
+        timed += found[1]
+        time_s += found[2] or 0.0
+        least = min(least, math.inf if found[3] is None else found[3])
+        most = max(most, -math.inf if found[4] is None else found[4])
+        errors += found[5]
+        corrected += found[6]
     return InferenceStatistics(
         total=total,
-        mean_inference_time_s=math.nan if mean is None else mean,
-        min_inference_time_s=math.nan if least is None else least,
-        max_inference_time_s=math.nan if most is None else most,
+        mean_inference_time_s=time_s / timed if timed else math.nan,
+        min_inference_time_s=least if timed else math.nan,
+        max_inference_time_s=most if timed else math.nan,
         error_detection_rate=errors / total if total else math.nan,
         correction_rate=corrected / total if total else math.nan,
         errors_detected=errors,
@@ -62,32 +69,89 @@ def statistics(
     )
 
 
-def _events(since: datetime | None, version_id: str | None) -> CompoundSelect[tuple[float, bool]]:
-    """Time in seconds, whether it is an error, and whether it was corrected; a row an inference."""
-    newest: ColumnElement[bool] = (
-        select(corrections.c.is_error)
-        .where(corrections.c.inference_id == inferences.c.id)
-        .order_by(corrections.c.number.desc())
-        .limit(1)
-        .scalar_subquery()
+def since_cycle(connection: Connection) -> tuple[int, int]:
+    """Errors and inferences since the newest cycle began, at the same cost after any time."""
+    era = tallies.current_era(connection)
+    known = tallies.tallied(connection, era.cycle_id)
+    none = tallies.NO_SUSPICION
+    rows = _rows(inferences.c.number > tallies.digested_to(connection), era.began_at, None)
+    uncounted: Any = connection.execute(rows).one()
+    total, errors = uncounted[0], uncounted[5]
+    return (
+        known.get((tallies.INFERENCE_ERRORS, none), 0) + errors,
+        known.get((tallies.INFERENCES, none), 0) + total,
     )
-    heard = (
+
+
+_Figures = Select[Any]
+"""How many, how many of them timed, sum, least and most of their times, errors, corrected."""
+
+
+def _heard(
+    connection: Connection, since: datetime | None, version_id: str | None
+) -> Iterator[_Figures]:
+    """The log: whole hours as they were counted, the rest of the first, and what is not counted."""
+    digested_to = tallies.digested_to(connection)
+    column = hourly.c
+    hours: Select[Any] = select(
+        func.coalesce(func.sum(column.inferences), 0),
+        func.sum(column.timed),
+        func.sum(column.latency_s),
+        func.min(column.least_latency_s),
+        func.max(column.most_latency_s),
+        func.sum(column.errors),
+        func.sum(column.corrected),
+    ).where(column.slice == "")
+    if version_id is not None:
+        hours = hours.where(column.version_id == version_id)
+    if since is not None:
+        first = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        hours = hours.where(column.hour >= first)
+        counted = (inferences.c.number <= digested_to) & (inferences.c.created_at < first)
+        yield _rows(counted, since, version_id)
+    yield hours
+    yield _rows(inferences.c.number > digested_to, since, version_id)
+
+
+def _rows(which: ColumnElement[bool], since: datetime | None, version_id: str | None) -> _Figures:
+    status = error_cases.c.status
+    query: Any = (
         select(
-            inferences.c.latency_s.label("time_s"),
-            and_(error_cases.c.id.is_not(None), func.coalesce(newest, true())).label("is_error"),
-            func.coalesce(newest, false()).label("is_corrected"),
+            func.count(),
+            func.count(inferences.c.latency_s),
+            func.sum(inferences.c.latency_s),
+            func.min(inferences.c.latency_s),
+            func.max(inferences.c.latency_s),
+            func.count().filter(status.in_(("open", "corrected"))),
+            func.count().filter(status == "corrected"),
         )
         .select_from(inferences)
         .outerjoin(error_cases, error_cases.c.inference_id == inferences.c.id)
-        .where(inferences.c.reported.is_(False))
+        .where(inferences.c.reported.is_(False), which)
     )
-    told = select(
-        observations.c.inference_time_s, observations.c.is_error, observations.c.is_corrected
-    ).where(observations.c.kind == "inference")
     if since is not None:
-        heard = heard.where(inferences.c.created_at > since)
-        told = told.where(observations.c.created_at > since)
+        query = query.where(inferences.c.created_at > since)
     if version_id is not None:
-        heard = heard.where(inferences.c.version_id == version_id)
-        told = told.where(observations.c.details[VERSION_KEY].as_string() == version_id)
-    return union_all(heard, told)
+        query = query.where(inferences.c.version_id == version_id)
+    made: _Figures = query
+    return made
+
+
+def _told(since: datetime | None, version_id: str | None) -> _Figures:
+    """What was heard elsewhere, as it was told."""
+    column = observations.c
+    query: Any = select(
+        func.count(),
+        func.count(column.inference_time_s),
+        func.sum(column.inference_time_s),
+        func.min(column.inference_time_s),
+        func.max(column.inference_time_s),
+        func.count().filter(column.is_error),
+        func.count().filter(column.is_corrected),
+    ).where(column.kind == "inference")
+    if since is not None:
+        query = query.where(column.created_at > since)
+    if version_id is not None:
+        query = query.where(column.details[VERSION_KEY].as_string() == version_id)
+    made: _Figures = query
+    return made

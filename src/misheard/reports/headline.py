@@ -39,6 +39,8 @@ _STATES: dict[CycleState, tuple[str, str]] = {
     _S.REGRESSION: ("The candidate passed validation and every regression suite", "calm"),
     _S.AWAITING_APPROVAL: ("Awaiting approval", "wait"),
     _S.DEPLOYED: ("Deployed", "good"),
+    _S.WATCHED: ("Deployed, and watched", "good"),
+    _S.CLOSED: ("Deployed, and watched", "good"),
     _S.REFUSED: ("Refused", "bad"),
     _S.REJECTED: ("Rejected", "bad"),
     _S.FAILED: ("Failed", "bad"),
@@ -59,9 +61,9 @@ def headline(facts: Facts) -> Headline:
     state = facts.cycle.state
     sentence, tone = _STATES[state]
     reason, command = facts.cycle.detail, ""
-    if state in {_S.DEPLOYED, _S.AWAITING_APPROVAL} and facts.comparison:
+    if (state.went_live or state is _S.AWAITING_APPROVAL) and facts.comparison:
         sentence += f": {effect(facts.comparison)} on held-out speech"
-    if state is _S.DEPLOYED:
+    if state.went_live:
         reason = f"{_capital(reason)}. {_now(facts)}{_caution(facts)}"
     elif state is _S.AWAITING_APPROVAL:
         reason = f"Every gate is passed.{_caution(facts)} A person decides whether it goes live:"

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from misheard.cases.records import CaseCounts
+from misheard.cases.audited import AuditedRate
+from misheard.cases.records import CaseStandings
+from misheard.cases.review import Stream
+from misheard.cases.review import Waiting as QueueLength
+from misheard.cycle.evaluations import Evaluation
 from misheard.cycle.states import Cycle, CycleState
 from misheard.deployment import Deployment
 from misheard.gates.validation import Validation
 from misheard.monitoring.activity import VersionActivity
+from misheard.monitoring.alerts import Alert
 from misheard.registry import ModelVersion
 from misheard.triggers import TriggerDecision, TriggerRules
 from misheard.workspace import Workspace
@@ -33,10 +38,18 @@ class Status:
     live_version: ModelVersion
     live_validation: Validation | None
     """The newest verdict on what is live."""
+    audited: AuditedRate
+    """How often the live version is wrong since it went live, by what was drawn and labelled."""
+    alerts: tuple[Alert, ...]
+    """What is wrong, newest first."""
+    queue: dict[Stream, QueueLength]
+    """How many transcripts wait to be looked at."""
     activity: list[VersionActivity]
-    cases: CaseCounts
+    cases: CaseStandings
     trigger: TriggerDecision
     rules: TriggerRules
+    evaluation: Evaluation | None
+    """What the trigger came to when it was asked to act last, with the gain that is expected."""
     cycles: dict[CycleState, int]
     cycle: Cycle | None
     """The newest one."""
@@ -50,18 +63,25 @@ def status(workspace: Workspace) -> Status:
     """Ask every room."""
     live = workspace.deployments.live()
     trigger = workspace.cycles.check_trigger()
-    cases = workspace.cases.counts()
+    cases = workspace.cases.standings()
     newest = workspace.cycles.listed(limit=10)
-    waiting = tuple(_waiting(newest, cases))
+    queue = workspace.review.waiting()
+    waiting = (*_waiting(newest, cases), *_to_review(queue))
     settings = workspace.settings.triggers.model_dump(exclude={"require_approval"})
     return Status(
         live=live,
         live_version=workspace.registry.get(live.version_id),
         live_validation=workspace.validations.latest_of(live.version_id),
+        audited=workspace.labels.audited(
+            since=live.created_at, version_id=live.version_id, count_drawn=False
+        ),
+        alerts=tuple(workspace.alerts.listed(open_only=True)),
+        queue=queue,
         activity=workspace.monitor.activity(),
         cases=cases,
         trigger=trigger,
         rules=TriggerRules(**settings),
+        evaluation=next(iter(workspace.cycles.evaluations(limit=1)), None),
         cycles=workspace.cycles.counts(),
         cycle=newest[0] if newest else None,
         suites=len(workspace.suites.listed()),
@@ -70,7 +90,7 @@ def status(workspace: Workspace) -> Status:
     )
 
 
-def _waiting(cycles: list[Cycle], cases: CaseCounts) -> list[Waiting]:
+def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:
     found = []
     for cycle in cycles:
         if cycle.state is CycleState.PROPOSED:
@@ -85,15 +105,30 @@ def _waiting(cycles: list[Cycle], cases: CaseCounts) -> list[Waiting]:
             what = "a model is trained elsewhere"
             command = f"misheard cycle take-model {cycle.id} DIRECTORY"
             found.append(Waiting(what=what, who="a trainer", command=command))
-        elif not cycle.state.is_final:
+        elif not cycle.state.is_decided:
             what = f"a cycle stands at '{cycle.state}'"
             command = f"misheard cycle run {cycle.id}"
             found.append(Waiting(what=what, who="a process", command=command))
-    if cases.uncorrected:
-        one = cases.uncorrected == 1
-        what = f"{cases.uncorrected} error {'case has' if one else 'cases have'} no correction"
+    if cases.open:
+        one = cases.open == 1
+        what = f"{cases.open} error {'case has' if one else 'cases have'} no correction"
         command = "misheard cases --status open"
         found.append(Waiting(what=what, who="a person", command=command))
+    return found
+
+
+def _to_review(queue: dict[Stream, QueueLength]) -> list[Waiting]:
+    """What nobody has reported, and somebody should listen to."""
+    told = {
+        Stream.AUDIT: "an audit",
+        Stream.SUSPICIOUS: "a queue of suspicious transcripts",
+    }
+    found = []
+    for stream, name in told.items():
+        if queue[stream].count:
+            command = f"misheard review next --stream {stream}"
+            what = f"{name} ({queue[stream]})"
+            found.append(Waiting(what=what, who="a person", command=command))
     return found
 
 

@@ -1,0 +1,100 @@
+"""Blobs that may go: noted in the transaction that lets go of them, deleted in a later one.
+
+A blob is a file, which no transaction can bring back. So what is to be deleted is a row first, and
+deletes are done by whoever comes next, as often as need be: what a killed process leaves is found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable
+
+from sqlalchemy import Connection, Engine, delete, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from misheard.database.engine import now, writing
+from misheard.database.schema import (
+    datasets,
+    discarded,
+    inferences,
+    suite_cases,
+    validations,
+    versions,
+)
+
+_LOCK = 7_266_003
+AT_ONCE = 500
+"""Keys a query: every database takes so many."""
+_FILES_AT_ONCE = 200
+"""A few hundredths of a second, for which other writers wait."""
+
+InUse = Callable[[Connection, Collection[str]], set[str]]
+"""Which of some keys are in use in ways that no row tells, such as in the manifest of a dataset."""
+
+
+def hold_blobs(connection: Connection, *, alone: bool = False) -> None:
+    """Keep blobs from being deleted while rows that name them are written; `alone`: delete them.
+
+    Held until the transaction ends. On SQLite only one transaction writes at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        kind = "" if alone else "_shared"
+        connection.execute(text(f"SELECT pg_advisory_xact_lock{kind}({_LOCK})"))
+
+
+def discard(connection: Connection, keys: Iterable[str]) -> None:
+    """Note blobs that one reference fewer names; whether it was the last is looked at later."""
+    rows = [{"sha256": key, "created_at": now()} for key in sorted(set(keys) - {""})]
+    if rows:
+        made = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(discarded)
+        connection.execute(made.on_conflict_do_nothing(), rows)
+
+
+def put_announced(engine: Engine, key: str, put: Callable[[], object]) -> None:
+    """Put a blob that a row will name in a later transaction; killed before that, it goes again.
+
+    In that transaction, look whether it is still there: nothing named it until then.
+    """
+    with writing(engine) as connection:
+        discard(connection, [key])
+    put()
+
+
+def delete_discarded(engine: Engine, drop: Callable[[str], object], in_use: InUse) -> int:
+    """Delete what was noted and is named by nothing; how many blobs that were."""
+    deleted = 0
+    while True:
+        with engine.connect() as connection:
+            query = select(discarded.c.sha256).order_by(discarded.c.sha256)
+            keys = list(connection.scalars(query.limit(_FILES_AT_ONCE)))
+            if not keys:
+                return deleted
+            # Before the lock is taken: manifests are large, and are read only once.
+            in_use(connection, keys)
+        with writing(engine) as connection:
+            hold_blobs(connection, alone=True)
+            used = referred_to(connection, keys) | in_use(connection, keys)
+            for key in sorted(set(keys) - used):
+                drop(key)
+                deleted += 1
+            connection.execute(delete(discarded).where(discarded.c.sha256.in_(keys)))
+
+
+def referred_to(connection: Connection, keys: Collection[str]) -> set[str]:
+    """Which of `keys` a row points at; what manifests hold is in none."""
+    kept = select(versions.c.files).where(versions.c.pruned_at.is_(None))
+    found = {key for files in connection.scalars(kept) for key in files.values()}
+    for column in (
+        datasets.c.manifest_sha256,
+        inferences.c.audio_sha256,
+        suite_cases.c.audio_sha256,
+        validations.c.utterances_sha256,
+    ):
+        for some in portions(list(keys)):
+            found.update(connection.scalars(select(column).where(column.in_(some)).distinct()))
+    return found & set(keys)
+
+
+def portions(keys: list[str]) -> Iterable[list[str]]:
+    """At most `AT_ONCE` of them at a time."""
+    for start in range(0, len(keys), AT_ONCE):
+        yield keys[start : start + AT_ONCE]

@@ -1,0 +1,104 @@
+"""Counts that are kept as things come, so that no question costs more with the years.
+
+What came since the newest cycle is tallied under that cycle's id: when another begins, its tally
+starts at nothing, and no row has to be looked at again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection, func, select, text
+from sqlalchemy.dialects import postgresql, sqlite
+
+from misheard.database.schema import cycles, marks, tallies
+
+INFERENCES = "inferences"
+INFERENCE_ERRORS = "inference_errors"
+NO_SUSPICION = -1
+READER = "digest"
+"""The name of the digest's mark."""
+_LOCK = 7_266_002
+
+
+@dataclass(frozen=True)
+class Era:
+    """The time since the newest cycle began, or since ever."""
+
+    cycle_id: str
+    """Empty where there was none yet."""
+    began_at: datetime | None
+
+    def holds(self, moment: datetime) -> bool:
+        """Whether what was heard then belongs to it."""
+        return self.began_at is None or moment > self.began_at
+
+
+def current_era(connection: Connection) -> Era:
+    """The era of now."""
+    newest = select(cycles.c.id, cycles.c.created_at)
+    newest = newest.order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    found = connection.execute(newest).first()
+    return Era(found.id, found.created_at) if found else Era("", None)
+
+
+class Tally:
+    """Adds up changes of counts, and writes them in one go."""
+
+    def __init__(self) -> None:
+        self._changes: Counter[tuple[str, str, int]] = Counter()
+
+    def add(self, cycle_id: str, kind: str, by: int, *, percent: int = NO_SUSPICION) -> None:
+        """`by` more of `kind` in an era; of cases, at a suspicion of `percent`."""
+        self._changes[cycle_id, kind, percent] += by
+
+    def write(self, connection: Connection) -> None:
+        """Add what was added up to what is there."""
+        dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
+        # In one order, so that two who add to the same rows do not wait for each other.
+        rows = [
+            {"since_cycle": cycle_id, "kind": kind, "suspicion_percent": percent, "count": count}
+            for (cycle_id, kind, percent), count in sorted(self._changes.items())
+            if count
+        ]
+        if not rows:
+            return
+        insert = dialect.insert(tallies)
+        keys = ["since_cycle", "kind", "suspicion_percent"]
+        more = {"count": tallies.c.count + insert.excluded["count"]}
+        connection.execute(insert.on_conflict_do_update(index_elements=keys, set_=more), rows)
+
+
+def tallied(connection: Connection, cycle_id: str) -> dict[tuple[str, int], int]:
+    """Kind and percent → count, in one era."""
+    columns = (tallies.c.kind, tallies.c.suspicion_percent, tallies.c.count)
+    found = connection.execute(select(*columns).where(tallies.c.since_cycle == cycle_id))
+    return {(kind, percent): count for kind, percent, count in found}
+
+
+def percent_of(suspicion: float | None) -> int:
+    """The whole percents of a suspicion.
+
+    >>> percent_of(0.29), percent_of(None)
+    (29, -1)
+    """
+    # 0.29 is a little less than 29 hundredths.
+    return NO_SUSPICION if suspicion is None else int(suspicion * 100 + 1e-9)
+
+
+def digested_to(connection: Connection) -> int:
+    """The number of the last inference that the digest has counted."""
+    query = select(func.coalesce(func.max(marks.c.number), 0)).where(marks.c.reader == READER)
+    return int(connection.execute(query).scalar_one())
+
+
+def hold_digest(connection: Connection, *, alone: bool = False) -> None:
+    """Keep the digest from going on while what it has counted is changed; `alone`: be the digest.
+
+    Held until the transaction ends. On SQLite only one transaction writes at a time anyway.
+    """
+    if connection.dialect.name == "postgresql":
+        kind = "" if alone else "_shared"
+        connection.execute(text(f"SELECT pg_advisory_xact_lock{kind}({_LOCK})"))

@@ -1,0 +1,137 @@
+"""Whose data it is, and what there is of it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy.sql import ColumnElement
+
+from misheard.database.discarded import portions
+from misheard.database.schema import (
+    corrections,
+    error_cases,
+    forgotten,
+    inferences,
+    selections,
+    suite_cases,
+)
+from misheard.errors import BadInputError
+
+
+class IdKind(StrEnum):
+    """What a request to delete names; the names are columns of `inferences`."""
+
+    SPEAKER = "speaker"
+    SESSION = "session"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Person:
+    """Who is to be forgotten, by the caller's own id."""
+
+    kind: IdKind
+    id: str = field(repr=False)
+
+    def __post_init__(self) -> None:
+        if not self.id:
+            raise BadInputError(f"The id of the {self.kind} is empty.")
+
+    @property
+    def digest(self) -> str:
+        """What the audit log calls it: the SHA-256 of kind and id."""
+        return hashlib.sha256(f"{self.kind}:{self.id}".encode()).hexdigest()
+
+    @property
+    def rows(self) -> ColumnElement[bool]:
+        """Which inferences name it."""
+        return inferences.c[self.kind.value] == self.id
+
+    @property
+    def nobody(self) -> ColumnElement[bool]:
+        """Which inferences name nobody in its place."""
+        return inferences.c[self.kind.value].is_(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traces:
+    """What the inference log holds of a person."""
+
+    ids: tuple[str, ...]
+    """Inferences that name it, and those of the same recordings that name nobody."""
+    recordings: frozenset[str]
+    """SHA-256 of its audio that nobody else's transcript refers to."""
+    shared: int
+    """Recordings that stay, since a transcript of somebody else is of the same bytes."""
+    referred_only: int
+    """Transcripts whose audio was never here: it is where its owner keeps it."""
+    groups: frozenset[str]
+    """What it is called in statistics."""
+
+    def __bool__(self) -> bool:
+        return bool(self.ids)
+
+
+def traces_of(connection: Connection, person: Person, *, also: Collection[str] = ()) -> Traces:
+    """What there is of a person; `also` are recordings of it whose rows may be gone already."""
+    columns = (
+        inferences.c.id,
+        inferences.c.audio_sha256,
+        inferences.c.speaker_group,
+    )
+    rows = connection.execute(select(*columns).where(person.rows)).all()
+    keys = {row.audio_sha256 for row in rows} - {""} | set(also)
+    theirs = keys - _of_others(connection, person, keys)
+    ids = {row.id for row in rows}
+    for some in portions(sorted(theirs)):
+        query = select(inferences.c.id).where(inferences.c.audio_sha256.in_(some), person.nobody)
+        ids.update(connection.scalars(query))
+    return Traces(
+        ids=tuple(sorted(ids)),
+        recordings=frozenset(theirs),
+        shared=len(keys - theirs),
+        referred_only=sum(not row.audio_sha256 for row in rows),
+        groups=frozenset(row.speaker_group for row in rows),
+    )
+
+
+def _of_others(connection: Connection, person: Person, keys: set[str]) -> set[str]:
+    found: set[str] = set()
+    for some in portions(sorted(keys)):
+        column = inferences.c[person.kind.value]
+        query = select(inferences.c.audio_sha256).where(
+            inferences.c.audio_sha256.in_(some), column.is_not(None), column != person.id
+        )
+        found.update(connection.scalars(query))
+    return found
+
+
+def counts_of(connection: Connection, traces: Traces) -> dict[str, int]:
+    """How many rows of each kind there are of it."""
+    found = Counter(inferences=len(traces.ids), recordings=len(traces.recordings))
+    for name, table in (
+        ("cases", error_cases),
+        ("corrections", corrections),
+        ("selections", selections),
+        ("suite_cases", suite_cases),
+    ):
+        for some in portions(list(traces.ids)):
+            query = select(func.count()).where(table.c.inference_id.in_(some))
+            found[name] += connection.execute(query).scalar_one()
+    return dict(found)
+
+
+def all_forgotten(engine: Engine) -> frozenset[str]:
+    """Every recording that was ever to be forgotten."""
+    with engine.connect() as connection:
+        return frozenset(connection.scalars(select(forgotten.c.audio_sha256)))
+
+
+def marked_by(connection: Connection, audit_number: int) -> list[str]:
+    """Recordings that a request has marked."""
+    query = select(forgotten.c.audio_sha256).where(forgotten.c.audit_number == audit_number)
+    return list(connection.scalars(query))

@@ -1,0 +1,163 @@
+"""Look at all of it, and say what is wrong and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from sqlalchemy import Connection, Engine, inspect, text
+from sqlalchemy.exc import DatabaseError
+
+from misheard.blobs.store import BlobStore
+from misheard.database import tallies
+from misheard.database.schema import REVISION, metadata
+from misheard.errors import BlobCorruptError, BlobNotFoundError
+from misheard.integrity import counts
+from misheard.integrity.files import Reference, references
+from misheard.integrity.flaws import Findings, Part, Soundness
+
+_RESTORE = (
+    "Stop whatever uses the workspace, and put back the newest copy that is sound: "
+    "misheard restore FILE"
+)
+_RESTORE_SERVER = "Put the newest dump back that is sound: pg_restore --clean --if-exists"
+_RECOUNT = (
+    "Rows were changed by other means than misheard, or misheard has made a mistake, of which its "
+    "makers would like to hear. Status and triggers go by counts; a sound backup has them right."
+)
+Looked = Callable[[int], None]
+"""Called with how many files were looked at since the last call."""
+
+
+class Integrity:
+    """Checks a workspace; nothing is changed, and others may go on writing."""
+
+    def __init__(self, engine: Engine, blobs: BlobStore) -> None:
+        self._engine = engine
+        self._blobs = blobs
+        self._restore = _RESTORE if engine.dialect.name == "sqlite" else _RESTORE_SERVER
+
+    def check(self, *, deep: bool = False, progress: Looked = lambda _: None) -> Soundness:
+        """Look at the database, and whether every file is there that a row points at.
+
+        With `deep`, every file is read and compared with its SHA-256, and what is counted as it
+        comes is counted again, which reads the whole log.
+        """
+        found = Findings()
+        parts: list[Callable[[Connection, Findings], None]] = [self._database, self._schema]
+        parts.append(lambda connection, to: self._files(connection, to, deep, progress))
+        parts.append(self._mark)
+        if deep:
+            parts.append(self._counts)
+        for part in parts:
+            try:
+                with self._engine.connect() as connection:
+                    part(connection, found)
+            except DatabaseError as error:
+                name = self._engine.url.render_as_string()
+                found.add(Part.DATABASE, name, f"{error.orig}", self._restore)
+        return found.soundness(deep=deep)
+
+    def missing_files(self) -> list[Reference]:
+        """The files that are not there though a row points at them."""
+        with self._engine.connect() as connection:
+            pointed_at = references(connection, self._blobs)
+            return [one for one in pointed_at if one.sha256 not in self._blobs]
+
+    def _database(self, connection: Connection, found: Findings) -> None:
+        found.looked_at["tables"] = len(inspect(connection).get_table_names())
+        if connection.dialect.name != "sqlite":
+            self._server(connection, found)
+            return
+        for (line,) in connection.exec_driver_sql("PRAGMA integrity_check"):
+            if line != "ok":
+                found.add(Part.DATABASE, "integrity check", line, self._restore)
+        for table, row, parent, _ in connection.exec_driver_sql("PRAGMA foreign_key_check"):
+            detail = f"row {row} refers to one of {parent} that is not there"
+            found.add(Part.DATABASE, table, detail, self._restore)
+
+    def _server(self, connection: Connection, found: Findings) -> None:
+        """PostgreSQL holds foreign keys itself, unless somebody has switched that off."""
+        query = """SELECT conrelid::regclass::text, conname FROM pg_constraint
+            WHERE NOT convalidated AND connamespace = current_schema()::regnamespace"""
+        for table, name in connection.execute(text(query)):
+            remedy = f"ALTER TABLE {table} VALIDATE CONSTRAINT {name}"
+            found.add(Part.DATABASE, table, f"the constraint {name} is not held", remedy)
+        query = """SELECT indexrelid::regclass::text FROM pg_index
+            JOIN pg_class ON pg_class.oid = indexrelid
+            WHERE NOT indisvalid AND relnamespace = current_schema()::regnamespace"""
+        for (name,) in connection.execute(text(query)):
+            found.add(Part.DATABASE, name, "the index is not valid", f"REINDEX INDEX {name}")
+
+    def _schema(self, connection: Connection, found: Findings) -> None:
+        revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+        if revision != REVISION:
+            detail = f"its revision is '{revision}', that of this misheard '{REVISION}'"
+            found.add(Part.SCHEMA, "alembic_version", detail, self._restore)
+        inspector = inspect(connection)
+        there = set(inspector.get_table_names())
+        for name, table in metadata.tables.items():
+            if name not in there:
+                found.add(Part.SCHEMA, name, "the table is not there", self._restore)
+                continue
+            columns = {one["name"] for one in inspector.get_columns(name)}
+            indices = {one["name"] for one in inspector.get_indexes(name)}
+            for missing in sorted({one.name for one in table.columns} - columns):
+                detail = f"the column {missing} is not there"
+                found.add(Part.SCHEMA, name, detail, self._restore)
+            for missing in sorted({str(one.name) for one in table.indexes} - indices):
+                detail = f"the index {missing} is not there"
+                found.add(Part.SCHEMA, name, detail, self._restore)
+
+    def _files(self, connection: Connection, found: Findings, deep: bool, progress: Looked) -> None:
+        for one in references(connection, self._blobs):
+            problem = self._problem(one, deep)
+            if problem:
+                found.add(Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one))
+            found.looked_at["files"] += 1
+            progress(1)
+
+    def _problem(self, one: Reference, deep: bool) -> str:
+        if not deep:
+            return "" if one.sha256 in self._blobs else "the file is not there"
+        try:
+            self._blobs.verify(one.sha256)
+        except BlobNotFoundError:
+            return "the file is not there"
+        except BlobCorruptError:
+            return "the file is not what it was"
+        except OSError as error:
+            return f"the file cannot be read: {error.strerror}"
+        return ""
+
+    def _mark(self, connection: Connection, found: Findings) -> None:
+        mark, highest = tallies.digested_to(connection), counts.highest_number(connection)
+        found.looked_at["counts"] += 1
+        if mark > highest:
+            detail = f"{mark:,} inferences are counted, and the log has had {highest:,}"
+            found.add(Part.COUNTS, "the digest's mark", detail, _RECOUNT)
+
+    def _counts(self, connection: Connection, found: Findings) -> None:
+        for difference in self._differences(connection):
+            right = f"{difference.least:,}"
+            if difference.least != difference.most:
+                right += f" to {difference.most:,}"
+            detail = f"it says {difference.counted:,}, the rows are {right}"
+            found.add(Part.COUNTS, difference.subject, detail, _RECOUNT)
+        found.looked_at["counts"] += 3
+
+    def _differences(self, connection: Connection) -> Iterator[counts.Difference]:
+        yield from counts.of_cases(connection)
+        yield from counts.of_traffic(connection)
+        yield from counts.of_hours(connection)
+
+
+def _remedy(one: Reference) -> str:
+    path = f"{one.sha256[:2]}/{one.sha256}"
+    if one.is_audio:
+        return (
+            f"Put {path} back from a copy of 'blobs'. Until then nothing that needs this recording "
+            "can be trained or judged."
+        )
+    return f"Put {path} back from a copy of 'blobs'" + (
+        ", or register the same model again." if one.owner.startswith("version") else "."
+    )

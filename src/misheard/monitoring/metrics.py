@@ -1,0 +1,256 @@
+"""Figures for Prometheus, in its text format (version 0.0.4).
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import Connection, Engine, func, select
+
+from misheard.database import tallies
+from misheard.database.engine import now
+from misheard.database.schema import (
+    alerts,
+    cycles,
+    deliveries,
+    deployments,
+    hourly,
+    inferences,
+    selections,
+    versions,
+)
+from misheard.database.schema import tallies as tallied
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_RECENT = timedelta(hours=24)
+_H = hourly.c
+_CASES = ("open", "corrected", "confirmed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sample:
+    """One value of a metric."""
+
+    value: float
+    labels: dict[str, str] = field(default_factory=dict)
+    suffix: str = ""
+    """Of a summary: _sum or _count."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MetricFamily:
+    """A metric with all its values."""
+
+    name: str
+    kind: str
+    """counter, gauge or summary."""
+    help: str
+    samples: tuple[Sample, ...]
+
+
+class Metrics:
+    """Reads them from the database, so that any process may serve them."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def families(self) -> list[MetricFamily]:
+        """Every metric; one without a value is left out."""
+        with self._engine.connect() as connection:
+            found = [*_traffic(connection), *_live(connection), *_recent(connection)]
+            found += [*_queues(connection), *_alerts(connection)]
+        return [family for family in found if family.samples]
+
+    def text(self) -> str:
+        """All of it, for `/metrics`."""
+        return exposed(self.families())
+
+
+def exposed(families: Iterable[MetricFamily]) -> str:
+    r"""The text of some metrics.
+
+    >>> sample = Sample(value=2.0, labels={"version": 'a"b'})
+    >>> one = MetricFamily(name="heard_total", kind="counter", help="Heard.", samples=(sample,))
+    >>> print(exposed([one]), end="")
+    # HELP heard_total Heard.
+    # TYPE heard_total counter
+    heard_total{version="a\"b"} 2
+    """
+    lines = []
+    for family in families:
+        told = family.help.replace("\\", r"\\").replace("\n", r"\n")
+        lines += [f"# HELP {family.name} {told}", f"# TYPE {family.name} {family.kind}"]
+        for sample in family.samples:
+            labels = ",".join(f'{key}="{_escaped(text)}"' for key, text in sample.labels.items())
+            shown = f"{{{labels}}}" if labels else ""
+            lines.append(f"{family.name}{sample.suffix}{shown} {_number(sample.value)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
+
+
+def _number(value: float) -> str:
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return str(int(value)) if value == int(value) else repr(value)
+
+
+def _traffic(connection: Connection) -> Iterator[MetricFamily]:
+    """Whole hours as the digest counted them, since ever."""
+    names = (
+        "inferences",
+        "empty",
+        "audio_s",
+        "timed",
+        "latency_s",
+        "compute_s",
+        "computed_audio_s",
+        "errors",
+        "corrected",
+    )
+    query = select(_H.version_id, *(func.sum(hourly.c[name]).label(name) for name in names))
+    query = query.where(_H.slice == "").group_by(_H.version_id).order_by(_H.version_id)
+    rows = [dict(row) for row in connection.execute(query).mappings()]
+    told = (
+        ("inferences_total", "counter", "inferences", "Transcripts."),
+        ("empty_transcripts_total", "counter", "empty", "Transcripts without a word."),
+        ("audio_seconds_total", "counter", "audio_s", "Audio that was transcribed."),
+        ("compute_seconds_total", "counter", "compute_s", "Compute spent on transcribing."),
+        (
+            "computed_audio_seconds_total",
+            "counter",
+            "computed_audio_s",
+            "Audio that compute_seconds_total was spent on.",
+        ),
+        # A case that is confirmed was no error, so these may fall.
+        ("errors", "gauge", "errors", "Transcripts believed or known to be wrong."),
+        ("corrected", "gauge", "corrected", "Transcripts that somebody has corrected."),
+    )
+    for name, kind, column, about in told:
+        samples = [_of(row, row[column]) for row in rows]
+        yield _family(name, kind, about, samples)
+    times = [
+        _of(row, row[column], suffix)
+        for row in rows
+        for column, suffix in (("latency_s", "_sum"), ("timed", "_count"))
+    ]
+    yield _family("latency_seconds", "summary", "How long callers waited.", times)
+
+
+def _live(connection: Connection) -> Iterator[MetricFamily]:
+    newest = select(func.max(deployments.c.number)).group_by(deployments.c.slot)
+    query = (
+        select(deployments, versions.c.name)
+        .join(versions, versions.c.id == deployments.c.version_id)
+        .where(deployments.c.number.in_(newest))
+        .order_by(deployments.c.slot)
+    )
+    rows = connection.execute(query).all()
+    info = [
+        Sample(value=1, labels={"slot": row.slot, "version": row.version_id, "name": row.name})
+        for row in rows
+    ]
+    yield _family("live_version_info", "gauge", "What is live.", info)
+    since = [Sample(value=row.created_at.timestamp(), labels={"slot": row.slot}) for row in rows]
+    yield _family("live_since_timestamp_seconds", "gauge", "Since when it is live.", since)
+
+
+def _recent(connection: Connection) -> Iterator[MetricFamily]:
+    first = now() - _RECENT
+    query = (
+        select(_H.version_id, func.sum(_H.suspicion), func.sum(_H.suspected))
+        .where(_H.hour >= first, _H.slice == "")
+        .group_by(_H.version_id)
+        .order_by(_H.version_id)
+    )
+    samples = [
+        Sample(value=float(total) / float(count), labels={"version": version_id})
+        for version_id, total, count in connection.execute(query)
+        if count
+    ]
+    about = "Mean suspicion of the last 24 hours."
+    yield _family("suspicion_mean", "gauge", about, samples)
+    chosen = selections.c
+    audited = (
+        select(
+            inferences.c.version_id,
+            func.count(),
+            func.count().filter(chosen.is_error),
+            func.sum(chosen.words),
+            func.sum(chosen.word_errors),
+        )
+        .select_from(selections)
+        .join(inferences, inferences.c.id == chosen.inference_id)
+        .where(chosen.stream == "audit", chosen.labelled_at >= now() - timedelta(days=28))
+        .group_by(inferences.c.version_id)
+        .order_by(inferences.c.version_id)
+    )
+    rows = connection.execute(audited).all()
+    labels = [{"version": row[0]} for row in rows]
+    counts = [Sample(value=row[1], labels=one) for row, one in zip(rows, labels, strict=True)]
+    wrong = [
+        Sample(value=row[2] / row[1], labels=one) for row, one in zip(rows, labels, strict=True)
+    ]
+    words = [
+        Sample(value=float(row[4] or 0) / float(row[3]), labels=one)
+        for row, one in zip(rows, labels, strict=True)
+        if row[3]
+    ]
+    drawn = "transcripts drawn at random and looked at in 28 days"
+    yield _family("audited", "gauge", f"How many {drawn}.", counts)
+    yield _family("audited_error_rate", "gauge", f"Share of the wrong ones of {drawn}.", wrong)
+    yield _family("audited_word_error_rate", "gauge", f"WER of {drawn}.", words)
+
+
+def _queues(connection: Connection) -> Iterator[MetricFamily]:
+    chosen = selections.c
+    query = select(chosen.stream, func.count()).where(chosen.labelled_at.is_(None))
+    about = "Transcripts that wait for a person to look at them."
+    yield _family("review_queue", "gauge", about, _by(connection, query, chosen.stream, "stream"))
+    kinds = tallied.c.kind
+    cases = select(kinds, func.sum(tallied.c.count)).where(kinds.in_(_CASES))
+    yield _family("error_cases", "gauge", "Error cases.", _by(connection, cases, kinds, "status"))
+    states = select(cycles.c.state, func.count())
+    samples = _by(connection, states, cycles.c.state, "state")
+    yield _family("cycles", "gauge", "Cycles by where they stand.", samples)
+    newest = connection.execute(select(func.max(inferences.c.number))).scalar() or 0
+    behind = Sample(value=newest - tallies.digested_to(connection))
+    yield _family("digest_behind", "gauge", "Transcripts that wait to be counted.", [behind])
+    heard = select(inferences.c.created_at).where(inferences.c.reported.is_(False))
+    last = connection.execute(heard.order_by(inferences.c.created_at.desc()).limit(1)).scalar()
+    at = [Sample(value=last.timestamp())] if last is not None else []
+    yield _family("last_inference_timestamp_seconds", "gauge", "When the newest was heard.", at)
+
+
+def _alerts(connection: Connection) -> Iterator[MetricFamily]:
+    rule = alerts.c.rule
+    firing = select(rule, func.count()).where(alerts.c.resolved_at.is_(None))
+    samples = _by(connection, firing, rule, "rule")
+    yield _family("alerts_firing", "gauge", "Alerts that are open.", samples)
+    channel = deliveries.c.channel
+    waiting = select(channel, func.count()).where(deliveries.c.next_at.is_not(None))
+    samples = _by(connection, waiting, channel, "channel")
+    yield _family("deliveries_waiting", "gauge", "Alerts that are still to be told.", samples)
+
+
+def _by(connection: Connection, query: Any, column: Any, label: str) -> list[Sample]:
+    rows = connection.execute(query.group_by(column).order_by(column))
+    return [Sample(value=float(count), labels={label: name}) for name, count in rows]
+
+
+def _of(row: dict[str, Any], value: Any, suffix: str = "") -> Sample:
+    return Sample(value=float(value), labels={"version": row["version_id"]}, suffix=suffix)
+
+
+def _family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> MetricFamily:
+    return MetricFamily(name=f"misheard_{name}", kind=kind, help=about, samples=tuple(samples))

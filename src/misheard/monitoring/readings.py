@@ -1,0 +1,275 @@
+"""What the alert rules look at, by indexed query: as quick after years as on the first day."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from misheard.database import tallies
+from misheard.database.schema import (
+    cycle_steps,
+    cycles,
+    deliveries,
+    deployments,
+    hourly,
+    inferences,
+    selections,
+    suite_runs,
+    suites,
+    suspicion_models,
+    versions,
+)
+from misheard.monitoring import traffic
+from misheard.monitoring.drift import Block, DriftRules, detect
+from misheard.monitoring.rules import (
+    ChannelReading,
+    CycleReading,
+    Readings,
+    RecentTraffic,
+    SuiteReading,
+    WatchedMean,
+)
+from misheard.settings import AlertSettings
+
+_PRODUCTION = "production"
+_SERVING = timedelta(hours=48)
+"""A recogniser that is none of ours is looked after while it was heard in this time."""
+_GRACE = timedelta(hours=1)
+"""After a block has ended, until it is judged: transcripts may come late."""
+_EPOCH = datetime(1970, 1, 5, tzinfo=UTC)
+_ANCHOR = timedelta(weeks=4)
+_ANCHORS = 3
+_H = hourly.c
+_TOTALS = {
+    "suspicion": ("suspicion", "suspected"),
+    "empty_share": ("empty", "inferences"),
+    "latency": ("latency_s", "timed"),
+}
+
+
+def read(
+    connection: Connection,
+    *,
+    settings: AlertSettings,
+    channels: Sequence[str],
+    root: Path,
+    moment: datetime,
+) -> Readings:
+    """Everything that the rules look at, at `moment`."""
+    live = _live(connection)
+    version_id = live.version_id if live is not None else ""
+    serving = _serving(connection, version_id, moment)
+    audited = heard = (0, 0)
+    if live is not None:
+        audited = _audited(connection, version_id, live.created_at)
+        if settings.max_error_rate is not False:
+            found = traffic.statistics(connection, since=live.created_at, version_id=version_id)
+            heard = found.errors_detected, found.total
+    usage = shutil.disk_usage(root)
+    return Readings(
+        moment=moment,
+        live_version=version_id,
+        recent=tuple(_recent(connection, serving, moment, settings.window_hours)),
+        means=tuple(_means(connection, serving, live, moment, settings)),
+        audited=audited,
+        traffic=heard,
+        newest_cycle=_newest_cycle(connection),
+        waiting=tuple(_waiting(connection)),
+        suites=tuple(_suites(connection, version_id)),
+        last_heard_at=_last_heard(connection),
+        behind=_behind(connection),
+        free_disk_share=usage.free / usage.total,
+        channels=tuple(_channels(connection, channels)),
+    )
+
+
+def drift_blocks(
+    connection: Connection,
+    version_id: str,
+    *,
+    since: datetime,
+    until: datetime,
+    block_hours: int,
+) -> dict[str, list[Block]]:
+    """The whole blocks of a version's traffic between two times, by metric, oldest first."""
+    columns = sorted({name for pair in _TOTALS.values() for name in pair})
+    hour, sums = _H.hour, [hourly.c[name] for name in columns]
+    query = (
+        select(hour, *sums)
+        .where(_H.version_id == version_id, _H.hour >= since, _H.hour < until, _H.slice == "")
+        .order_by(hour)
+    )
+    by_start: dict[datetime, dict[str, float]] = {}
+    for row in connection.execute(query).mappings():
+        start = _block_start(row["hour"], block_hours)
+        if start < since or start + timedelta(hours=block_hours) > until:
+            continue
+        known = by_start.setdefault(start, dict.fromkeys(columns, 0.0))
+        for name in columns:
+            known[name] += row[name]
+    return {
+        metric: [
+            Block(start=start, total=sums[total], count=int(sums[count]))
+            for start, sums in by_start.items()
+            if sums[count]
+        ]
+        for metric, (total, count) in _TOTALS.items()
+    }
+
+
+def drift_start(moment: datetime) -> datetime:
+    """Blocks before it are not looked at: from twelve to sixteen weeks ago, the same for weeks.
+
+    Were it a sliding window, a chart might change its mind about the past from hour to hour.
+    """
+    return _EPOCH + ((moment - _EPOCH) // _ANCHOR - _ANCHORS) * _ANCHOR
+
+
+def _block_start(moment: datetime, block_hours: int) -> datetime:
+    hour = moment.hour - moment.hour % block_hours
+    return moment.replace(hour=hour, minute=0, second=0, microsecond=0)
+
+
+def _live(connection: Connection) -> Any:
+    query = select(deployments).where(deployments.c.slot == _PRODUCTION)
+    return connection.execute(query.order_by(deployments.c.number.desc()).limit(1)).first()
+
+
+def _serving(connection: Connection, live: str, moment: datetime) -> list[str]:
+    """The live version, and recognisers that are none of ours; not what was live before."""
+    query = select(_H.version_id).where(_H.hour >= moment - _SERVING, _H.slice == "").distinct()
+    found = set(connection.scalars(query))
+    ours = set(connection.scalars(select(versions.c.id).where(versions.c.id.in_(found))))
+    return sorted((found - ours) | ({live} if live else set()))
+
+
+def _recent(
+    connection: Connection, serving: Iterable[str], moment: datetime, window_hours: int
+) -> Iterable[RecentTraffic]:
+    first = _block_start(moment, 1) - timedelta(hours=window_hours)
+    names = ("inferences", "timed", "latency_s", "compute_s", "computed_audio_s")
+    query = (
+        select(_H.version_id, *(func.sum(hourly.c[name]).label(name) for name in names))
+        .where(_H.hour >= first, _H.slice == "")
+        .group_by(_H.version_id)
+    )
+    rows = {row["version_id"]: dict(row) for row in connection.execute(query).mappings()}
+    for version_id in serving:
+        none = {"version_id": version_id, **dict.fromkeys(names, 0)}
+        yield RecentTraffic(**rows.get(version_id, none))
+
+
+def _means(
+    connection: Connection,
+    serving: Iterable[str],
+    live: Any,
+    moment: datetime,
+    settings: AlertSettings,
+) -> Iterable[WatchedMean]:
+    if not settings.drift_of:
+        return
+    rules = DriftRules(
+        false_alarms_a_month=settings.drift_false_alarms_a_month,
+        block_hours=settings.drift_block_hours,
+    )
+    until = _block_start(moment - _GRACE, rules.block_hours)
+    newest = connection.execute(select(func.max(suspicion_models.c.created_at))).scalar()
+    for version_id in serving:
+        since = drift_start(moment)
+        if live is not None and version_id == live.version_id:
+            since = max(since, live.created_at)
+        found = drift_blocks(
+            connection, version_id, since=since, until=until, block_hours=rules.block_hours
+        )
+        if newest is not None:
+            # Another model of suspicion has other figures: what was before says nothing of them.
+            found["suspicion"] = [one for one in found["suspicion"] if one.start >= newest]
+        for metric in settings.drift_of:
+            drift = detect(found[metric], rules)
+            yield WatchedMean(metric=metric, version_id=version_id, drift=drift)
+
+
+def _audited(connection: Connection, version_id: str, since: datetime) -> tuple[int, int]:
+    chosen = selections.c
+    query = (
+        select(func.count().filter(chosen.is_error), func.count())
+        .select_from(selections)
+        .join(inferences, inferences.c.id == chosen.inference_id)
+        .where(chosen.stream == "audit", chosen.labelled_at >= since)
+        .where(inferences.c.version_id == version_id, inferences.c.created_at >= since)
+    )
+    errors, count = connection.execute(query).one()
+    return errors, count
+
+
+_CYCLE = (cycles.c.id, cycles.c.state, cycles.c.detail, cycles.c.created_at)
+
+
+def _newest_cycle(connection: Connection) -> CycleReading | None:
+    query = select(*_CYCLE).order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    row = connection.execute(query).first()
+    if row is None:
+        return None
+    return CycleReading(id=row.id, state=row.state, detail=row.detail, since=row.created_at)
+
+
+def _waiting(connection: Connection) -> Iterable[CycleReading]:
+    query = select(*_CYCLE).where(cycles.c.state.in_(("proposed", "awaiting_approval")))
+    for row in connection.execute(query.order_by(cycles.c.created_at)).all():
+        step = select(func.max(cycle_steps.c.created_at)).where(cycle_steps.c.cycle_id == row.id)
+        since = connection.execute(step).scalar() or row.created_at
+        yield CycleReading(id=row.id, state=row.state, detail=row.detail, since=since)
+
+
+def _suites(connection: Connection, version_id: str) -> Iterable[SuiteReading]:
+    query = select(suites.c.id, suites.c.name).order_by(suites.c.created_at, suites.c.id)
+    newest = {row.name: row.id for row in connection.execute(query)}
+    run = suite_runs.c
+    for name, suite_id in newest.items():
+        last = (
+            select(run.id, run.passed, run.reasons)
+            .where(run.suite_id == suite_id, run.candidate_id == version_id)
+            .order_by(run.created_at.desc(), run.id.desc())
+            .limit(1)
+        )
+        row = connection.execute(last).first()
+        if row is not None:
+            reason = "; ".join(map(str, row.reasons))
+            yield SuiteReading(name=name, run_id=row.id, passed=row.passed, reason=reason)
+
+
+def _last_heard(connection: Connection) -> datetime | None:
+    query = select(inferences.c.created_at).where(inferences.c.reported.is_(False))
+    newest: datetime | None = connection.execute(
+        query.order_by(inferences.c.created_at.desc()).limit(1)
+    ).scalar()
+    return newest
+
+
+def _behind(connection: Connection) -> int:
+    newest = connection.execute(select(func.max(inferences.c.number))).scalar() or 0
+    return int(newest) - tallies.digested_to(connection)
+
+
+def _channels(connection: Connection, names: Sequence[str]) -> Iterable[ChannelReading]:
+    """Of each channel, what it has refused most often of what is still to be delivered."""
+    column = deliveries.c
+    query = (
+        select(column.channel, column.attempts, column.error)
+        # Those that are still to be delivered, by an index.
+        .where(column.next_at >= _EPOCH, column.error != "")
+        .order_by(column.attempts)
+    )
+    worst = {row.channel: row for row in connection.execute(query)}
+    for name in names:
+        row = worst.get(name)
+        yield ChannelReading(
+            name=name,
+            attempts=row.attempts if row is not None else 0,
+            error=row.error if row is not None else "",
+        )

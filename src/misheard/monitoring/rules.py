@@ -1,0 +1,338 @@
+"""What is wrong, by the settings. Pure: readings in, conditions out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from misheard.monitoring.drift import Direction, Drift
+from misheard.monitoring.rollback import wilson_lower
+from misheard.settings import AlertSettings
+
+_MIN_AUDITED = 20
+"""Audited transcripts below which an error rate is no basis for waking anybody."""
+
+
+class Rule(StrEnum):
+    """What is looked after."""
+
+    DRIFT_SUSPICION = "drift_suspicion"
+    DRIFT_EMPTY_SHARE = "drift_empty_share"
+    DRIFT_LATENCY = "drift_latency"
+    LATENCY = "latency"
+    REAL_TIME_FACTOR = "real_time_factor"
+    AUDITED_ERROR_RATE = "audited_error_rate"
+    ERROR_RATE = "error_rate"
+    CYCLE_ENDED = "cycle_ended"
+    APPROVAL = "approval"
+    SUITE_FAILED = "suite_failed"
+    NO_TRAFFIC = "no_traffic"
+    DIGEST_BEHIND = "digest_behind"
+    DISK = "disk"
+    DELIVERY = "delivery"
+
+    @property
+    def severity(self) -> str:
+        """How soon somebody should look: critical, error or warning."""
+        if self in (Rule.ERROR_RATE, Rule.AUDITED_ERROR_RATE, Rule.DISK):
+            return "critical"
+        return "error" if self in _ERRORS else "warning"
+
+
+_ERRORS = (Rule.LATENCY, Rule.REAL_TIME_FACTOR, Rule.SUITE_FAILED, Rule.NO_TRAFFIC, Rule.DELIVERY)
+
+
+class Health(StrEnum):
+    """How something is."""
+
+    WELL = "well"
+    BAD = "bad"
+    UNKNOWN = "unknown"
+    """Too little is known to say; what was bad is not taken for well."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Condition:
+    """What one rule says of one subject."""
+
+    rule: Rule
+    subject: str
+    health: Health
+    detail: str = ""
+    figures: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RecentTraffic:
+    """Sums over the last hours, of one version."""
+
+    version_id: str
+    inferences: int
+    timed: int
+    latency_s: float
+    compute_s: float
+    computed_audio_s: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WatchedMean:
+    """A drift chart of one version; `metric` as in `drift_of`."""
+
+    metric: str
+    version_id: str
+    drift: Drift
+
+
+@dataclass(frozen=True, kw_only=True)
+class CycleReading:
+    """Where a cycle stands."""
+
+    id: str
+    state: str
+    detail: str
+    since: datetime
+
+
+@dataclass(frozen=True, kw_only=True)
+class SuiteReading:
+    """The newest run of a suite on the live version."""
+
+    name: str
+    run_id: str
+    passed: bool
+    reason: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChannelReading:
+    """What a channel has not taken yet; no attempts where there is nothing."""
+
+    name: str
+    attempts: int
+    error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Readings:
+    """All that the rules look at."""
+
+    moment: datetime
+    live_version: str
+    recent: tuple[RecentTraffic, ...]
+    means: tuple[WatchedMean, ...]
+    audited: tuple[int, int]
+    """Wrong ones, and all that were drawn and looked at, of the live version."""
+    traffic: tuple[int, int]
+    """Errors and inferences of the live version since its deployment."""
+    newest_cycle: CycleReading | None
+    waiting: tuple[CycleReading, ...]
+    """Cycles that wait for a person."""
+    suites: tuple[SuiteReading, ...]
+    last_heard_at: datetime | None
+    behind: int
+    free_disk_share: float
+    channels: tuple[ChannelReading, ...]
+
+
+def judge(readings: Readings, limits: AlertSettings) -> list[Condition]:
+    """What every rule that is on says."""
+    return [
+        *_drifts(readings, limits),
+        *_loads(readings, limits),
+        *_error_rates(readings, limits),
+        *_of_cycles(readings, limits),
+        *_of_machine(readings, limits),
+    ]
+
+
+_UNITS = {"suspicion": "", "empty_share": "", "latency": " s"}
+
+
+def _drifts(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    for one in readings.means:
+        drift, unit = one.drift, _UNITS[one.metric]
+        # NaN compares false: a change from nothing is infinite, and counts.
+        bad = drift.direction is Direction.RISE and drift.change >= limits.drift_min_change
+        detail = ""
+        if bad and drift.since is not None:
+            detail = (
+                f"The mean {one.metric.replace('_', ' ')} of {one.version_id} is "
+                f"{drift.after:.3g}{unit} since {drift.since:%Y-%m-%d %H:%M} UTC, where "
+                f"{drift.before:.3g}{unit} was usual at those hours. "
+                f"See: misheard trend {one.metric} --version {one.version_id}"
+            )
+        yield Condition(
+            rule=Rule(f"drift_{one.metric}"),
+            subject=one.version_id,
+            health=Health.BAD if bad else (Health.WELL if drift.judged else Health.UNKNOWN),
+            detail=detail,
+            figures={"before": _round(drift.before), "after": _round(drift.after)},
+        )
+
+
+def _loads(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    for one in readings.recent:
+        hours = f"the last {limits.window_hours + 1} hours"
+        latency = one.latency_s / one.timed if one.timed else math.nan
+        factor = one.compute_s / one.computed_audio_s if one.computed_audio_s else math.nan
+        yield from _above(
+            Rule.LATENCY,
+            one,
+            latency,
+            limits.max_latency_s,
+            enough=one.timed >= limits.min_inferences,
+            told=f"Callers of {one.version_id} waited {latency:.2f} s on average over {hours}",
+            unit=" s",
+        )
+        yield from _above(
+            Rule.REAL_TIME_FACTOR,
+            one,
+            factor,
+            limits.max_real_time_factor,
+            enough=one.inferences >= limits.min_inferences and not math.isnan(factor),
+            told=f"{one.version_id} took {factor:.2f} s for a second of audio over {hours}",
+            unit="",
+        )
+
+
+def _above(
+    rule: Rule,
+    one: RecentTraffic,
+    value: float,
+    limit: float,
+    *,
+    enough: bool,
+    told: str,
+    unit: str,
+) -> Iterator[Condition]:
+    if limit is False:
+        return
+    health = Health.UNKNOWN
+    if enough:
+        health = Health.BAD if value > limit else Health.WELL
+    yield Condition(
+        rule=rule,
+        subject=one.version_id,
+        health=health,
+        detail=f"{told}; {limit:g}{unit} are allowed.",
+        figures={"value": _round(value), "limit": limit, "inferences": one.inferences},
+    )
+
+
+def _error_rates(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    rates = (
+        (
+            Rule.AUDITED_ERROR_RATE,
+            readings.audited,
+            limits.max_audited_error_rate,
+            "transcripts that were drawn at random and looked at",
+        ),
+        (Rule.ERROR_RATE, readings.traffic, limits.max_error_rate, "transcripts of the traffic"),
+    )
+    for rule, (errors, count), limit, of_what in rates:
+        if limit is False or not readings.live_version:
+            continue
+        lower = wilson_lower(errors, count) if count else math.nan
+        health = Health.UNKNOWN
+        if count >= _MIN_AUDITED:
+            health = Health.BAD if errors and lower >= limit else Health.WELL
+        yield Condition(
+            rule=rule,
+            subject=readings.live_version,
+            health=health,
+            detail=(
+                f"{errors} of {count} {of_what} since {readings.live_version} went live are wrong: "
+                f"surely at least {lower:.1%}, and {limit:.1%} are allowed. "
+                "To bring back what was live before: misheard rollback"
+            ),
+            figures={"errors": errors, "count": count, "lower": _round(lower), "limit": limit},
+        )
+
+
+def _of_cycles(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    newest = readings.newest_cycle
+    if limits.cycle_ended and newest is not None:
+        yield Condition(
+            rule=Rule.CYCLE_ENDED,
+            subject=newest.id,
+            health=Health.BAD if newest.state in ("failed", "refused") else Health.WELL,
+            detail=f"{newest.id} is {newest.state}: {newest.detail}",
+            figures={"state": newest.state},
+        )
+    if limits.max_approval_hours is not False:
+        for one in readings.waiting:
+            hours = (readings.moment - one.since).total_seconds() / 3600
+            yield Condition(
+                rule=Rule.APPROVAL,
+                subject=one.id,
+                health=Health.BAD if hours > limits.max_approval_hours else Health.WELL,
+                detail=(
+                    f"{one.id} has waited {hours:.0f} hours for a person. "
+                    f"misheard cycle approve {one.id}, or reject it."
+                ),
+                figures={"state": one.state, "since": one.since.isoformat()},
+            )
+    if limits.suite_failed:
+        for run in readings.suites:
+            yield Condition(
+                rule=Rule.SUITE_FAILED,
+                subject=run.name,
+                health=Health.WELL if run.passed else Health.BAD,
+                detail=f"{readings.live_version} fails the suite '{run.name}': {run.reason}",
+                figures={"run": run.run_id},
+            )
+
+
+def _of_machine(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    heard = readings.last_heard_at
+    if limits.max_silent_hours is not False and heard is not None:
+        hours = (readings.moment - heard).total_seconds() / 3600
+        yield Condition(
+            rule=Rule.NO_TRAFFIC,
+            subject="traffic",
+            health=Health.BAD if hours > limits.max_silent_hours else Health.WELL,
+            detail=f"Nothing was heard since {heard:%Y-%m-%d %H:%M} UTC, for {hours:.0f} hours.",
+            figures={"last_heard_at": heard.isoformat()},
+        )
+    if limits.max_digest_behind is not False:
+        yield Condition(
+            rule=Rule.DIGEST_BEHIND,
+            subject="digest",
+            health=Health.BAD if readings.behind > limits.max_digest_behind else Health.WELL,
+            detail=(
+                f"{readings.behind:,} transcripts wait to be counted, so every figure is of what "
+                "was before them. Is a worker running?"
+            ),
+            figures={"behind": readings.behind},
+        )
+    if limits.min_free_disk_percent is not False:
+        percent = 100 * readings.free_disk_share
+        yield Condition(
+            rule=Rule.DISK,
+            subject="workspace",
+            health=Health.BAD if percent < limits.min_free_disk_percent else Health.WELL,
+            detail=f"Only {percent:.1f} % of the workspace's disk are free.",
+            figures={"free_percent": _round(percent)},
+        )
+    if limits.max_failed_attempts is not False:
+        for channel in readings.channels:
+            failing = channel.attempts >= limits.max_failed_attempts
+            yield Condition(
+                rule=Rule.DELIVERY,
+                subject=channel.name,
+                health=Health.BAD if failing else Health.WELL,
+                detail=(
+                    f"The channel '{channel.name}' has not taken an alert in {channel.attempts} "
+                    f"attempts: {channel.error}"
+                ),
+                figures={"attempts": channel.attempts},
+            )
+
+
+def _round(value: float) -> float | None:
+    """For people, and for JSON, which has no NaN."""
+    return float(f"{value:.4g}") if math.isfinite(value) else None

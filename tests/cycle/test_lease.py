@@ -1,0 +1,85 @@
+"""A lease is kept while work goes on, however silent, and lost work says so."""
+
+from __future__ import annotations
+
+import threading
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+
+from misheard.cycle import lease
+from misheard.cycle.cycles import Cycles
+from misheard.cycle.lease import LeaseKeeper
+from misheard.cycle.states import CycleState, Observer
+from misheard.errors import LeaseLostError
+
+SHORT = timedelta(seconds=0.2)
+
+
+def test_silent_work_of_several_leases_is_not_taken_away(loop: Any) -> None:
+    """Two workers that took it from each other in turn would never come to an end."""
+    mine, rival = (
+        Cycles(
+            loop.engine,
+            observations=loop.observations,
+            deployments=loop.deployments,
+            stages=loop.cycles._stages,
+            lease=SHORT,
+        )
+        for _ in range(2)
+    )
+    cycle = mine.begin(actor="ann", held_out_id=loop.held_out_id)
+    assert cycle is not None
+    begun = cycle.id
+    for _ in range(3):
+        mine.advance(cycle.id)
+    refused: list[float] = []
+
+    class Silent(Observer):
+        def progress(self, what: str, total: int) -> Any:
+            started = time.monotonic()
+            while time.monotonic() < started + 5 * SHORT.total_seconds():
+                with pytest.raises(LeaseLostError):
+                    rival.advance(begun)
+                refused.append(time.monotonic())
+                time.sleep(0.02)
+            return super().progress(what, total)
+
+    assert mine.advance(cycle.id, observer=Silent()).state is CycleState.VALIDATED
+    assert refused
+
+
+def test_who_has_lost_it_learns_of_it_at_the_next_sign_of_life() -> None:
+    def renew() -> None:
+        raise LeaseLostError("cycle-1")
+
+    with LeaseKeeper(Observer(), renew, timedelta(seconds=0.01)) as keeper:
+        keeper._thread.join(10.0)
+        with pytest.raises(LeaseLostError):
+            keeper.waiting()
+
+
+def test_what_hangs_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "_MOST_SILENCE_S", 0.05)
+    renewed: list[int] = []
+    with LeaseKeeper(Observer(), lambda: renewed.append(1), timedelta(seconds=0.04)) as keeper:
+        keeper._thread.join(10.0)
+        assert not keeper._thread.is_alive()
+
+
+def test_a_database_that_is_away_for_a_moment_loses_nothing() -> None:
+    from misheard.errors import StorageBusyError  # noqa: PLC0415
+
+    tried, again = [0], threading.Event()
+
+    def renew() -> None:
+        tried[0] += 1
+        if tried[0] == 1:
+            raise StorageBusyError
+        again.set()
+
+    with LeaseKeeper(Observer(), renew, timedelta(seconds=0.04)) as keeper:
+        assert again.wait(10.0)
+        keeper.waiting()

@@ -1,0 +1,397 @@
+"""After somebody is forgotten, no file of the workspace has a word or a sound of theirs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import func, insert, select, update
+
+from misheard.capture.inferences import Heard
+from misheard.cases.records import Correction
+from misheard.database.engine import now, writing
+from misheard.database.schema import (
+    cycles,
+    discarded,
+    error_cases,
+    forgotten,
+    hourly,
+    inferences,
+    jobs,
+    selections,
+    speaker_norms,
+    tallies,
+)
+from misheard.datasets.datasets import Purpose
+from misheard.datasets.samples import Sample
+from misheard.errors import BadInputError, EmptyDatasetError
+from misheard.forgetting.forgetting import Forgotten
+from misheard.forgetting.person import IdKind, Person
+from misheard.gates.contender import from_function
+from misheard.gates.suites import SuiteKind
+from misheard.workspace import Workspace
+from tests import tiny
+from tests.forgetting.conftest import CLIPS, SAID, Office, clip
+
+Say = Callable[..., Heard]
+ANNA = Person(kind=IdKind.SPEAKER, id="anna")
+
+
+def forget(workspace: Workspace, person: Person = ANNA, **options: Any) -> Forgotten:
+    return workspace.forgetting.forget(person, actor="dora", reason="a letter", **options)
+
+
+def counts(workspace: Workspace) -> dict[str, int]:
+    return {name: len(rows) for name, rows in tiny.rows(workspace).items()}
+
+
+def test_nothing_of_the_person_is_left_in_any_file(office: Office) -> None:
+    assert len(office.holding(*office.of("anna"))) > 30
+    others = len([path for path, _ in office.files()])
+    done = forget(office.workspace)
+    assert office.holding(*office.of("anna")) == []
+    assert done.is_complete
+    assert len([path for path, _ in office.files()]) < others
+    # Beside the words, the id itself is in no column of the database.
+    assert "'anna'" not in str(
+        [tuple(row) for some in tiny.rows(office.workspace).values() for row in some]
+    )
+
+
+def test_what_others_said_stays(office: Office) -> None:
+    before = office.holding(*office.of("bert"))
+    forget(office.workspace)
+    workspace = Workspace.open(office.root)
+    assert len(list(workspace.cases.labelled())) == 11
+    for name in ("held-out", "corrections"):
+        dataset = workspace.datasets.latest(name)
+        assert dataset is not None
+        rows = workspace.datasets.rows(dataset)
+        assert rows
+        assert all(SAID["bert"] in row.reference for row in rows)
+        assert dataset.counts == {**dataset.counts, "test": sum(r.split == "test" for r in rows)}
+        workspace.datasets.export(dataset, office.root.parent / name)
+    clips = {clip("bert", number) for number in range(CLIPS)}
+    assert clips <= {data for _, data in office.files()}
+    assert len(office.holding(*office.of("bert"))) >= len(clips) > 0 < len(before)
+    for validation in workspace.validations.listed():
+        assert {one["reference"] for one in workspace.validations.utterances(validation)}
+    for run in workspace.suites.runs():
+        assert run.comparison.utterances
+        assert run.verdict.reasons
+
+
+def test_the_answer_says_what_went_and_what_it_cannot_undo(office: Office) -> None:
+    workspace = office.workspace
+    before = workspace.forgetting.look(ANNA)
+    assert before.is_dry_run and not before.is_complete
+    done = forget(workspace)
+    assert (done.found, done.datasets, done.versions) == (
+        before.found,
+        before.datasets,
+        before.versions,
+    )
+    # 12 that name her, and the report of one of those recordings, which names nobody.
+    assert done.found["inferences"] == 13
+    assert done.found["recordings"] == 12
+    assert (done.found["cases"], done.found["corrections"]) == (12, 11)
+    assert sum(done.datasets.values()) == sum(one.withdrawn for one in workspace.datasets.listed())
+    assert done.versions == (office.version_id,)
+    assert done.rewritten is not None and done.rewritten.is_clean
+    assert (done.backups, done.busy, done.shared_recordings) == ((), (), 0)
+
+
+def test_a_dry_run_changes_nothing(office: Office) -> None:
+    before = [(path, data) for path, data in office.files() if "misheard.db" not in path.name]
+    rows = tiny.rows(office.workspace)
+    office.workspace.forgetting.look(ANNA)
+    assert tiny.rows(office.workspace) == rows
+    after = [(path, data) for path, data in office.files() if "misheard.db" not in path.name]
+    assert after == before
+
+
+def test_it_is_audited_without_the_id(office: Office) -> None:
+    forget(office.workspace)
+    asked, done = office.workspace.audit.entries(subject=ANNA.digest)[::-1]
+    assert (asked.actor, asked.action, asked.reason) == ("dora", "forget", "a letter")
+    assert asked.evidence["found"]["inferences"] == 13
+    assert (done.actor, done.action) == ("dora", "forgotten")
+    assert done.evidence["blobs"] >= 12
+    said = [one for one in office.workspace.audit.entries() if one.action == "correct"]
+    assert len(said) == 22
+    assert sum(one.to_value == "" for one in said) == 11
+
+
+def test_asked_again_it_finds_nothing_and_changes_nothing(office: Office) -> None:
+    forget(office.workspace)
+    before = tiny.rows(office.workspace)
+    again = forget(office.workspace)
+    assert again.found["inferences"] == 0
+    assert set(again.changed.values()) == {0}
+    assert tiny.rows(office.workspace) == before
+
+
+def test_cases_that_are_gone_are_no_reason_to_train(office: Office) -> None:
+    workspace = office.workspace
+    forget(workspace)
+    with workspace._engine.connect() as connection:
+        query = select(error_cases.c.status, func.count()).group_by(error_cases.c.status)
+        there = dict(connection.execute(query).all())
+        told: dict[str, int] = {}
+        for row in connection.execute(select(tallies)):
+            told[row.kind] = told.get(row.kind, 0) + row.count
+        assert {kind: told.get(kind, 0) for kind in there} == there
+        # What the traffic was like is no longer anybody's.
+        assert connection.execute(select(func.sum(hourly.c.inferences))).scalar() == 2 * CLIPS
+        assert connection.scalars(select(speaker_norms.c.speaker)).all() == ["", "bert"]
+
+
+def test_one_session_is_forgotten_and_the_others_stay(office: Office) -> None:
+    done = forget(office.workspace, Person(kind=IdKind.SESSION, id="anna 0"))
+    assert done.found["recordings"] == 6
+    left = {
+        number
+        for number in range(CLIPS)
+        if any(clip("anna", number) == data for _, data in office.files())
+    }
+    assert left == {1, 3, 5, 7, 9, 11}
+    with office.workspace._engine.connect() as connection:
+        norms = set(connection.scalars(select(speaker_norms.c.speaker)))
+    assert norms == {"", "anna", "bert"}
+
+
+def test_a_recording_that_is_somebody_else_s_too_stays_theirs(office: Office, say: Say) -> None:
+    workspace = office.workspace
+    live = workspace.deployments.live().version_id
+    hers, his = workspace.inferences.record(
+        live,
+        [
+            say("both", 0, speaker="anna", client_id="x"),
+            say("both", 0, speaker="bert", client_id="y"),
+        ],
+    )
+    workspace.cases.correct(
+        [Correction(inference_id=hers.id, reference="hers alone", author="carl")]
+    )
+    done = forget(workspace)
+    assert done.shared_recordings == 1
+    assert workspace.recording(his.audio_sha256) == clip("both", 0)
+    assert workspace.inferences.get(his.id).speaker == "bert"
+    assert office.holding(b"hers alone") == []
+    forget(workspace, Person(kind=IdKind.SPEAKER, id="bert"))
+    assert office.holding(clip("both", 0)[500:560]) == []
+
+
+def test_no_later_dataset_takes_the_recording(office: Office) -> None:
+    workspace = office.workspace
+    forget(workspace)
+    samples = [
+        Sample(data=clip("anna", 1), reference="x"),
+        Sample(data=clip("both", 1), reference="y"),
+    ]
+    made = workspace.datasets.add_evaluation("later", samples)
+    assert [row.reference for row in workspace.datasets.rows(made)] == ["y"]
+    assert made.withdrawn == 1
+    assert office.holding(clip("anna", 1)[500:560]) == []
+    with pytest.raises(EmptyDatasetError):
+        workspace.datasets.add_evaluation("only hers", samples[:1])
+    # Whoever has read a manifest before, and has the dataset still in hand.
+    old = office.workspace.datasets.latest("corrections")
+    assert old is not None
+    assert old.withdrawn == 11
+    assert {row.audio_sha256 for row in workspace.datasets.rows(old)}.isdisjoint(
+        one.audio_sha256 for one in office.heard["anna"]
+    )
+
+
+def test_a_dataset_that_was_hers_alone_is_empty_and_says_so(office: Office) -> None:
+    workspace = office.workspace
+    made = workspace.datasets.add_evaluation(
+        "hers", [Sample(data=clip("anna", 3), reference="alone")]
+    )
+    forget(workspace)
+    left = workspace.datasets.get(made.id)
+    assert (left.withdrawn, left.counts, left.duration_s) == (1, {}, 0)
+    assert workspace.datasets.rows(left) == workspace.datasets.rows(made) == []
+    assert left.purpose is Purpose.EVALUATION
+    # A suite of it has nothing to say, and stands in nobody's way.
+    workspace.suites.add("hers", SuiteKind.CRITICAL, left)
+    live = from_function("live", lambda _: "press pound", workspace._blobs)
+    (run,) = workspace.suites.run_all(live, live, names=["hers"])
+    assert (run.comparison.utterances, run.comparison.words) == (0, 0)
+
+
+def test_a_job_that_trains_on_it_is_left_alone_and_named_until_it_has_ended(
+    office: Office,
+) -> None:
+    workspace = office.workspace
+    dataset = workspace.datasets.latest("corrections")
+    assert dataset is not None
+    row = {
+        "id": office.job_id,
+        "created_at": now(),
+        "state": "running",
+        "backend": "local",
+        "base_version_id": workspace.deployments.live().version_id,
+        "dataset_id": dataset.id,
+        "recipe": {},
+    }
+    with writing(workspace._engine) as connection:
+        connection.execute(insert(jobs).values(**row))
+    done = forget(workspace)
+    assert done.busy == (office.job_id,)
+    assert not done.is_complete
+    left = office.holding(*office.of("anna"))
+    assert left and all(one.startswith("jobs/job-1/data/") for one in left)
+    with writing(workspace._engine) as connection:
+        connection.execute(update(jobs).values(state="completed", ended_at=now()))
+    again = forget(workspace)
+    assert again.changed["job_copies"] > 0
+    assert again.is_complete
+    assert office.holding(*office.of("anna")) == []
+
+
+def test_a_cycle_that_somebody_works_on_is_named(office: Office) -> None:
+    with writing(office.workspace._engine) as connection:
+        until = now() + timedelta(minutes=5)
+        connection.execute(update(cycles).values(lease_owner="x", lease_until=until))
+        cycle_id = connection.execute(select(cycles.c.id)).scalar_one()
+    assert forget(office.workspace).busy == (cycle_id,)
+
+
+def test_backups_are_named_and_deleted_only_when_asked(office: Office) -> None:
+    workspace = office.workspace
+    made = workspace.backups.make(version_id=None, number=1, keep=5).path
+    aside = office.root / "misheard.db.before-restore-20260101T000000000000Z"
+    shutil.copyfile(str(made), aside)
+    done = forget(workspace)
+    assert set(done.backups) == {str(made), str(aside)}
+    assert not done.is_complete
+    left = office.holding(*office.of("anna"))
+    assert left and all(one.startswith(("backups/", aside.name)) for one in left)
+    again = forget(workspace, delete_backups=True)
+    assert (again.backups, again.is_complete) == ((), True)
+    assert office.holding(*office.of("anna")) == []
+
+
+def test_what_was_only_referred_to_is_counted(office: Office) -> None:
+    workspace = office.workspace
+    with writing(workspace._engine) as connection:
+        key = office.heard["anna"][10].audio_sha256
+        this = inferences.c.audio_sha256 == key
+        connection.execute(update(inferences).where(this).values(audio_sha256="", audio_bytes=None))
+    assert forget(workspace).referred_only == 1
+
+
+def test_a_name_is_needed_and_a_reason(office: Office) -> None:
+    with pytest.raises(BadInputError):
+        Person(kind=IdKind.SPEAKER, id="")
+    with pytest.raises(BadInputError):
+        office.workspace.forgetting.forget(ANNA, actor="dora", reason=" ")
+    assert "anna" not in repr(ANNA)
+
+
+def test_whoever_reads_meanwhile_keeps_the_log_of_the_database_from_being_emptied(
+    office: Office,
+) -> None:
+    """And the answer says so; asked again afterwards, it is."""
+    other = Workspace.open(office.root)
+    with other._engine.connect() as connection:
+        connection.execute(select(func.count()).select_from(inferences)).scalar()
+        done = forget(office.workspace, rewrite_file=False)
+    assert done.rewritten is not None
+    assert not done.rewritten.is_wal_empty
+    assert not done.is_complete
+    assert forget(office.workspace).is_complete
+    assert office.holding(*office.of("anna")) == []
+
+
+def test_two_at_once_forget_both_and_each_once(office: Office) -> None:
+    people = [ANNA, Person(kind=IdKind.SPEAKER, id="bert"), ANNA]
+    failed: list[BaseException] = []
+
+    def run(person: Person) -> None:
+        try:
+            forget(Workspace.open(office.root), person, rewrite_file=False)
+        except BaseException as error:  # noqa: BLE001 - told below
+            failed.append(error)
+
+    threads = [threading.Thread(target=run, args=(person,)) for person in people]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failed == []
+    forget(office.workspace)
+    assert office.holding(*office.of("anna"), *office.of("bert")) == []
+    actions = [one.action for one in office.workspace.audit.entries(limit=500)]
+    assert actions.count("forget") == actions.count("forgotten") == 2
+    assert counts(office.workspace)["inferences"] == 0
+
+
+RUN = """
+import sys
+from misheard.forgetting import forgetting
+from misheard.forgetting.person import IdKind, Person
+from misheard.workspace import Workspace
+
+forgetting._ROWS_AT_ONCE = 2
+workspace = Workspace.open(sys.argv[1])
+workspace.forgetting
+print("ready", flush=True)
+person = Person(kind=IdKind.SPEAKER, id="anna")
+workspace.forgetting.forget(person, actor="dora", reason="a letter")
+"""
+
+
+def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
+    office: Office, tmp_path: Path
+) -> None:
+    undisturbed = tmp_path / "undisturbed"
+    shutil.copytree(office.root, undisturbed, symlinks=True)
+    forget(Workspace.open(undisturbed))
+    kills = 0
+    for attempt in range(8):
+        child = subprocess.Popen(
+            [sys.executable, "-c", RUN, str(office.root)], stdout=subprocess.PIPE, env=os.environ
+        )
+        assert child.stdout is not None
+        child.stdout.readline()
+        time.sleep(0.02 * attempt)
+        child.send_signal(signal.SIGKILL)
+        kills += child.wait() == -signal.SIGKILL
+        # Whatever is gone by then: what a dataset gives out can be read.
+        workspace = Workspace.open(office.root)
+        for one in workspace.datasets.listed():
+            for row in workspace.datasets.rows(one):
+                workspace.recording(row.audio_sha256)
+        workspace._engine.dispose()
+        if child.returncode == 0:
+            break
+    # The first at once, the second a fiftieth of a second later: no machine is done by then.
+    assert kills >= 2
+    forget(office.workspace)
+    assert office.holding(*office.of("anna")) == []
+    rows, wanted = counts(office.workspace), counts(Workspace.open(undisturbed))
+    assert rows == wanted
+    assert rows["discarded"] == 0
+    entries = office.workspace.audit.entries(subject=ANNA.digest)
+    assert [one.action for one in entries] == ["forgotten", "forget"]
+    assert entries[1].evidence["found"]["inferences"] == 13
+    with office.workspace._engine.connect() as connection:
+        assert connection.execute(select(func.count()).select_from(selections)).scalar()
+        assert connection.execute(select(func.count()).select_from(forgotten)).scalar() == 12
+        assert connection.execute(select(discarded)).all() == []
+    # Nor did an attempt leave what it had written of others where nobody finds it.
+    forget(office.workspace, Person(kind=IdKind.SPEAKER, id="bert"))
+    assert office.holding(*office.of("bert")) == []

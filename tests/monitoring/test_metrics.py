@@ -1,0 +1,120 @@
+"""Prometheus' text: what is in it is what the workspace holds, and a parser can read it."""
+
+from __future__ import annotations
+
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import insert
+
+from misheard.database.engine import now, writing
+from misheard.database.schema import selections
+from misheard.monitoring.metrics import MetricFamily, Sample, exposed
+from misheard.workspace import Workspace
+from tests import tiny
+from tests.monitoring.traffic import an_hour
+
+LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+)\})? (\S+)')
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return tiny.make(tmp_path / "ws")
+
+
+def parsed(text: str) -> dict[str, float]:
+    """Name and labels → value; every line is a comment or a sample."""
+    assert text.endswith("\n")
+    found = {}
+    kinds: dict[str, str] = {}
+    for line in text.splitlines():
+        if line.startswith("# TYPE "):
+            _, _, name, kind = line.split()
+            assert name not in kinds
+            kinds[name] = kind
+        elif not line.startswith("# HELP "):
+            match = LINE.fullmatch(line)
+            assert match, line
+            assert re.sub(r"_(sum|count)$", "", match[1]) in kinds or match[1] in kinds, line
+            key = match[1] + (f"{{{match[2]}}}" if match[2] else "")
+            assert key not in found
+            found[key] = float(match[3])
+    return found
+
+
+def test_a_new_workspace(workspace: Workspace) -> None:
+    found = parsed(workspace.metrics.text())
+    version = workspace.deployments.live().version_id
+    name = workspace.registry.get(version).name
+    info = f'misheard_live_version_info{{slot="production",version="{version}",name="{name}"}}'
+    assert found[info] == 1
+    assert found["misheard_digest_behind"] == 0
+    assert "misheard_last_inference_timestamp_seconds" not in found
+
+
+def test_traffic_by_version_since_ever(workspace: Workspace) -> None:
+    engine, moment = workspace._engine, now().replace(minute=0, second=0, microsecond=0)
+    an_hour(engine, moment, "v-1", suspicion=30.0, errors=3)
+    an_hour(engine, moment - timedelta(days=400), "v-1", suspicion=90.0, empty=7)
+    an_hour(engine, moment, 'ven"dor\\', inferences=5)
+    an_hour(engine, moment, "v-1", slice="channel=mobile")
+    found = parsed(workspace.metrics.text())
+    assert found['misheard_inferences_total{version="v-1"}'] == 200
+    assert found['misheard_inferences_total{version="ven\\"dor\\\\"}'] == 5
+    assert found['misheard_empty_transcripts_total{version="v-1"}'] == 7
+    assert found['misheard_errors{version="v-1"}'] == 3
+    assert found['misheard_latency_seconds_sum{version="v-1"}'] == 100
+    assert found['misheard_latency_seconds_count{version="v-1"}'] == 200
+    assert found['misheard_compute_seconds_total{version="v-1"}'] == pytest.approx(120)
+    assert found['misheard_suspicion_mean{version="v-1"}'] == pytest.approx(0.3)
+
+
+def test_queues_cycles_alerts_and_audits(workspace: Workspace) -> None:
+    version = workspace.deployments.live().version_id
+    heard = tiny.heard(workspace, 6)
+    tiny.correct(workspace, heard[:2])
+    with writing(workspace._engine) as connection:
+        for number, one in enumerate(heard):
+            row = {
+                "inference_id": one.id,
+                "created_at": now(),
+                "stream": "audit" if number < 4 else "suspicious",
+                "probability": 1.0,
+                "priority": 0.0,
+                "labelled_at": now() if number < 3 else None,
+                "is_error": number < 1,
+                "words": 5,
+                "word_errors": 2 if number < 1 else 0,
+            }
+            connection.execute(insert(selections).values(**row))
+    begun = workspace.cycles.begin(actor="ann", force=True)
+    assert begun is not None
+    found = parsed(workspace.configured({"alerts": {"max_digest_behind": 1}}).metrics.text())
+    assert found["misheard_digest_behind"] == 6
+    assert found['misheard_review_queue{stream="audit"}'] == 1
+    assert found['misheard_review_queue{stream="suspicious"}'] == 2
+    assert found['misheard_error_cases{status="corrected"}'] == 2
+    assert found['misheard_cycles{state="triggered"}'] == 1
+    assert found[f'misheard_audited{{version="{version}"}}'] == 3
+    assert found[f'misheard_audited_error_rate{{version="{version}"}}'] == pytest.approx(1 / 3)
+    assert found[f'misheard_audited_word_error_rate{{version="{version}"}}'] == pytest.approx(
+        2 / 15
+    )
+    last = found["misheard_last_inference_timestamp_seconds"]
+    assert last == pytest.approx(heard[-1].created_at.timestamp())
+    workspace.configured({"alerts": {"max_digest_behind": 1}}).alerts.evaluate()
+    found = parsed(workspace.metrics.text())
+    assert found['misheard_alerts_firing{rule="digest_behind"}'] == 1
+    assert found['misheard_deliveries_waiting{channel="log"}'] == 1
+
+
+def test_numbers_and_texts_as_the_format_wants_them() -> None:
+    numbers = [1.0, 0.25, 1e18, float("nan"), float("inf"), float("-inf"), 1e-9]
+    samples = tuple(Sample(value=one, labels={"n": str(n)}) for n, one in enumerate(numbers))
+    made = MetricFamily(name="x", kind="gauge", help="One\nline, a \\ and more.", samples=samples)
+    lines = exposed([made]).splitlines()
+    assert lines[0] == "# HELP x One\\nline, a \\\\ and more."
+    values = [line.split()[-1] for line in lines[2:]]
+    assert values == ["1", "0.25", "1000000000000000000", "NaN", "+Inf", "-Inf", "1e-09"]

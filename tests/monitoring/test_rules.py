@@ -1,0 +1,251 @@
+"""Each rule: where it says well, bad, or that it cannot say. Pure."""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from misheard.monitoring.drift import Direction, Drift
+from misheard.monitoring.rules import (
+    ChannelReading,
+    Condition,
+    CycleReading,
+    Health,
+    Readings,
+    RecentTraffic,
+    Rule,
+    SuiteReading,
+    WatchedMean,
+    judge,
+)
+from misheard.settings import AlertSettings
+
+AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
+WELL, BAD, UNKNOWN = Health.WELL, Health.BAD, Health.UNKNOWN
+QUIET = Readings(
+    moment=AT,
+    live_version="v-1",
+    recent=(),
+    means=(),
+    audited=(0, 0),
+    traffic=(0, 0),
+    newest_cycle=None,
+    waiting=(),
+    suites=(),
+    last_heard_at=None,
+    behind=0,
+    free_disk_share=0.5,
+    channels=(),
+)
+OFF = AlertSettings(
+    drift_of=(),
+    max_latency_s=False,
+    max_real_time_factor=False,
+    max_audited_error_rate=False,
+    max_error_rate=False,
+    cycle_ended=False,
+    max_approval_hours=False,
+    suite_failed=False,
+    max_silent_hours=False,
+    max_digest_behind=False,
+    min_free_disk_percent=False,
+    max_failed_attempts=False,
+)
+
+
+def said(rule: Rule, readings: Readings, **limits: Any) -> Condition | None:
+    """What one rule says, others aside."""
+    found = [one for one in judge(readings, AlertSettings(**limits)) if one.rule is rule]
+    assert len(found) <= 1
+    return found[0] if found else None
+
+
+def health(rule: Rule, readings: Readings, **limits: Any) -> Health | None:
+    condition = said(rule, readings, **limits)
+    return condition.health if condition is not None else None
+
+
+def traffic(**sums: Any) -> Readings:
+    known = {
+        "version_id": "v-1",
+        "inferences": 100,
+        "timed": 100,
+        "latency_s": 50.0,
+        "compute_s": 30.0,
+        "computed_audio_s": 100.0,
+    }
+    return replace(QUIET, recent=(RecentTraffic(**known | sums),))
+
+
+def test_what_is_off_says_nothing_whatever_happens() -> None:
+    cycle = CycleReading(id="cycle-1", state="failed", detail="", since=AT - timedelta(days=9))
+    terrible = replace(
+        traffic(latency_s=1e6, compute_s=1e6),
+        audited=(99, 100),
+        traffic=(99, 100),
+        newest_cycle=cycle,
+        waiting=(cycle,),
+        suites=(SuiteReading(name="s", run_id="r", passed=False, reason=""),),
+        last_heard_at=AT - timedelta(days=99),
+        behind=10**9,
+        free_disk_share=0.0,
+        channels=(ChannelReading(name="hook", attempts=99, error="x"),),
+    )
+    assert judge(terrible, OFF) == []
+
+
+@pytest.mark.parametrize(
+    ("sums", "limit", "expected"),
+    [
+        ({}, 0.6, WELL),
+        ({}, 0.5, WELL),
+        ({}, 0.4, BAD),
+        ({"timed": 19, "latency_s": 1e3}, 0.4, UNKNOWN),
+        ({"timed": 0, "latency_s": 0.0}, 0.4, UNKNOWN),
+        ({}, False, None),
+    ],
+)
+def test_latency(sums: dict[str, Any], limit: Any, expected: Health | None) -> None:
+    assert health(Rule.LATENCY, traffic(**sums), max_latency_s=limit) is expected
+
+
+@pytest.mark.parametrize(
+    ("sums", "expected"),
+    [
+        ({}, WELL),
+        ({"compute_s": 101.0}, BAD),
+        ({"compute_s": 101.0, "inferences": 19}, UNKNOWN),
+        ({"compute_s": 0.0, "computed_audio_s": 0.0}, UNKNOWN),
+    ],
+)
+def test_real_time_factor(sums: dict[str, Any], expected: Health) -> None:
+    assert health(Rule.REAL_TIME_FACTOR, traffic(**sums)) is expected
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ((0, 0), UNKNOWN),
+        ((19, 19), UNKNOWN),
+        ((0, 100), WELL),
+        # 55 of 100 may be chance at 50 %; 65 are not.
+        ((55, 100), WELL),
+        ((65, 100), BAD),
+    ],
+)
+def test_error_rates_by_the_lower_end_of_their_interval(
+    counts: tuple[int, int], expected: Health
+) -> None:
+    audited, heard = replace(QUIET, audited=counts), replace(QUIET, traffic=counts)
+    assert health(Rule.AUDITED_ERROR_RATE, audited) is expected
+    assert health(Rule.ERROR_RATE, heard, max_error_rate=0.5) is expected
+    nobody_live = replace(audited, live_version="")
+    assert health(Rule.AUDITED_ERROR_RATE, nobody_live) is None
+
+
+def drift(direction: Direction, before: float, after: float, judged: int = 100) -> Readings:
+    since = None if direction is Direction.NONE else AT - timedelta(days=3)
+    found = Drift(
+        direction=direction,
+        since=since,
+        before=before,
+        after=after,
+        judged=judged,
+        rise=1.0,
+        fall=0.0,
+        limit=7.5,
+    )
+    return replace(QUIET, means=(WatchedMean(metric="latency", version_id="v-1", drift=found),))
+
+
+@pytest.mark.parametrize(
+    ("readings", "expected"),
+    [
+        (drift(Direction.RISE, 0.2, 0.3), BAD),
+        (drift(Direction.RISE, 0.0, 0.3), BAD),
+        (drift(Direction.RISE, 0.2, 0.215), WELL),
+        (drift(Direction.FALL, 0.3, 0.2), WELL),
+        (drift(Direction.NONE, math.nan, math.nan), WELL),
+        (drift(Direction.NONE, math.nan, math.nan, judged=0), UNKNOWN),
+    ],
+)
+def test_drift_alerts_on_a_rise_that_is_large_enough(readings: Readings, expected: Health) -> None:
+    condition = said(Rule.DRIFT_LATENCY, readings)
+    assert condition is not None
+    assert condition.health is expected
+    if expected is BAD:
+        assert "since 2026-02-26 12:00 UTC" in condition.detail
+        assert "misheard trend latency --version v-1" in condition.detail
+
+
+@pytest.mark.parametrize(
+    ("state", "expected"),
+    [("failed", BAD), ("refused", BAD), ("deployed", WELL), ("training", WELL), ("rejected", WELL)],
+)
+def test_the_newest_cycle_failed_or_was_refused(state: str, expected: Health) -> None:
+    cycle = CycleReading(id="cycle-1", state=state, detail="the disk was full", since=AT)
+    condition = said(Rule.CYCLE_ENDED, replace(QUIET, newest_cycle=cycle))
+    assert condition is not None
+    assert (condition.health, condition.subject) == (expected, "cycle-1")
+    assert "the disk was full" in condition.detail
+
+
+def test_a_cycle_waits_for_a_person() -> None:
+    def waits(hours: float) -> Readings:
+        since = AT - timedelta(hours=hours)
+        cycle = CycleReading(id="cycle-1", state="awaiting_approval", detail="", since=since)
+        return replace(QUIET, waiting=(cycle,))
+
+    assert health(Rule.APPROVAL, waits(23)) is WELL
+    assert health(Rule.APPROVAL, waits(25)) is BAD
+    assert health(Rule.APPROVAL, waits(25), max_approval_hours=48) is WELL
+
+
+@pytest.mark.parametrize(("passed", "expected"), [(True, WELL), (False, BAD)])
+def test_a_suite_that_the_live_version_fails(passed: bool, expected: Health) -> None:
+    suite = SuiteReading(name="menus", run_id="run-1", passed=passed, reason="9 errors, 2 before")
+    condition = said(Rule.SUITE_FAILED, replace(QUIET, suites=(suite,)))
+    assert condition is not None
+    assert (condition.health, condition.subject) == (expected, "menus")
+
+
+@pytest.mark.parametrize(
+    ("hours", "expected"), [(None, None), (0.0, WELL), (-20.0, WELL), (71.0, WELL), (73.0, BAD)]
+)
+def test_no_traffic(hours: float | None, expected: Health | None) -> None:
+    last = AT - timedelta(hours=hours) if hours is not None else None
+    assert health(Rule.NO_TRAFFIC, replace(QUIET, last_heard_at=last)) is expected
+
+
+def test_the_machine() -> None:
+    assert health(Rule.DIGEST_BEHIND, replace(QUIET, behind=100_000)) is WELL
+    assert health(Rule.DIGEST_BEHIND, replace(QUIET, behind=100_001)) is BAD
+    assert health(Rule.DISK, replace(QUIET, free_disk_share=0.05)) is WELL
+    assert health(Rule.DISK, replace(QUIET, free_disk_share=0.049)) is BAD
+    assert said(Rule.DELIVERY, QUIET) is None
+    for attempts, expected in ((0, WELL), (2, WELL), (3, BAD)):
+        channel = ChannelReading(name="hook", attempts=attempts, error="It answered 500.")
+        assert health(Rule.DELIVERY, replace(QUIET, channels=(channel,))) is expected
+
+
+def test_every_rule_has_a_severity_that_pagerduty_knows() -> None:
+    assert {rule.severity for rule in Rule} == {"critical", "error", "warning"}
+
+
+def test_the_table_in_the_docs_has_every_rule_and_its_settings_as_they_are() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    _, _, table = page.partition("| rule | fires when |")
+    rows = [line.split(" | ") for line in table.partition("\n\n")[0].splitlines()[2:]]
+    named = [name for row in rows for name in re.findall(r"`(\w+)`", row[0])]
+    assert named == [rule.value for rule in Rule]
+    defaults = AlertSettings().model_dump()
+    for row in rows:
+        for setting, shown in re.findall(r"`(\w+) = (.*?)`", row[2]):
+            value = {"true": True, "false": False}.get(shown)
+            assert defaults[setting] == (float(shown) if value is None else value)

@@ -1,0 +1,45 @@
+"""Rows of `hourly`, as the digest writes them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Engine, insert
+
+from misheard.database.engine import writing
+from misheard.database.schema import hourly
+
+
+def an_hour(engine: Engine, hour: datetime, version_id: str = "v-1", **sums: Any) -> None:
+    """One row."""
+    hours(engine, [(hour, version_id, sums)])
+
+
+def hours(engine: Engine, told: list[tuple[datetime, str, dict[str, Any]]]) -> None:
+    """Many rows; what is not given is 100 transcripts of 2 s without anything remarkable."""
+    rows = []
+    for hour, version_id, sums in told:
+        count = sums.get("inferences", 100)
+        known = {
+            "slice": "",
+            "inferences": count,
+            "empty": 0,
+            "audio_s": 2.0 * count,
+            "timed": count,
+            "latency_s": 0.5 * count,
+            "least_latency_s": 0.1,
+            "most_latency_s": 0.9,
+            "compute_s": 0.6 * count,
+            "computed_audio_s": 2.0 * count,
+            "suspected": count,
+            "suspicion": 0.2 * count,
+            "suspicion_squared": 0.05 * count,
+            "scored": count,
+            "avg_logprob": -0.5 * count,
+            "errors": 0,
+            "corrected": 0,
+        }
+        rows.append({"hour": hour, "version_id": version_id, **known, **sums})
+    with writing(engine) as connection:
+        connection.execute(insert(hourly), rows)
