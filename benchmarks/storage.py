@@ -98,11 +98,17 @@ def plain(folder: Path, name: str, synchronous: str) -> sqlite3.Connection:
 
 def rows_of(items: Sequence[Captured]) -> list[tuple[Any, ...]]:
     """The rows that `items` become."""
-    latest, ids = latest_time(now()), new_ids("inf", len(items))
-    return [
-        row(item, id_, live="v-1", latest=latest, on_sqlite=True)
-        for item, id_ in zip(items, ids, strict=True)
-    ]
+    latest, made = latest_time(now()), []
+    for start in range(0, len(items), PER_TRANSACTION):
+        some = items[start : start + PER_TRANSACTION]
+        # By portions, as we do: ids sort by the time at which they are made, and an index of many
+        # that were made at one moment is filled at random places.
+        ids = new_ids("inf", len(some))
+        made += [
+            row(item, id_, live="v-1", latest=latest, on_sqlite=True)
+            for item, id_ in zip(some, ids, strict=True)
+        ]
+    return made
 
 
 INSERT = f"INSERT INTO inferences ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"

@@ -14,9 +14,9 @@ from misheard import audio
 from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
 from misheard.capture.captured import COLUMNS, Captured, latest_time, row
-from misheard.database.bulk import RowInsert
+from misheard.database.bulk import Row, RowInsert
 from misheard.database.discarded import hold_blobs
-from misheard.database.engine import new_id, new_ids, now, writing
+from misheard.database.engine import adding_to_sqlite, new_id, new_ids, now, writing
 from misheard.database.schema import error_cases, inferences
 from misheard.errors import BadInputError, NotAudioError, UnknownIdError
 from misheard.scoring.normalize import require_text
@@ -138,13 +138,21 @@ class InferenceLog:
                 )
                 for item, id_, (key, size) in zip(some, ids, kept, strict=True)
             ]
-            with writing(self._engine, together=True) as connection:
-                new += _insert.add(connection, rows)
-                if copy_audio:
-                    self._keep_again(connection, _sources(some, kept))
+            new += self._add(rows, _sources(some, kept) if copy_audio else {})
             sent += len(some)
             progress(len(some))
         return Logged(new=new, known=sent - new)
+
+    def _add(self, rows: Sequence[Row], sources: Mapping[str, str]) -> int:
+        """One transaction; `sources` are where audio that was copied in came from."""
+        if self._on_sqlite and not sources:
+            with adding_to_sqlite(self._engine) as driver:
+                return _insert.add_to_sqlite(driver, rows)
+        with writing(self._engine, together=True) as connection:
+            added = _insert.add(connection, rows)
+            if sources:
+                self._keep_again(connection, sources)
+        return added
 
     def record(self, version_id: str, heard: Sequence[Heard]) -> list[Inference]:
         """Log transcripts of `version_id`, all or none, audio first.

@@ -36,6 +36,14 @@ class RowInsert:
         """How many were added; times as `stored_time` gives them, JSON as `stored_json` does."""
         if connection.dialect.name == "sqlite":
             return connection.exec_driver_sql(self._sqlite, list(rows)).rowcount
+        return self._add_elsewhere(connection, rows)
+
+    def add_to_sqlite(self, driver: Any, rows: Sequence[Row]) -> int:
+        """`add` on the driver's own connection."""
+        added: int = driver.executemany(self._sqlite, rows).rowcount
+        return added
+
+    def _add_elsewhere(self, connection: Connection, rows: Sequence[Row]) -> int:
         dicts = [dict(zip(self._names, row, strict=True)) for row in rows]
         # In one order, so that two who send the same rows do not wait for each other.
         dicts.sort(key=lambda one: one[self._unless_known] or "")

@@ -10,12 +10,13 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event, inspect, text
 from sqlalchemy.exc import DatabaseError, DisconnectionError
 
 from misheard.database.schema import REVISION
-from misheard.database.trouble import translate
+from misheard.database.trouble import known_of_sqlite, translate
 from misheard.database.turns import IMMEDIATE, SqliteBegin
 from misheard.errors import NewerSchemaError, WorkspaceNotFoundError
 
@@ -23,6 +24,7 @@ PATIENCE_S = 30.0
 """How long a process waits for the lock of another before it gives up."""
 _WRITERS = 7_266_001
 """The advisory lock that writers on PostgreSQL take; any number that is the same for all."""
+_BEGINS: WeakKeyDictionary[Engine, SqliteBegin] = WeakKeyDictionary()
 
 
 def open_engine(
@@ -47,7 +49,8 @@ def open_engine(
             _configure_sqlite(connection, synchronous, patience_s)
 
         event.listen(engine, "connect", configure)
-        event.listen(engine, "begin", SqliteBegin(engine.url.database, patience_s=patience_s))
+        begin = _BEGINS[engine] = SqliteBegin(engine.url.database, patience_s=patience_s)
+        event.listen(engine, "begin", begin)
     elif on_postgresql:
         event.listen(
             engine, "connect", lambda one, _: _configure_postgresql(one, telemetry, patience_s)
@@ -77,6 +80,27 @@ def writing(engine: Engine, *, together: bool = False) -> Iterator[Connection]:
             kind = "_shared" if together else ""
             connection.exec_driver_sql(f"SELECT pg_advisory_xact_lock{kind}({_WRITERS})")
         yield connection
+
+
+@contextmanager
+def adding_to_sqlite(engine: Engine) -> Iterator[Any]:
+    """`writing` on the driver's own connection, for single rows that come by the thousand.
+
+    SQLAlchemy's share of a transaction of one row is as much as half of what a disk takes to keep
+    it.
+    """
+    pooled = engine.raw_connection()
+    driver: Any = pooled.driver_connection
+    try:
+        _BEGINS[engine].begin_writing(driver)
+        yield driver
+        driver.commit()
+    except sqlite3.Error as error:
+        known = known_of_sqlite(error, str(engine.url.database))
+        raise known or error from error
+    finally:
+        # Rolls back what was not committed.
+        pooled.close()
 
 
 def take_turns(connection: Connection) -> None:

@@ -41,15 +41,17 @@ class SqliteBegin:
         if not connection.get_execution_options().get(IMMEDIATE, False):
             connection.exec_driver_sql("BEGIN")
             return
-        driver: Any = connection.connection.dbapi_connection
+        self.begin_writing(connection.connection.dbapi_connection)
+
+    def begin_writing(self, driver: Any) -> None:
+        """Begin a transaction that writes on the driver's own connection, when it is its turn."""
         deadline = time.monotonic() + self._patience_s
         turn = self._turn(deadline)
         try:
-            # SQLite's own way to wait sleeps for up to 100 ms, whoever is done meanwhile.
-            driver.execute("PRAGMA busy_timeout=0")
+            # Whoever is at the head waits as SQLite does, which looks again ever more rarely, up to
+            # ten times a second.
             self._begin(driver, deadline)
         finally:
-            driver.execute(f"PRAGMA busy_timeout={round(self._patience_s * 1000)}")
             if turn is not None:
                 fcntl.flock(turn, fcntl.LOCK_UN)
 
