@@ -39,7 +39,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, event, func, select
+from sqlalchemy import Engine, func, select
 
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.captured import COLUMNS, Captured, latest_time, row
@@ -172,33 +172,35 @@ def single(folder: Path, count: int, *, telemetry: bool) -> float:
 
 def _write(url: str, seed: int, fair: bool, answers: Any) -> None:
     """Log one after the other, and tell what was logged and how long the longest took."""
-    engine = open_engine(url) if fair else _impatient(url)
-    log = InferenceLog(engine, DirectoryBlobs(Path("unused")))
+    add = _adds(url) if fair else _adds_as_sqlite(url)
     logged, longest_s, until = 0, 0.0, time.monotonic() + TOGETHER_S
     for item in transcripts(10_000_000, seed=seed):
         started = time.monotonic()
         if started > until:
             break
-        log.capture([item], live="v-1")
+        add(item)
         longest_s = max(longest_s, time.monotonic() - started)
         logged += 1
     answers.put((logged, longest_s))
 
 
-def _impatient(url: str) -> Engine:
-    """An engine that waits as SQLite itself does."""
-    from sqlalchemy import create_engine  # noqa: PLC0415 - the other side only
+def _adds(url: str) -> Callable[[Captured], object]:
+    log = InferenceLog(open_engine(url), DirectoryBlobs(Path("unused")))
+    return lambda item: log.capture([item], live="v-1")
 
-    engine = create_engine(url)
 
-    @event.listens_for(engine, "connect")
-    def _(connection: Any, __: Any) -> None:
-        connection.isolation_level = None
-        connection.execute("PRAGMA busy_timeout=30000")
-        connection.execute("PRAGMA synchronous=FULL")
+def _adds_as_sqlite(url: str) -> Callable[[Captured], object]:
+    """With SQLite's own way to wait."""
+    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=30)
+    connection.execute("PRAGMA synchronous=FULL")
 
-    event.listen(engine, "begin", lambda one: one.exec_driver_sql("BEGIN IMMEDIATE"))
-    return engine
+    def add(item: Captured) -> None:
+        (one,) = rows_of([item])
+        connection.execute("BEGIN IMMEDIATE")
+        connection.execute(INSERT, one)
+        connection.execute("COMMIT")
+
+    return add
 
 
 def together(folder: Path, *, fair: bool) -> tuple[float, int]:
