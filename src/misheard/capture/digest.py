@@ -144,7 +144,7 @@ class Digest:
         suspicions = self._scorer(connection, rows)
         since = errors = 0
         for row, suspicion in zip(rows, suspicions, strict=True):
-            hour = row.created_at.replace(minute=0, second=0, microsecond=0)
+            hour = tallies.hour_of(row.created_at)
             for name in self._slices_of(row):
                 key = (hour, row.version_id, name)
                 of_hour = portion.hours.get(key)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
 from sqlalchemy import Connection, select, update
 
 from misheard.cases.records import CaseStatus
@@ -91,7 +89,7 @@ class Standing:
             self._tally.add(self.since_cycle, tallies.INFERENCE_ERRORS, errors)
         slices = ["", *(f"{name}={value}" for name, value in heard.tags.items())]
         rows = (
-            (hourly.c.hour == hour_of(heard.created_at))
+            (hourly.c.hour == tallies.hour_of(heard.created_at))
             & (hourly.c.version_id == heard.version_id)
             & hourly.c.slice.in_(slices)
         )
@@ -100,8 +98,3 @@ class Standing:
             "corrected": hourly.c.corrected + corrected,
         }
         self._connection.execute(update(hourly).where(rows).values(**more))
-
-
-def hour_of(moment: datetime) -> datetime:
-    """The hour that a time falls in."""
-    return moment.replace(minute=0, second=0, microsecond=0)

@@ -88,6 +88,11 @@ def percent_of(suspicion: float | None) -> int:
     return NO_SUSPICION if suspicion is None else int(suspicion * 100 + 1e-9)
 
 
+def hour_of(moment: datetime) -> datetime:
+    """The hour that a time falls in, as `hourly` has it."""
+    return moment.replace(minute=0, second=0, microsecond=0)
+
+
 def digested_to(connection: Connection) -> int:
     """The number of the last inference that the digest has counted."""
     query = select(func.coalesce(func.max(marks.c.number), 0)).where(marks.c.reader == READER)

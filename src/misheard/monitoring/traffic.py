@@ -105,7 +105,7 @@ def _heard(
     if version_id is not None:
         hours = hours.where(column.version_id == version_id)
     if since is not None:
-        first = since.replace(minute=0, second=0, microsecond=0) + timedelta(hours=1)
+        first = tallies.hour_of(since) + timedelta(hours=1)
         hours = hours.where(column.hour >= first)
         counted = (inferences.c.number <= digested_to) & (inferences.c.created_at < first)
         yield _rows(counted, since, version_id)
