@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -23,6 +26,36 @@ while True:
     number += 1
     store.put_bytes(b"%d" % number * 400_000)
 """
+
+PUT_ONE = """
+import sys
+from pathlib import Path
+from misheard.blobs.directory import DirectoryBlobs
+DirectoryBlobs(Path(sys.argv[1])).put_file(Path(sys.argv[2]))
+"""
+
+
+def putting_half(root: Path) -> subprocess.Popen[bytes]:
+    """A process in the midst of putting a file whose second half does not come."""
+    pipe = root.parent / "pipe"
+    os.mkfifo(pipe)
+    child = subprocess.Popen([sys.executable, "-c", PUT_ONE, str(root), str(pipe)])
+    # Stays open until this process ends: so the child waits for more.
+    os.write(os.open(pipe, os.O_WRONLY), b"half of it")
+    deadline = time.monotonic() + 20
+    while not any(map(is_locked, root.glob(".put-*"))):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    return child
+
+
+def is_locked(path: Path) -> bool:
+    with path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def blob_path(root: Path, key: str) -> Path:
@@ -48,9 +81,45 @@ def test_a_process_killed_while_putting_leaves_no_wrong_blob(tmp_path: Path) -> 
 
 
 def test_what_a_killed_process_left_is_no_blob(tmp_path: Path) -> None:
-    store = DirectoryBlobs(tmp_path)
-    (tmp_path / ".put-half").write_bytes(b"half of it")
+    root = tmp_path / "blobs"
+    store = DirectoryBlobs(root)
+    child = putting_half(root)
     assert list(store) == []
+    # Its writer is alive, and may yet finish.
+    assert store.sweep() == 0
+    child.kill()
+    child.wait()
+    assert len(list(root.glob(".put-*"))) == 1
+    assert store.sweep() == 1
+    assert list(root.iterdir()) == []
+    assert store.sweep() == 0
+
+
+def test_what_was_killed_once_it_was_read_only_is_swept_as_well(tmp_path: Path) -> None:
+    store = DirectoryBlobs(tmp_path)
+    (tmp_path / ".put-whole").write_bytes(b"all of it")
+    (tmp_path / ".put-whole").chmod(0o444)
+    assert store.sweep() == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_writers_lose_nothing_to_one_that_sweeps_all_the_time(tmp_path: Path) -> None:
+    store = DirectoryBlobs(tmp_path)
+    is_over = threading.Event()
+
+    def sweep() -> None:
+        while not is_over.is_set():
+            store.sweep()
+
+    sweeper = threading.Thread(target=sweep)
+    sweeper.start()
+    try:
+        keys = [store.put_bytes(b"%d" % number) for number in range(400)]
+    finally:
+        is_over.set()
+        sweeper.join()
+    assert sorted(store) == sorted(keys)
+    assert [store.get_bytes(key) for key in keys] == [b"%d" % number for number in range(400)]
 
 
 def test_a_changed_blob_is_noticed(tmp_path: Path) -> None:

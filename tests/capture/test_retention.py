@@ -110,6 +110,15 @@ def test_without_rules_everything_stays(keep: Callable[..., LetGo], hear: Hear) 
     assert keep() == NOTHING
 
 
+def test_what_a_killed_writer_left_of_a_blob_goes(
+    keep: Callable[..., LetGo], blobs: DirectoryBlobs, tmp_path: Path
+) -> None:
+    left = tmp_path / "blobs" / ".put-half"
+    left.write_bytes(b"half of it")
+    assert keep() == NOTHING
+    assert not left.exists()
+
+
 def test_old_audio_goes_and_its_transcript_stays(
     keep: Callable[..., LetGo], hear: Hear, engine: Engine, blobs: DirectoryBlobs, log: InferenceLog
 ) -> None:

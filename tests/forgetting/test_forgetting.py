@@ -120,6 +120,14 @@ def test_a_dry_run_changes_nothing(office: Office) -> None:
     assert after == before
 
 
+def test_what_was_being_kept_when_its_writer_was_killed_goes_as_well(office: Office) -> None:
+    blobs = office.root / "blobs"
+    (blobs / ".put-half").write_bytes(clip("anna", 1)[:600])
+    done = forget(office.workspace)
+    assert done.changed["unfinished_blobs"] == 1
+    assert office.holding(*office.of("anna")) == []
+
+
 def test_it_is_audited_without_the_id(office: Office) -> None:
     forget(office.workspace)
     asked, done = office.workspace.audit.entries(subject=ANNA.digest)[::-1]

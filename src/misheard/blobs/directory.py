@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import os
 import shutil
@@ -10,10 +11,12 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO
 
 from misheard.errors import BlobCorruptError, BlobNotFoundError, DiskFullError
 
 _CHUNK_BYTES = 1 << 20
+_PARTIAL = ".put-"
 
 
 class DirectoryBlobs:
@@ -28,38 +31,20 @@ class DirectoryBlobs:
         key = hashlib.sha256(data).hexdigest()
         if key in self:
             return key
-        with (
-            _room_for_more(self._root),
-            tempfile.NamedTemporaryFile(dir=self._root, prefix=".put-", delete=False) as file,
-        ):
-            partial = Path(file.name)
-            try:
-                file.write(data)
-                file.flush()
-                self._keep(file.fileno(), partial, key)
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+        with _room_for_more(self._root), self._partial() as file:
+            file.write(data)
+            self._keep(file, key)
         return key
 
     def put_file(self, path: Path) -> str:
         """See `BlobStore`."""
-        with (
-            _room_for_more(self._root),
-            path.open("rb") as source,
-            tempfile.NamedTemporaryFile(dir=self._root, prefix=".put-", delete=False) as file,
-        ):
-            partial, digest = Path(file.name), hashlib.sha256()
-            try:
-                # Hashed while it is copied, so that key and content agree even if it changes.
-                while chunk := source.read(_CHUNK_BYTES):
-                    digest.update(chunk)
-                    file.write(chunk)
-                file.flush()
-                self._keep(file.fileno(), partial, digest.hexdigest())
-            except BaseException:
-                partial.unlink(missing_ok=True)
-                raise
+        digest = hashlib.sha256()
+        with _room_for_more(self._root), path.open("rb") as source, self._partial() as file:
+            # Hashed while it is copied, so that key and content agree even if it changes.
+            while chunk := source.read(_CHUNK_BYTES):
+                digest.update(chunk)
+                file.write(chunk)
+            self._keep(file, digest.hexdigest())
         return digest.hexdigest()
 
     def get_bytes(self, key: str) -> bytes:
@@ -109,14 +94,34 @@ class DirectoryBlobs:
         if _is_key(key):
             self._path(key).unlink(missing_ok=True)
 
-    def _keep(self, descriptor: int, partial: Path, key: str) -> None:
-        os.fchmod(descriptor, 0o444)
-        os.fsync(descriptor)
+    def sweep(self) -> int:
+        """See `BlobStore`."""
+        return sum(_delete_if_left(path) for path in self._root.glob(f"{_PARTIAL}*"))
+
+    @contextmanager
+    def _partial(self) -> Iterator[IO[bytes]]:
+        """A new file, locked for as long as its writer lives, so that `sweep` leaves it alone."""
+        while True:
+            with tempfile.NamedTemporaryFile(dir=self._root, prefix=_PARTIAL, delete=False) as file:
+                fcntl.flock(file, fcntl.LOCK_EX)
+                if not os.fstat(file.fileno()).st_nlink:
+                    continue  # swept between its making and its lock
+                try:
+                    yield file
+                except BaseException:
+                    Path(file.name).unlink(missing_ok=True)
+                    raise
+                return
+
+    def _keep(self, file: IO[bytes], key: str) -> None:
+        file.flush()
+        os.fchmod(file.fileno(), 0o444)
+        os.fsync(file.fileno())
         path = self._path(key)
         if not path.parent.exists():
             path.parent.mkdir(exist_ok=True)
             _sync_directory(self._root)
-        partial.rename(path)
+        Path(file.name).rename(path)
         _sync_directory(path.parent)
 
     def _existing(self, key: str) -> Path:
@@ -133,6 +138,18 @@ class DirectoryBlobs:
 
 def _is_key(key: str) -> bool:
     return len(key) == 64 and set(key) <= set("0123456789abcdef")
+
+
+def _delete_if_left(path: Path) -> bool:
+    try:
+        # Over NFS only what is open for writing can be locked.
+        with path.open("r+b" if os.access(path, os.W_OK) else "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever wrote it may have renamed it since: then this name is gone.
+            path.unlink()
+    except (BlockingIOError, FileNotFoundError):
+        return False
+    return True
 
 
 def _sync_directory(path: Path) -> None:

@@ -51,3 +51,10 @@ class BlobStore(Protocol):
     def delete(self, key: str) -> None:
         """Forget a blob; nothing happens when it is not there."""
         ...
+
+    def sweep(self) -> int:
+        """Delete what writers that were killed left unfinished; those at work lose nothing.
+
+        Returns how many there were.
+        """
+        ...

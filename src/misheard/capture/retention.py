@@ -119,6 +119,7 @@ class CaptureRetention:
         if rules.audio_gb:
             self._shrink(run, round(rules.audio_gb * _GIGABYTE))
         # Not only this run's: another may have been killed before it came to that.
+        self._blobs.sweep()
         blobs = delete_discarded(self._engine, self._blobs.delete, self._in_datasets)
         return LetGo(
             recordings=run.recordings,

@@ -208,6 +208,8 @@ class _Run:
             self._delete(traces.ids[start : start + _ROWS_AT_ONCE])
         self._forget_norm(person.id)
         self._discard_left(every)
+        # What a process was writing when it was killed may be of anybody.
+        changed["unfinished_blobs"] = self._blobs.sweep()
         changed["blobs"] = delete_discarded(self._engine, self._blobs.delete, self._datasets.in_use)
         if asked:
             self._finish(person, actor, asked, withdrawn | changed)
