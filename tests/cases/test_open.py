@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from misheard.capture.inferences import Inference, InferenceLog
 from misheard.cases.cases import Cases
 from misheard.cases.measure import compare
 from misheard.cases.records import CaseStatus, Correction, GivenCorrection
 from misheard.database.audit import AuditLog
+from misheard.database.engine import writing
+from misheard.database.schema import inferences
 from misheard.datasets.datasets import Datasets, Purpose
 from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
@@ -214,6 +216,39 @@ def test_cases_are_found_by_type_and_status_given_or_measured(cases: Cases, hear
     assert found(error_type="names", status=CaseStatus.OPEN) == ["press one"]
     assert found(error_type="nothing") == []
     assert found(limit=2) == ["press three", "press two"]
+
+
+def test_cases_are_found_by_tags_and_by_group(
+    cases: Cases, log: InferenceLog, hear: Hear, engine: Engine
+) -> None:
+    tags: list[dict[str, str]] = [
+        {"channel": "mobile", "noise": "high"},
+        {"channel": "mobile"},
+        {'chan"nel': "mobile", "Lärm.$[0]'": "groß"},
+        {},
+    ]
+    heard = hear([f"press {number}" for number in range(4)])
+    with writing(engine) as connection:
+        for number, (one, its) in enumerate(zip(heard, tags, strict=True)):
+            this = inferences.c.id == one.id
+            values = {"tags": its, "speaker_group": f"agent {number % 2}", "speaker": f"s{number}"}
+            connection.execute(update(inferences).where(this).values(**values))
+            cases.open_in(connection, one.id)
+
+    def found(**chosen: Any) -> list[int]:
+        return sorted(int(case.hypothesis.split()[1]) for case in cases.listed(**chosen))
+
+    assert found() == [0, 1, 2, 3]
+    assert found(tags={"channel": "mobile"}) == [0, 1]
+    assert found(tags={"channel": "mobile", "noise": "high"}) == [0]
+    assert found(tags={"channel": "landline"}) == []
+    assert found(tags={"Lärm.$[0]'": "groß"}) == [2]
+    assert found(tags={'chan"nel': "mobile"}) == [2]
+    assert found(speaker_group="agent 1") == [1, 3]
+    assert found(speaker_group="agent 1", tags={"channel": "mobile"}) == [1]
+    assert found(speaker_group="nobody") == []
+    case = cases.get(heard[0].id)
+    assert (case.tags, case.speaker, case.speaker_group) == (tags[0], "s0", "agent 0")
 
 
 def test_without_a_limit_all_are_listed_with_their_types(cases: Cases, hear: Hear) -> None:

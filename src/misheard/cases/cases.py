@@ -150,9 +150,10 @@ class Cases:
         return case_id
 
     def get(self, case_id: str) -> ErrorCase:
-        """One case by its id."""
+        """One case, by its id or by that of its transcript."""
+        this = or_(error_cases.c.id == case_id, error_cases.c.inference_id == case_id)
         with self._engine.connect() as connection:
-            found = queries.cases(connection, queries.CASES.where(error_cases.c.id == case_id))
+            found = queries.cases(connection, queries.CASES.where(this))
         if not found:
             raise UnknownIdError(f"There is no error case '{case_id}'. See: misheard cases")
         return found[0]
@@ -162,21 +163,32 @@ class Cases:
         *,
         status: CaseStatus | None = None,
         error_type: str | None = None,
+        speaker_group: str | None = None,
+        tags: Mapping[str, str] | None = None,
         limit: int | None = 50,
     ) -> list[ErrorCase]:
-        """Cases, newest first; `limit` None gives all."""
+        """Cases for which all that is given holds, newest first; `limit` None gives all."""
         query = queries.CASES.order_by(error_cases.c.created_at.desc(), error_cases.c.id.desc())
-        if status is not None:
-            query = query.where(error_cases.c.status == status)
-        if error_type is not None:
-            named = select(case_types.c.case_id).where(case_types.c.name == error_type)
-            query = query.where(error_cases.c.id.in_(named))
         with self._engine.connect() as connection:
-            return queries.cases(connection, query.limit(limit))
+            wanted = queries.chosen(
+                connection,
+                status=status,
+                error_type=error_type,
+                speaker_group=speaker_group,
+                tags=tags or {},
+            )
+            return queries.cases(connection, query.where(*wanted).limit(limit))
 
-    def corrections(self, *, limit: int | None = 50) -> list[GivenCorrection]:
-        """Every correction and confirmation ever given, newest first; `limit` None gives all."""
+    def corrections(
+        self, *, inference_id: str | None = None, limit: int | None = 50
+    ) -> list[GivenCorrection]:
+        """Every correction and confirmation ever given, newest first; `limit` None gives all.
+
+        With `inference_id`, those of one transcript.
+        """
         query = select(corrections).order_by(corrections.c.number.desc()).limit(limit)
+        if inference_id is not None:
+            query = query.where(corrections.c.inference_id == inference_id)
         with self._engine.connect() as connection:
             return [GivenCorrection(**row) for row in connection.execute(query).mappings()]
 

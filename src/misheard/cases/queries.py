@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -32,6 +32,9 @@ CASES: Select[Any] = select(
     *(column for column in error_cases.c if column.name != "since_cycle"),
     inferences.c.audio_sha256,
     inferences.c.source,
+    inferences.c.speaker,
+    inferences.c.speaker_group,
+    inferences.c.tags,
     inferences.c.text.label("hypothesis"),
     NEWEST.c.reference,
 ).select_from(CASES_WITH_NEWEST.join(inferences, inferences.c.id == error_cases.c.inference_id))
@@ -48,6 +51,35 @@ def cases(connection: Connection, query: Select[Any]) -> list[ErrorCase]:
         status = CaseStatus(row.pop("status"))
         made.append(ErrorCase(**row, status=status, error_types=types[row["id"]]))
     return made
+
+
+def chosen(
+    connection: Connection,
+    *,
+    status: CaseStatus | None,
+    error_type: str | None,
+    speaker_group: str | None,
+    tags: Mapping[str, str],
+) -> list[Any]:
+    """What has to hold of a case to be among those that are asked for."""
+    wanted: list[Any] = []
+    if status is not None:
+        wanted.append(error_cases.c.status == status)
+    if error_type is not None:
+        named = select(case_types.c.case_id).where(case_types.c.name == error_type)
+        wanted.append(error_cases.c.id.in_(named))
+    if speaker_group is not None:
+        wanted.append(inferences.c.speaker_group == speaker_group)
+    wanted += [_is_tagged(connection, name, value) for name, value in tags.items()]
+    return wanted
+
+
+def _is_tagged(connection: Connection, name: str, value: str) -> Any:
+    # Not by a path into the JSON: on SQLite that finds no name beyond ASCII.
+    is_sqlite = connection.dialect.name == "sqlite"
+    pairs = (func.json_each if is_sqlite else func.json_each_text)(inferences.c.tags)
+    pair = pairs.table_valued("key", "value")
+    return select(pair.c.key).where(pair.c.key == name, pair.c.value == value).exists()
 
 
 def status_of(connection: Connection, inference_id: str) -> CaseStatus:

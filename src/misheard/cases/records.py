@@ -74,6 +74,11 @@ class ErrorCase:
     """Word errors over reference words, at most 1; None while the case is open."""
     error_types: list[str]
     """As reported, then as measured against the newest correction."""
+    speaker: str | None
+    speaker_group: str
+    """All that may sound alike: it is never in two splits."""
+    tags: dict[str, str]
+    """Whatever slices are cut by: channel=mobile."""
     details: dict[str, Any]
     """Whatever its reporter wants remembered."""
 

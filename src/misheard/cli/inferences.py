@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+from rich.text import Text
 
 from misheard.cli.output import json_option, open_workspace, out, print_json, table, when
+
+if TYPE_CHECKING:
+    from misheard.capture.inferences import Inference
 
 
 @click.command(epilog="\b\nExample:\n  misheard -w calls inferences --limit 50")
@@ -17,16 +23,21 @@ def command(directory: str | None, limit: int, as_json: bool) -> None:
     if as_json:
         print_json(found)
         return
+    # Two lines each, so that the text has room at 80 columns.
     rows = [
         (
-            one.id,
-            when(one.created_at),
-            f"{one.duration_s:.1f}",
-            f"{one.avg_logprob:.2f}" if one.avg_logprob is not None else None,
-            one.version_id,
+            Text.assemble(one.id, "\n", (one.version_id, "dim")),
+            Text.assemble(when(one.created_at), "\n", (_figures(one), "dim")),
             one.text,
         )
         for one in found
     ]
-    columns = ["inference", "at", "seconds ", "log-prob ", "version", "text"]
-    out.print(table("Newest first", columns, rows))
+    out.print(table("Newest first", ["inference", "at", "text"], rows))
+
+
+def _figures(one: Inference) -> str:
+    known = [
+        f"{one.duration_s:.1f} s" if one.duration_s is not None else "",
+        f"log-prob {one.avg_logprob:.2f}" if one.avg_logprob is not None else "",
+    ]
+    return ", ".join(filter(None, known))

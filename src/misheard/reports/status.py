@@ -120,14 +120,14 @@ def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:
 def _to_review(queue: dict[Stream, QueueLength]) -> list[Waiting]:
     """What nobody has reported, and somebody should listen to."""
     told = {
-        Stream.AUDIT: "an audit",
-        Stream.SUSPICIOUS: "a queue of suspicious transcripts",
+        Stream.AUDIT: ("audited transcript has", "audited transcripts have"),
+        Stream.SUSPICIOUS: ("suspicious transcript has", "suspicious transcripts have"),
     }
     found = []
-    for stream, name in told.items():
+    for stream, (one, several) in told.items():
         if queue[stream].count:
             command = f"misheard review next --stream {stream}"
-            what = f"{name} ({queue[stream]})"
+            what = f"{queue[stream]} {one if queue[stream].count == 1 else several} no label"
             found.append(Waiting(what=what, who="a person", command=command))
     return found
 
@@ -137,5 +137,5 @@ def _next_step(trigger: TriggerDecision, waiting: tuple[Waiting, ...]) -> str:
         return "it is worth training: misheard cycle begin"
     if waiting:
         first = waiting[0]
-        return f"{first.what}, and waits for {first.who}: {first.command}"
+        return f"{first.what}; for {first.who}: {first.command}"
     return "more transcripts and corrections: " + "; ".join(trigger.objections)
