@@ -1,8 +1,8 @@
 """A PostgreSQL of the tests' own, and tests that are run on both databases.
 
 The server is Debian's `postgresql`, with a cluster in a temporary directory that listens on a
-socket there and nowhere else. It does not sync its files: what a power cut does is not under test
-here, and everything else is as in production.
+socket there and nowhere else. It does not sync its files unless it is asked to: what a power cut
+does is not under test here, and everything else is as in production.
 """
 
 from __future__ import annotations
@@ -30,8 +30,10 @@ _databases = count(1)
 class Cluster:
     """A running server."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, durable: bool = False) -> None:
+        """`durable`: what is committed survives a power cut, as in production."""
         self.folder = folder
+        self._durable = durable
         self._server: subprocess.Popen[bytes] | None = None
         self._migrated = ""
 
@@ -43,7 +45,11 @@ class Cluster:
         """The address of an empty database; `migrated`: with the tables of misheard."""
         name = f"tests_{next(_databases)}"
         template = self._template() if migrated else "template1"
-        self.run(f"CREATE DATABASE {name} TEMPLATE {template}")
+        return self.create(name, like=template)
+
+    def create(self, name: str, *, like: str = "template1") -> URL:
+        """A new database, a copy of `like`, to which nobody may be connected."""
+        self.run(f'CREATE DATABASE "{name}" TEMPLATE "{like}"')
         return self.url(name)
 
     def _template(self) -> str:
@@ -57,7 +63,7 @@ class Cluster:
         return self._migrated
 
     def drop(self, url: URL) -> None:
-        self.run(f"DROP DATABASE IF EXISTS {url.database} WITH (FORCE)")
+        self.run(f'DROP DATABASE IF EXISTS "{url.database}" WITH (FORCE)')
 
     def run(self, statement: str) -> None:
         engine = create_engine(self.url(), isolation_level="AUTOCOMMIT")
@@ -79,7 +85,8 @@ class Cluster:
         subprocess.run([*as_user, *map(str, made)], check=True, capture_output=True)
         command = [programs / "postgres", "-D", data, "-k", self.folder, "-c", "listen_addresses="]
         command += ["-c", "max_connections=60"]
-        command += [part for one in _NOT_SAFE_BUT_QUICK for part in ("-c", one)]
+        quick = () if self._durable else _NOT_SAFE_BUT_QUICK
+        command += [part for one in quick for part in ("-c", one)]
         log = (self.folder / "log").open("wb")
         self._server = subprocess.Popen([*as_user, *map(str, command)], stdout=log, stderr=log)
         ready = [programs / "pg_isready", "-q", "-h", self.folder, "-U", "tests", "-t", "30"]
@@ -99,10 +106,11 @@ class Cluster:
 
 
 @contextmanager
-def cluster() -> Iterator[Cluster]:
+def cluster(*, durable: bool = False) -> Iterator[Cluster]:
+    """A server that runs while the block does."""
     # Not in pytest's own directory: the name of a socket has room for a hundred letters.
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
-    made = Cluster(folder)
+    made = Cluster(folder, durable=durable)
     try:
         made.start()
         yield made

@@ -35,7 +35,7 @@ from typing import Any
 
 from tests.cycle import chaos_scene
 from tests.cycle.chaos_points import INSIDE, POINTS, Kill, install
-from tests.cycle.cluster import Cluster, cluster
+from tests.postgres import Cluster, cluster
 
 _POLL_S = 0.002
 _PATIENCE_S = 120.0
@@ -97,7 +97,7 @@ class Stage:
 
     def prepare(self) -> None:
         """Make the workspace that is copied."""
-        url = self.server.create("template") if self.server else ""
+        url = str(self.server.create("template")) if self.server else ""
         _in_child(lambda: chaos_scene.prepare(self.folder / "template", url))
 
     @contextmanager
@@ -105,11 +105,11 @@ class Stage:
         """A copy for one run: its directory, and its database where that is not in there."""
         root = self.folder / name
         shutil.copytree(self.folder / "template", root)
-        url = self.server.create(name, like="template") if self.server else ""
+        url = str(self.server.create(name, like="template")) if self.server else ""
         yield root, url
         shutil.rmtree(root)
         if self.server:
-            self.server.drop(name)
+            self.server.drop(self.server.url(name))
 
 
 def play(root: Path, url: str, troubles: list[Trouble], tally: Tally, *, workers: int = 2) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from tests.cycle.chaos import differences
 from tests.cycle.chaos_points import POINTS
-from tests.cycle.cluster import is_installed
+from tests.postgres import PROGRAMS
 
 ROOT = Path(__file__).parents[2]
 
@@ -45,7 +45,7 @@ def test_so_it_is_with_two_that_compete_and_die_at_random() -> None:
     assert told["differing"] == 0
 
 
-@pytest.mark.skipif(not is_installed(), reason="wants Debian's package postgresql")
+@pytest.mark.skipif(not PROGRAMS, reason="wants Debian's package postgresql")
 def test_so_it_is_on_postgresql() -> None:
     told = chaos("--points", "--every", "4", "--database", "postgresql")
     assert (told["missed"], told["differing"]) == ([], 0)
