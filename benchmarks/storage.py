@@ -1,26 +1,28 @@
 """What it costs to log, to look after and to ask about millions of transcripts.
 
-    python -m benchmarks.storage                    # 10 million transcripts, about 15 minutes
-    python -m benchmarks.storage --rows 300000      # a minute
+    python -m benchmarks.storage                          # 10 million transcripts, about 15 minutes
+    python -m benchmarks.storage --rows 300000            # a minute
+    python -m benchmarks.storage --database postgresql    # on a server that it starts itself
 
-Four parts, each on files of its own in a temporary directory (`--directory`):
+Four parts, each on databases of its own in a temporary directory (`--directory`):
 
-- **Bulk.** `InferenceLog.capture` of 200,000 transcripts beside `sqlite3`'s own `executemany` of
-  the same rows, prepared beforehand, into a table with the same columns and indices, with the same
-  settings of SQLite (WAL, synchronous=NORMAL) and as many rows a transaction. In turn, three times,
-  medians. `bulk_vs_sqlite` is our rows a second over theirs.
-- **Single.** One transcript a transaction, made durable (synchronous=FULL), beside the same rows by
-  `BEGIN IMMEDIATE`, `INSERT`, `COMMIT`. `single_vs_sqlite` is our rows a second over theirs, and
-  `single_telemetry_vs_sqlite` the same at synchronous=NORMAL.
+- **Bulk.** `InferenceLog.capture` of 200,000 transcripts beside the driver's own `executemany`
+  (`sqlite3`, psycopg) of the same rows, prepared beforehand, into a table with the same columns and
+  indices, with the same settings (SQLite: WAL, synchronous=NORMAL; PostgreSQL: synchronous_commit
+  off) and as many rows a transaction. In turn, three times, medians. `bulk_vs_sqlite` is our rows a
+  second over theirs.
+- **Single.** One transcript a transaction, made durable (synchronous=FULL; synchronous_commit on),
+  beside the same rows by `BEGIN IMMEDIATE`, `INSERT`, `COMMIT`. `single_vs_sqlite` is our rows a
+  second over theirs, and `single_telemetry_vs_sqlite` the same at synchronous=NORMAL.
 - **Together.** Four processes log one transcript after the other for ten seconds. All that they
   were told was logged must be there; `max_wait_s` is the longest that any of them waited for one,
-  and `max_wait_plain_s` the longest with SQLite's own way to wait.
+  and `max_wait_plain_s` the longest with the database's own way to wait.
 - **Years.** A workspace with `--rows` transcripts over a year and one with 10,000: checking the
   trigger, the status page, the next page of the review queue, each the median of 50 calls.
-  `trigger_growth` is the larger over the smaller; `memory_growth_mb` is how much more memory the
-  process has after all calls on the larger one than after those on the smaller one.
+  `trigger_growth` is the larger over the smaller; `memory_growth_asking_mb` is how much more memory
+  the process has after all calls on the larger one than before them.
 
-The last line is JSON. On PostgreSQL: `--database postgresql+psycopg://…` for the last part.
+The last line is JSON; on PostgreSQL its names end in `_vs_postgresql`.
 """
 
 from __future__ import annotations
@@ -30,7 +32,6 @@ import json
 import multiprocessing
 import random
 import resource
-import sqlite3
 import statistics
 import tempfile
 import time
@@ -39,14 +40,12 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Engine, func, select
-
+from benchmarks.places import Place, place, plain
 from misheard.blobs.directory import DirectoryBlobs
-from misheard.capture.captured import COLUMNS, Captured, latest_time, row
+from misheard.capture.captured import Captured, latest_time, row
 from misheard.capture.inferences import InferenceLog
 from misheard.cases.records import Correction
-from misheard.database.engine import migrate, new_ids, now, open_engine
-from misheard.database.schema import inferences
+from misheard.database.engine import new_ids, now, open_engine
 from misheard.reports.status import status
 from misheard.workspace import Workspace
 
@@ -80,23 +79,7 @@ def transcripts(count: int, *, seed: int = 0) -> Iterator[Captured]:
         )
 
 
-def fresh(folder: Path, name: str, **options: Any) -> Engine:
-    """An empty database with today's schema."""
-    engine = open_engine(f"sqlite:///{folder / name}.db", **options)
-    migrate(engine)
-    return engine
-
-
-def plain(folder: Path, name: str, synchronous: str) -> sqlite3.Connection:
-    """A connection as anybody would open it, to an empty database with today's schema."""
-    fresh(folder, name).dispose()
-    connection = sqlite3.connect(folder / f"{name}.db", isolation_level=None)
-    connection.execute(f"PRAGMA synchronous={synchronous}")
-    connection.execute("PRAGMA foreign_keys=ON")
-    return connection
-
-
-def rows_of(items: Sequence[Captured]) -> list[tuple[Any, ...]]:
+def rows_of(items: Sequence[Captured], *, on_sqlite: bool) -> list[tuple[Any, ...]]:
     """The rows that `items` become."""
     latest, made = latest_time(now()), []
     for start in range(0, len(items), PER_TRANSACTION):
@@ -105,74 +88,74 @@ def rows_of(items: Sequence[Captured]) -> list[tuple[Any, ...]]:
         # that were made at one moment is filled at random places.
         ids = new_ids("inf", len(some))
         made += [
-            row(item, id_, live="v-1", latest=latest, on_sqlite=True)
+            row(item, id_, live="v-1", latest=latest, on_sqlite=on_sqlite)
             for item, id_ in zip(some, ids, strict=True)
         ]
-    return made
+    return made if on_sqlite else [_as_psycopg_takes_it(one) for one in made]
 
 
-INSERT = f"INSERT INTO inferences ({', '.join(COLUMNS)}) VALUES ({', '.join('?' * len(COLUMNS))})"
+def _as_psycopg_takes_it(one: tuple[Any, ...]) -> tuple[Any, ...]:
+    from psycopg.types.json import Json  # noqa: PLC0415 - see `places`
+
+    return tuple(Json(value) if isinstance(value, dict) else value for value in one)
 
 
-def bulk(folder: Path, count: int) -> dict[str, float]:
+def log_into(url: str, folder: Path, *, telemetry: bool = False) -> InferenceLog:
+    """Our side."""
+    return InferenceLog(open_engine(url, telemetry=telemetry), DirectoryBlobs(folder / "blobs"))
+
+
+def bulk(where: Place, folder: Path, count: int) -> dict[str, float]:
     """Many rows at once."""
     items = list(transcripts(count))
     ours, theirs = [], []
-    for number in range(ROUNDS):
-        engine = fresh(folder, f"bulk-{number}", telemetry=True)
-        log = InferenceLog(engine, DirectoryBlobs(folder / "blobs"))
+    for _ in range(ROUNDS):
+        log = log_into(where.fresh(), folder, telemetry=True)
         started = time.perf_counter()
         logged = log.capture(items, live="v-1")
         ours.append(time.perf_counter() - started)
         assert logged.new == count
-        engine.dispose()
 
-        rows = rows_of(items)
-        connection = plain(folder, f"plain-{number}", "NORMAL")
+        rows = rows_of(items, on_sqlite=where.name == "sqlite")
+        their = plain(where.fresh(), durable=False)
         started = time.perf_counter()
         for start in range(0, count, PER_TRANSACTION):
-            connection.execute("BEGIN IMMEDIATE")
-            connection.executemany(INSERT, rows[start : start + PER_TRANSACTION])
-            connection.execute("COMMIT")
+            their.add(rows[start : start + PER_TRANSACTION])
         theirs.append(time.perf_counter() - started)
-        assert connection.execute("SELECT count(*) FROM inferences").fetchone() == (count,)
-        connection.close()
+        assert their.count() == count
+        their.close()
     return {
-        "bulk_vs_sqlite": statistics.median(theirs) / statistics.median(ours),
+        f"bulk_vs_{where.name}": statistics.median(theirs) / statistics.median(ours),
         "bulk_rows_per_s": count / statistics.median(ours),
     }
 
 
-def single(folder: Path, count: int, *, telemetry: bool) -> float:
-    """One row a transaction: our rows a second over those of `sqlite3`."""
+def single(where: Place, folder: Path, count: int, *, telemetry: bool) -> float:
+    """One row a transaction: our rows a second over those of the driver."""
     items = list(transcripts(count, seed=1))
     ours, theirs = [], []
-    for number in range(ROUNDS):
-        name = f"{telemetry}-{number}"
-        engine = fresh(folder, f"single-{name}", telemetry=telemetry)
-        log = InferenceLog(engine, DirectoryBlobs(folder / "blobs"))
+    for _ in range(ROUNDS):
+        log = log_into(where.fresh(), folder, telemetry=telemetry)
         log.capture(items[:1], live="v-1")
         started = time.perf_counter()
         for item in items[1:]:
             log.capture([item], live="v-1")
         ours.append(time.perf_counter() - started)
-        engine.dispose()
 
-        rows = rows_of(items)
-        connection = plain(folder, f"single-plain-{name}", "NORMAL" if telemetry else "FULL")
+        rows = rows_of(items, on_sqlite=where.name == "sqlite")
+        their = plain(where.fresh(), durable=not telemetry)
+        their.add(rows[:1])
         started = time.perf_counter()
         for one in rows[1:]:
-            connection.execute("BEGIN IMMEDIATE")
-            connection.execute(INSERT, one)
-            connection.execute("COMMIT")
+            their.add([one])
         theirs.append(time.perf_counter() - started)
-        connection.close()
+        their.close()
     return statistics.median(theirs) / statistics.median(ours)
 
 
-def _write(url: str, seed: int, fair: bool, answers: Any) -> None:
+def _write(url: str, seed: int, ours: bool, answers: Any) -> None:
     """Log one after the other, and tell what was logged and how long the longest took."""
-    add = _adds(url) if fair else _adds_as_sqlite(url)
+    add = _adds(url) if ours else _adds_plainly(url)
     logged, longest_s, until = 0, 0.0, time.monotonic() + TOGETHER_S
     for item in transcripts(10_000_000, seed=seed):
         started = time.monotonic()
@@ -185,50 +168,40 @@ def _write(url: str, seed: int, fair: bool, answers: Any) -> None:
 
 
 def _adds(url: str) -> Callable[[Captured], object]:
-    log = InferenceLog(open_engine(url), DirectoryBlobs(Path("unused")))
+    log = log_into(url, Path("unused"))
     return lambda item: log.capture([item], live="v-1")
 
 
-def _adds_as_sqlite(url: str) -> Callable[[Captured], object]:
-    """With SQLite's own way to wait."""
-    connection = sqlite3.connect(url.removeprefix("sqlite:///"), isolation_level=None, timeout=30)
-    connection.execute("PRAGMA synchronous=FULL")
-
-    def add(item: Captured) -> None:
-        (one,) = rows_of([item])
-        connection.execute("BEGIN IMMEDIATE")
-        connection.execute(INSERT, one)
-        connection.execute("COMMIT")
-
-    return add
+def _adds_plainly(url: str) -> Callable[[Captured], object]:
+    """With the database's own way to wait."""
+    their, on_sqlite = plain(url, durable=True), url.startswith("sqlite")
+    return lambda item: their.add(rows_of([item], on_sqlite=on_sqlite))
 
 
-def together(folder: Path, *, fair: bool) -> tuple[float, int]:
+def together(where: Place, *, ours: bool) -> tuple[float, int]:
     """The longest wait of four processes, and how many rows they logged; none may be missing."""
-    engine = fresh(folder, f"together-{fair}")
+    url = where.fresh()
     context = multiprocessing.get_context("spawn")
     answers = context.Queue()
     writers = [
-        context.Process(target=_write, args=(str(engine.url), 10 + n, fair, answers))
-        for n in range(WRITERS)
+        context.Process(target=_write, args=(url, 10 + n, ours, answers)) for n in range(WRITERS)
     ]
     for one in writers:
         one.start()
     told = [answers.get() for _ in writers]
     for one in writers:
         one.join()
-    with engine.connect() as connection:
-        kept = connection.execute(select(func.count()).select_from(inferences)).scalar_one()
+    kept = plain(url, durable=True).count()
     if kept != sum(logged for logged, _ in told):
         raise SystemExit(f"lost rows: {kept} kept of {sum(logged for logged, _ in told)}")
     return max(longest_s for _, longest_s in told), kept
 
 
-def filled(root: Path, count: int, database: str) -> tuple[Workspace, dict[str, float]]:
+def filled(where: Place, root: Path, count: int) -> tuple[Workspace, dict[str, float]]:
     """A workspace with so many transcripts, of which a share was corrected; what that took."""
     settings: dict[str, Any] = {"capture": {"audit_share": 0.01}}
-    if database:
-        settings["database"] = {"url": database}
+    if where.name != "sqlite":
+        settings["database"] = {"url": where.empty()}
     workspace = Workspace.create(root, settings=settings)
     started = time.perf_counter()
     workspace.capture(transcripts(count, seed=2))
@@ -270,12 +243,12 @@ def _median_ms(call: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
-def years(folder: Path, count: int, database: str) -> dict[str, float]:
+def years(where: Place, folder: Path, count: int) -> dict[str, float]:
     """What questions cost with few rows and with many."""
-    small, _ = filled(folder / "small", SMALL, "")
+    small, _ = filled(where, folder / "small", SMALL)
     before = asked(small)
     memory_mb = _peak_mb()
-    large, made = filled(folder / "large", count, database)
+    large, made = filled(where, folder / "large", count)
     filled_mb = _peak_mb()
     after = asked(large)
     return {
@@ -294,15 +267,17 @@ def _peak_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
-def measure(folder: Path, count: int, database: str) -> dict[str, Any]:
+def measure(where: Place, folder: Path, count: int) -> dict[str, Any]:
     """All parts."""
+    name = where.name
     figures: dict[str, Any] = {"rows": count, "at": datetime.now(UTC).date().isoformat()}
-    figures |= bulk(folder, min(BULK, count))
-    figures["single_vs_sqlite"] = single(folder, min(SINGLE, count), telemetry=False)
-    figures["single_telemetry_vs_sqlite"] = single(folder, min(SINGLE, count), telemetry=True)
-    figures["max_wait_plain_s"], _ = together(folder, fair=False)
-    figures["max_wait_s"], figures["logged_together"] = together(folder, fair=True)
-    return figures | years(folder, count, database)
+    figures |= bulk(where, folder, min(BULK, count))
+    few = min(SINGLE, count)
+    figures[f"single_vs_{name}"] = single(where, folder, few, telemetry=False)
+    figures[f"single_telemetry_vs_{name}"] = single(where, folder, few, telemetry=True)
+    figures["max_wait_plain_s"], _ = together(where, ours=False)
+    figures["max_wait_s"], figures["logged_together"] = together(where, ours=True)
+    return figures | years(where, folder, count)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -312,10 +287,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     parser.add_argument("--rows", type=int, default=LARGE)
     parser.add_argument("--directory", help="Where the files go (default: a temporary directory).")
-    parser.add_argument("--database", default="", help="Of the large workspace.")
+    parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     asked_for = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory(dir=asked_for.directory) as folder:
-        figures = measure(Path(folder), asked_for.rows, asked_for.database)
+    with (
+        tempfile.TemporaryDirectory(dir=asked_for.directory) as folder,
+        place(asked_for.database, Path(folder)) as where,
+    ):
+        figures = measure(where, Path(folder), asked_for.rows)
     figures = json.loads(json.dumps(figures), parse_float=lambda number: round(float(number), 4))
     for name, value in figures.items():
         print(f"{name:>28}  {value}")
