@@ -111,7 +111,7 @@ def test_people_side_by_side(workspace: Workspace, run: Run) -> None:
 
 
 def test_doubtful_labels(workspace: Workspace, run: Run) -> None:
-    assert "0 of the 0 labels" in run("suspects")
+    assert "Doubtful: 0. Labels looked at: 0." in run("suspects")
     one, two = tiny.heard(workspace, 2)
     for inference in (one, two):
         say(workspace, inference.id, "press pond")

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
+from rich.text import Text
 
 from misheard.cli.output import json_option, open_workspace, out, print_json, table, when
+
+if TYPE_CHECKING:
+    from misheard.database.audit import AuditEntry
 
 
 @click.command(epilog="\b\nExample:\n  misheard -w calls audit --subject production")
@@ -18,9 +24,15 @@ def command(directory: str | None, limit: int, subject: str | None, as_json: boo
     if as_json:
         print_json(found)
         return
-    rows = [
-        (when(e.created_at), e.actor, e.action, e.subject, e.from_value, e.to_value, e.reason)
-        for e in found
-    ]
-    columns = ["at", "who", "did", "to", "from", "into", "why"]
-    out.print(table("Audit log, newest first", columns, rows))
+    rows = [(f"{when(one.created_at)}\n{one.actor}", _what(one)) for one in found]
+    out.print(table("Audit log, newest first", ["at, and who", "what, and why"], rows))
+
+
+def _what(one: AuditEntry) -> Text:
+    """On lines of their own: what was done to what, what it was and is, why."""
+    lines = Text.assemble((one.action, "bold"), f" {one.subject}")
+    if one.from_value or one.to_value:
+        lines.append(f"\n{one.from_value or '–'} → {one.to_value or '–'}")
+    if one.reason:
+        lines.append(f"\n{one.reason}", style="dim")
+    return lines

@@ -171,8 +171,7 @@ def suspects(directory: str | None, limit: int, before: int | None, as_json: boo
         ]
         columns = ["number ", "inference", "doubt", "who says what"]
         out.print(table("Labels for a second look, newest first", columns, rows))
-    kind = "label" if found.looked_at == 1 else "labels"
-    out.print(f"{len(found.found)} of the {found.looked_at:,} {kind} that were looked at.")
+    out.print(f"Doubtful: {len(found.found)}. Labels looked at: {found.looked_at:,}.")
     if found.before is not None:
         out.print(f"Older ones: misheard review suspects --before {found.before}")
 
