@@ -248,6 +248,24 @@ def test_restore_brings_the_rows_back_and_keeps_the_present_file(
     assert not list(tmp_path.glob(".backup-*"))
 
 
+def test_every_copy_of_the_database_is_known_wherever_that_is(
+    registry: Registry, tmp_path: Path
+) -> None:
+    database = tmp_path / "elsewhere" / "calls.db"
+    database.parent.mkdir()
+    engine = open_engine(f"sqlite:///{database}")
+    migrate(engine)
+    backups = Backups(engine, registry, tmp_path / "backups")
+    assert backups.copies() == []
+    made, by_hand = make(backups), backups.make_at().path
+    engine.dispose()
+    aside = restore(made, database)
+    others = {database, database.parent / "calls.db.old"}
+    (database.parent / "calls.db.old").touch()
+    assert backups.copies()[:3] == [made, by_hand, aside]
+    assert others.isdisjoint(backups.copies())
+
+
 def test_restore_refuses_while_the_database_is_open(
     backups: Backups, register: Register, engine: Engine, tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ from misheard.database.copying import (
     Counted,
     copy_database,
     not_counted,
+    put_aside,
     require_room,
     restore,
 )
@@ -39,6 +40,7 @@ from misheard.registry import Registry
 __all__ = ["Backup", "Backups", "restore"]
 
 _NAME = re.compile(r"\d{8}T\d{12}Z-\d+\.db")
+_BY_HAND = "by-hand-"
 # No copy takes this long, so a partial one of this age was left by a killed process.
 _ABANDONED_S = 24 * 3600
 
@@ -113,7 +115,7 @@ class Backups:
             self._root.mkdir(parents=True, exist_ok=True)
             target = self._root
         if target.is_dir():
-            target = target / f"by-hand-{now():%Y%m%dT%H%M%S%fZ}.db"
+            target = target / f"{_BY_HAND}{now():%Y%m%dT%H%M%S%fZ}.db"
         if target.exists():
             raise BadInputError(f"'{target}' is there already. Name another file, or none.")
         if not target.parent.is_dir():
@@ -134,6 +136,13 @@ class Backups:
         """All backups that deployments made, newest first."""
         found = self._root.iterdir() if self._root.is_dir() else ()
         return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
+
+    def copies(self) -> list[Path]:
+        """Every file that holds the database as it was: of deployments, by hand, put aside."""
+        found = [*self.listed(), *sorted(self._root.glob(f"{_BY_HAND}*.db"))]
+        if self._engine.dialect.name == "sqlite":
+            found += put_aside(Path(self._engine.url.database or ""))
+        return found
 
     def _forget_all_but_newest(self, number: int) -> None:
         for path in [one for one in self.listed() if one.stem.endswith(f"Z-{number}")][1:]:

@@ -10,10 +10,10 @@ from misheard.datasets.samples import Sample
 from misheard.datasets.split import Split, SplitShares, split_of
 from misheard.errors import BadInputError, EmptyDatasetError, GateRefusedError, NoSuiteError
 from misheard.gates.comparison import Comparison
-from misheard.gates.contender import Contender
+from misheard.gates.contender import Contender, Transcribe
 from misheard.gates.suites import SuiteKind, SuiteRun
 from misheard.gates.validation import Validation
-from misheard.rooms import Rooms, TranscribeFunction
+from misheard.rooms.rooms import Rooms
 from misheard.speech.transcriber import Progress, no_progress
 
 Observe = Callable[[str, int], Progress]
@@ -62,7 +62,7 @@ class Gatekeeping(Rooms):
         return self.datasets.add_evaluation(name, samples, split=split)
 
     def function_contender(
-        self, name: str, function: TranscribeFunction, samples: Sequence[Sample] = ()
+        self, name: str, function: Transcribe, samples: Sequence[Sample] = ()
     ) -> Contender:
         """Any function as one side of a gate; it is given the samples' own paths or arrays."""
         keys = [audio.sha256_of(sample.data) for sample in samples]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import inspect
-import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
@@ -27,13 +26,10 @@ from misheard.deployment import (
     roll_back_in,
     version_before_in,
 )
-from misheard.errors import (
-    WorkspaceExistsError,
-    WorkspaceNotFoundError,
-)
+from misheard.errors import WorkspaceExistsError, WorkspaceNotFoundError
 from misheard.finetune.recipe import Recipe
 from misheard.gatekeeping import Gatekeeping
-from misheard.rooms import TranscribeFunction, database_file
+from misheard.rooms.opened import database_file
 from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
@@ -173,17 +169,8 @@ class Workspace(Gatekeeping):
         live = self.deployments.live(slot)
         engine = self.transcriber(live.version_id)
         transcripts = engine.transcribe(clips, progress=progress, options=options)
-        heard = [
-            Heard(
-                data=one.data,
-                audio=clip,
-                transcript=transcript,
-                speaker_group=one.speaker_group,
-                source=one.name,
-                tags=one.tags,
-            )
-            for one, clip, transcript in zip(recordings, clips, transcripts, strict=True)
-        ]
+        each = zip(recordings, clips, transcripts, strict=True)
+        heard = [_heard(one, clip, transcript) for one, clip, transcript in each]
         logged = self.inferences.record(live.version_id, heard)
         return list(zip(logged, transcripts, strict=True))
 
@@ -218,14 +205,8 @@ class Workspace(Gatekeeping):
         is not there, `version_id` names who heard it, by default the live version.
         """
         clip = audio.decode(recording.data, name=recording.name)
-        heard = Heard(
-            data=recording.data,
-            audio=clip,
-            transcript=Transcript(text=hypothesis, latency_s=0.0, compute_s=0.0),
-            speaker_group=recording.speaker_group,
-            source=recording.name,
-            tags=recording.tags,
-        )
+        transcript = Transcript(text=hypothesis, latency_s=0.0, compute_s=0.0)
+        heard = _heard(recording, clip, transcript)
         self.inferences.keep_audio([heard])
         said_by = version_id or self.deployments.live().version_id
         with writing(self._engine) as connection:
@@ -239,21 +220,6 @@ class Workspace(Gatekeeping):
                 )
                 self.cases.correct_in(connection, [correction])
         return case_id
-
-    def transcribe_function(self, version_id: str) -> TranscribeFunction:
-        """A model version as a plain function of an audio path, bytes, or samples at 16 kHz.
-
-        It gives a dict with `transcript` and `confidence` (mean probability a token, 0 to 1, or
-        None).
-        """
-        self.registry.get(version_id)
-
-        def transcribe(source: Any) -> dict[str, Any]:
-            (heard,) = self.transcriber(version_id).transcribe([_clip(source)])
-            sure = None if heard.avg_logprob is None else math.exp(heard.avg_logprob)
-            return {"transcript": heard.text, "confidence": sure}
-
-        return transcribe
 
     def deploy(
         self,
@@ -305,12 +271,15 @@ class Workspace(Gatekeeping):
         return made
 
 
-def _clip(source: Any) -> audio.Audio:
-    if isinstance(source, str | Path):
-        return audio.read(source)
-    if isinstance(source, bytes):
-        return audio.decode(source)
-    return audio.from_samples(source, audio.SAMPLE_RATE_HZ)
+def _heard(recording: audio.Recording, clip: audio.Audio, transcript: Transcript) -> Heard:
+    return Heard(
+        data=recording.data,
+        audio=clip,
+        transcript=transcript,
+        speaker_group=recording.speaker_group,
+        source=recording.name,
+        tags=recording.tags,
+    )
 
 
 def workspace_directory(given: str | None = None) -> Path:

@@ -13,6 +13,7 @@ from misheard.cli.output import json_option, open_workspace, out, print_json, ta
 def command(directory: str | None, as_json: bool) -> None:
     """Show every setting and its value."""
     from misheard.finetune.recipe import Recipe  # noqa: PLC0415 - only here
+    from misheard.settings import FILE_NAME  # noqa: PLC0415 - pydantic
 
     workspace = open_workspace(directory)
     values = workspace.settings.model_dump()
@@ -28,7 +29,7 @@ def command(directory: str | None, as_json: bool) -> None:
         for key, value in inner.items()
     ]
     rows += [(key, value) for key, value in values.items() if not isinstance(value, dict)]
-    out.print(table(str(workspace.root / "misheard.toml"), ["setting", "value"], rows))
+    out.print(table(str(workspace.root / FILE_NAME), ["setting", "value"], rows))
 
 
 def _shown(value: object) -> object:

@@ -20,6 +20,7 @@ from misheard.errors import BadInputError, DatabaseInUseError, DiskFullError, Ne
 
 PARTIAL = ".backup-"
 """How the names of unfinished copies begin."""
+_ASIDE = ".before-restore-"
 # Copied between two reports of progress: 1 MiB of SQLite's usual pages.
 _PAGES = 256
 
@@ -92,6 +93,12 @@ def require_room(source: sqlite3.Connection, folder: Path) -> None:
             f"'{folder}': a copy takes {needed / 1e6:,.1f} MB, and {free / 1e6:,.1f} MB are free. "
             "Make room, or name a file on another disk."
         )
+
+
+def put_aside(database: Path) -> list[Path]:
+    """What `restore` has put aside so far of the SQLite file `database`."""
+    begin = f"{database.name}{_ASIDE}"
+    return sorted(path for path in database.parent.iterdir() if path.name.startswith(begin))
 
 
 def _pages(source: sqlite3.Connection) -> int:
@@ -184,7 +191,7 @@ def _replace(database: Path, partial: Path) -> Path | None:
 
 
 def _aside(database: Path) -> Path:
-    return database.with_name(f"{database.name}.before-restore-{now():%Y%m%dT%H%M%S%fZ}")
+    return database.with_name(f"{database.name}{_ASIDE}{now():%Y%m%dT%H%M%S%fZ}")
 
 
 def _put_aside_leftovers(database: Path, aside: Path) -> None:

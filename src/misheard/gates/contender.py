@@ -23,6 +23,16 @@ Transcribe = Callable[[Any], Any]
 _NO_AUDIO = audio.Audio(samples=np.zeros(0, np.float32), sha256="")
 
 
+@dataclass
+class TranscribeFunctions:
+    """How the gates hear versions whose engine is not one of ours; None: with ours."""
+
+    baseline: Transcribe | None = None
+    """The live version."""
+    of_model: Callable[[str], Transcribe] | None = None
+    """Any other version, from the directory with its files."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Contender:
     """One side of a comparison."""

@@ -1,0 +1,61 @@
+"""What is counted as it comes, so that no question has to read the log."""
+
+from __future__ import annotations
+
+from sqlalchemy import Column, Float, Index, Integer, PrimaryKeyConstraint, Table, Text
+
+from misheard.database.schema.base import Serial, UtcDateTime, metadata
+
+marks = Table(
+    "marks",
+    metadata,
+    # How far each reader of the log has come: the number of the last inference that it counted.
+    Column("reader", Text, primary_key=True),
+    Column("number", Serial, nullable=False),
+)
+
+tallies = Table(
+    "tallies",
+    metadata,
+    # What has come since a cycle began (empty: since the workspace did), counted as it came.
+    Column("since_cycle", Text, nullable=False),
+    # inferences, inference_errors, or a status of cases.
+    Column("kind", Text, nullable=False),
+    # Of cases, so that one may ask how many reach a suspicion; -1 where none was given.
+    Column("suspicion_percent", Integer, nullable=False),
+    Column("count", Integer, nullable=False),
+    PrimaryKeyConstraint("since_cycle", "kind", "suspicion_percent"),
+)
+
+hourly = Table(
+    "hourly",
+    metadata,
+    # The traffic by the hour in which it was heard, added to as it comes.
+    Column("hour", UtcDateTime, nullable=False),
+    Column("version_id", Text, nullable=False),
+    # Empty for all of it; else a tag and its value, "channel=mobile".
+    Column("slice", Text, nullable=False),
+    Column("inferences", Integer, nullable=False),
+    Column("empty", Integer, nullable=False),
+    Column("audio_s", Float, nullable=False),
+    # Of those that have a latency: how many, sum, least and most.
+    Column("timed", Integer, nullable=False),
+    Column("latency_s", Float, nullable=False),
+    Column("least_latency_s", Float),
+    Column("most_latency_s", Float),
+    # Seconds of compute, and of the audio that they were spent on.
+    Column("compute_s", Float, nullable=False),
+    Column("computed_audio_s", Float, nullable=False),
+    # Of those that have a suspicion: how many, sum, sum of squares.
+    Column("suspected", Integer, nullable=False),
+    Column("suspicion", Float, nullable=False),
+    Column("suspicion_squared", Float, nullable=False),
+    # Of those that have a mean log-probability: how many, sum.
+    Column("scored", Integer, nullable=False),
+    Column("avg_logprob", Float, nullable=False),
+    # By what people said of them since.
+    Column("errors", Integer, nullable=False),
+    Column("corrected", Integer, nullable=False),
+    PrimaryKeyConstraint("hour", "version_id", "slice"),
+    Index("ix_hourly_version_id_hour", "version_id", "hour"),
+)

@@ -1,0 +1,1 @@
+"""Builds every room of the loop, and passes it what it needs."""

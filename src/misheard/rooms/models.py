@@ -1,0 +1,109 @@
+"""Datasets, what is trained on them, what comes of it, and which of that is live."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import cached_property, lru_cache
+from pathlib import Path
+from typing import Any
+
+from misheard import audio
+from misheard.datasets.datasets import Datasets
+from misheard.deployment import Deployments
+from misheard.finetune.backends.backend import TrainingBackend
+from misheard.finetune.backends.inprocess import InProcessBackend
+from misheard.finetune.backends.local import LocalBackend
+from misheard.finetune.jobs import Jobs
+from misheard.registry import Registry
+from misheard.rooms.opened import Opened
+from misheard.speech.decoding import DecodingOptions
+from misheard.speech.engines import open_transcriber
+from misheard.speech.transcriber import Transcriber
+
+
+class ModelRooms(Opened):
+    """The rooms from datasets to live versions, and the engines of these."""
+
+    @cached_property
+    def datasets(self) -> Datasets:
+        """Dataset versions."""
+        return Datasets(self._engine, self._blobs)
+
+    @cached_property
+    def registry(self) -> Registry:
+        """Model versions."""
+        return Registry(self._engine, self._blobs, self.root / "models")
+
+    @cached_property
+    def jobs(self) -> Jobs:
+        """Training jobs."""
+        backends: dict[str, type[TrainingBackend]] = {
+            "local": LocalBackend,
+            "inprocess": InProcessBackend,
+        }
+        return Jobs(
+            self._engine,
+            self.datasets,
+            self.registry,
+            backends[self.settings.backend](),
+            self._jobs_root,
+            normalizer=self.normalizer,
+            general_margin=self.settings.validation.general_margin,
+            decoding=self._decoding(),
+            compute_type=self.settings.speech.compute_type,
+        )
+
+    @cached_property
+    def deployments(self) -> Deployments:
+        """What is live, and what was."""
+        return Deployments(self._engine)
+
+    def transcriber(self, version_id: str) -> Transcriber:
+        """The engine of a model version, loaded; the last two stay loaded."""
+        made: Transcriber = self._load(version_id)
+        return made
+
+    def transcribe_function(self, version_id: str) -> Callable[[Any], dict[str, Any]]:
+        """A model version as a plain function of an audio path, bytes, or samples at 16 kHz.
+
+        It gives a dict with `transcript` and `confidence` (mean probability a token, 0 to 1, or
+        None).
+        """
+        self.registry.get(version_id)
+
+        def transcribe(source: Any) -> dict[str, Any]:
+            (heard,) = self.transcriber(version_id).transcribe([_clip(source)])
+            sure = None if heard.avg_logprob is None else math.exp(heard.avg_logprob)
+            return {"transcript": heard.text, "confidence": sure}
+
+        return transcribe
+
+    @cached_property
+    def _load(self) -> Any:
+        speech = self.settings.speech
+
+        @lru_cache(maxsize=2)
+        def load(version_id: str) -> Transcriber:
+            return open_transcriber(
+                self.registry.directory(version_id),
+                name=version_id,
+                options=self._decoding(),
+                compute_type=speech.compute_type,
+                threads=speech.threads,
+            )
+
+        return load
+
+    def _decoding(self, **changes: Any) -> DecodingOptions:
+        """The options of `[speech]`, some of them changed."""
+        set_here = self.settings.speech.model_dump(exclude={"model", "compute_type", "threads"})
+        return DecodingOptions(**set_here | changes)
+
+
+def _clip(source: Any) -> audio.Audio:
+    if isinstance(source, str | Path):
+        return audio.read(source)
+    if isinstance(source, bytes):
+        return audio.decode(source)
+    return audio.from_samples(source, audio.SAMPLE_RATE_HZ)

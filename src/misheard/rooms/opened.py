@@ -1,0 +1,59 @@
+"""What every room is built on: settings, database and blobs."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+
+from sqlalchemy import URL, create_engine
+
+from misheard.backups import require_sqlite
+from misheard.blobs.directory import DirectoryBlobs
+from misheard.database.engine import migrate, open_engine
+from misheard.errors import WorkspaceNotFoundError
+from misheard.scoring.normalize import Normalizer, normalizer
+from misheard.settings import Settings
+
+
+class Opened:
+    """Opens database and blobs of a workspace."""
+
+    def __init__(self, root: Path, settings: Settings, *, is_new: bool = False) -> None:
+        """Use `open` or `create`."""
+        self.root = root
+        self.settings = settings
+        self._jobs_root = root / "jobs"
+        self._backups_root = root / "backups"
+        file = _own_file(root)
+        # SQLite would make an empty database of a file that is lost or was cut to nothing.
+        if not (is_new or settings.database.url or (file.exists() and file.stat().st_size)):
+            raise WorkspaceNotFoundError(
+                f"'{file}' is missing or empty, so what it held is lost. Put a backup in its "
+                f"place, one of '{self._backups_root}': misheard -w {root} restore FILE"
+            )
+        in_workspace = URL.create("sqlite", database=str(file))
+        url = settings.database.url or in_workspace
+        self._engine = open_engine(url)
+        # What production heard comes by the thousand, and is telemetry; all else is control state.
+        self._log_engine = open_engine(url, telemetry=not settings.capture.durable)
+        migrate(self._engine, may_be_new=is_new)
+        self._blobs = DirectoryBlobs(root / "blobs")
+
+    @cached_property
+    def normalizer(self) -> Normalizer:
+        """What references and transcripts go through before they are compared."""
+        scoring = self.settings.scoring
+        return normalizer(scoring.normalizer, scoring.equivalents)
+
+
+def database_file(root: Path, settings: Settings) -> Path:
+    """The SQLite file of the workspace in `root`; `BadInputError` where it is on a server."""
+    if not settings.database.url:
+        return _own_file(root)
+    engine = create_engine(settings.database.url)
+    require_sqlite(engine)
+    return Path(engine.url.database or "")
+
+
+def _own_file(root: Path) -> Path:
+    return root / "misheard.db"

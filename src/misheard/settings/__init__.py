@@ -1,0 +1,49 @@
+"""Settings as typed sections, from `misheard.toml` and the environment.
+
+An environment variable wins over the file: `MISHEARD_TRIGGERS__MIN_ERROR_CASES=20`. An unknown key
+is an error in both.
+"""
+
+from __future__ import annotations
+
+from misheard.settings.alerts import AlertSettings, SmtpSettings, WebhookSettings
+from misheard.settings.capture import CaptureSettings
+from misheard.settings.database import DatabaseSettings
+from misheard.settings.datasets import DatasetSettings
+from misheard.settings.deployment import DeploymentSettings
+from misheard.settings.files import (
+    FILE_NAME,
+    load_equivalents,
+    load_settings,
+    parse_settings,
+    write_settings,
+)
+from misheard.settings.regression import RegressionSettings
+from misheard.settings.scoring import ScoringSettings
+from misheard.settings.settings import Settings
+from misheard.settings.speech import SpeechSettings
+from misheard.settings.triggers import TriggerSettings
+from misheard.settings.validation import ValidationSettings
+from misheard.settings.worker import WorkerSettings
+
+__all__ = [
+    "FILE_NAME",
+    "AlertSettings",
+    "CaptureSettings",
+    "DatabaseSettings",
+    "DatasetSettings",
+    "DeploymentSettings",
+    "RegressionSettings",
+    "ScoringSettings",
+    "Settings",
+    "SmtpSettings",
+    "SpeechSettings",
+    "TriggerSettings",
+    "ValidationSettings",
+    "WebhookSettings",
+    "WorkerSettings",
+    "load_equivalents",
+    "load_settings",
+    "parse_settings",
+    "write_settings",
+]

@@ -1,0 +1,26 @@
+"""The section `[worker]`."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from misheard.settings.section import Section
+
+
+class WorkerSettings(Section):
+    """How often `misheard worker` does each of its duties, in seconds."""
+
+    advance_s: float = Field(default=5.0, gt=0.0)
+    """Take cycles on that wait for nobody."""
+    digest_s: float = Field(default=10.0, gt=0.0)
+    """Count what production heard, and choose what a person should look at."""
+    rollback_s: float = Field(default=60.0, gt=0.0)
+    """Roll back what does worse."""
+    trigger_s: float = Field(default=60.0, gt=0.0)
+    """Begin a cycle, or propose one, where it is worth it."""
+    alerts_s: float = Field(default=60.0, gt=0.0)
+    """Look at what alerts, and deliver what is to be told."""
+    retention_s: float = Field(default=600.0, gt=0.0)
+    """Let go of audio and transcripts that nobody needs any more."""
+    suites_s: float = Field(default=300.0, gt=0.0)
+    """Run the suites that are due."""
