@@ -41,6 +41,9 @@ _TOLD: tuple[tuple[Table, str, tuple[str, ...]], ...] = (
 _AT_ONCE = 1_000
 _SAID = ("correct", "confirm")
 _REPEATED = ("alert",)
+_AUDIT_ROWS = select(audit.c.number, audit.c.action, audit.c.subject, audit.c.reason).where(
+    audit.c.action.in_((*_SAID, *_REPEATED))
+)
 
 
 class Verdicts:
@@ -66,13 +69,15 @@ class Verdicts:
         """Take the texts out of the audit log: of these inferences, and where it quotes them."""
         done = 0
         for rows in self._audit_rows():
-            changes = dict(_audit_changes(rows, ids, eraser))
-            for some in _split(sorted(changes), 200):
+            concerned = [number for number, _ in _audit_changes(rows, ids, eraser)]
+            for some in _split(concerned, 200):
                 with writing(self._engine) as connection:
-                    for number in some:
+                    # Somebody else may have erased another person from the row just now.
+                    there = connection.execute(_AUDIT_ROWS.where(audit.c.number.in_(some))).all()
+                    for number, values in _audit_changes(there, ids, eraser):
                         this = audit.c.number == number
-                        connection.execute(update(audit).where(this).values(**changes[number]))
-            done += len(changes)
+                        connection.execute(update(audit).where(this).values(**values))
+                        done += 1
         return done
 
     def erase_observed(self, names: frozenset[str]) -> int:
@@ -93,8 +98,7 @@ class Verdicts:
     def _audit_rows(self) -> Iterator[Sequence[Any]]:
         last = 0
         while True:
-            query = select(audit.c.number, audit.c.action, audit.c.subject, audit.c.reason)
-            query = query.where(audit.c.action.in_((*_SAID, *_REPEATED)), audit.c.number > last)
+            query = _AUDIT_ROWS.where(audit.c.number > last)
             with self._engine.connect() as connection:
                 rows = connection.execute(query.order_by(audit.c.number).limit(_AT_ONCE)).all()
             if not rows:
