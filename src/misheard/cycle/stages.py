@@ -184,7 +184,7 @@ class Stages:
         """Take a model that was trained elsewhere as the candidate of this cycle."""
         version: ModelVersion = self.registry.register(
             model,
-            version_id=cycle.id.replace("cycle-", "v-", 1),
+            version_id=cycle.id_of("v"),
             name=self.registry.get(cycle.baseline_id).name,
             source=str(model),
             actor=actor,
@@ -202,7 +202,7 @@ class Stages:
             self.contender(str(cycle.version_id)),
             self.contender(cycle.baseline_id),
             held_out,
-            validation_id=cycle.id.replace("cycle-", "val-", 1),
+            validation_id=cycle.id_of("val"),
             progress=observer.progress("validating", self.validations.clips(held_out)),
         )
         verdict = validation.verdict
@@ -256,7 +256,7 @@ class Stages:
         checked = self.check_files(
             str(cycle.version_id),
             cycle.held_out_id or cycle.dataset_id,
-            cycle.id.replace("cycle-", "check-", 1),
+            cycle.id_of("check"),
         )
         if checked is not None and not checked.passed:
             return Step(_S.REFUSED, f"{cycle.version_id} {checked.detail}", {})
@@ -322,7 +322,7 @@ class Stages:
 
 def job_id_of(cycle: Cycle) -> str:
     """The id of a cycle's job; that of another attempt is another, and the rows of both stay."""
-    first = cycle.id.replace("cycle-", "job-", 1)
+    first = cycle.id_of("job")
     attempt = cycle.options.attempt
     return first if attempt == 1 else f"{first}-{attempt}"
 
