@@ -219,7 +219,6 @@ class Cases:
             connection.execute(error_cases.delete())
             connection.execute(suite_cases.delete())
             connection.execute(corrections.delete())
-            tallies.hold_digest(connection)
             connection.execute(tallies_table.delete().where(tallies_table.c.kind.in_(_COUNTED)))
             connection.execute(hourly.update().values(errors=0, corrected=0))
             forget_answers(connection)

@@ -20,7 +20,6 @@ class Standing:
     """Moves cases within one transaction, and writes what that changes in the counts."""
 
     def __init__(self, connection: Connection) -> None:
-        tallies.hold_digest(connection)
         self._connection = connection
         self._era: Era = tallies.current_era(connection)
         self._digested_to = tallies.digested_to(connection)

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from misheard.blobs.store import BlobStore
 from misheard.cases.standing import Standing
-from misheard.database.discarded import delete_discarded, discard, hold_blobs, portions
+from misheard.database.discarded import delete_discarded, discard, portions
 from misheard.database.engine import writing
 from misheard.database.schema import (
     case_types,
@@ -93,7 +93,6 @@ class Deletion:
             # Manifests are large: nobody need wait until they are read.
             named = self._datasets.naming(traces_of(connection, person).recordings)
         with writing(self._engine) as connection:
-            hold_blobs(connection, alone=True)
             asked = requests.unfinished(connection, person)
             marked = requests.marked_by(connection, asked) if asked else []
             traces = traces_of(connection, person, also=marked)

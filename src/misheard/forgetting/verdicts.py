@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Table, delete, select, update
 
 from misheard.audio import sha256_of
 from misheard.blobs.store import BlobStore
-from misheard.database.discarded import discard, hold_blobs, portions, put_announced
+from misheard.database.discarded import discard, portions, put_announced
 from misheard.database.engine import writing
 from misheard.database.schema import (
     alerts,
@@ -195,10 +195,8 @@ class Verdicts:
                 if new := changes.get("utterances_sha256"):
                     put_announced(self._engine, new, partial(keep, seen, changes))
                 with writing(self._engine) as connection:
-                    hold_blobs(connection)
                     this = table.c[key] == seen[key]
-                    query = select(table).where(this).with_for_update()
-                    row = connection.execute(query).mappings().one_or_none()
+                    row = connection.execute(select(table).where(this)).mappings().one_or_none()
                     if row is None or dict(row) == seen:
                         connection.execute(update(table).where(this).values(**changes))
                         if new:
