@@ -58,7 +58,7 @@ from misheard.settings import Settings
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
-from misheard.triggers import Drift, TriggerRules
+from misheard.triggers import Drift
 
 TranscribeFunction = Callable[[Any], Any]
 """Takes an audio path or an array; gives a str, or a dict with `transcript`."""
@@ -237,7 +237,6 @@ class Rooms:
     def cycles(self) -> Cycles:
         """The loop itself."""
         rules = self.settings.datasets
-        trigger = self.settings.triggers.model_dump()
         stages = Stages(
             cases=self.cases,
             datasets=self.datasets,
@@ -252,8 +251,7 @@ class Rooms:
             before_deployment=self._back_up,
             after_deployment=lambda: self._prune("retention"),
             rules=CycleRules(
-                require_training_approval=trigger.pop("require_approval"),
-                triggers=TriggerRules(**trigger),
+                triggers=self.settings.triggers,
                 shares=SplitShares(
                     train_percent=rules.train_percent,
                     validation_percent=rules.validation_percent,

@@ -31,7 +31,7 @@ def new_cycle(
         held_out_id = newest.id if newest else None
     else:
         held_out_id = stages.datasets.get(held_out_id).id
-    asks = stages.rules.require_training_approval
+    asks = stages.rules.triggers.require_approval
     needs_approval = asks if approved is None else not approved
     return Cycle(
         id=new_id("cycle"),

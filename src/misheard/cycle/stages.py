@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from misheard import triggers
 from misheard.cases.cases import Cases
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.cycle.watching import Watch, WatchRules, watch_over
@@ -32,6 +31,7 @@ from misheard.gates.verdict import told
 from misheard.monitoring.observations import Observations, performance_in
 from misheard.registry import ModelVersion, Registry
 from misheard.scoring.normalize import Normalizer
+from misheard.settings import TriggerSettings
 
 _S = CycleState
 
@@ -40,14 +40,13 @@ _S = CycleState
 class CycleRules:
     """What the settings say of cycles."""
 
-    triggers: triggers.TriggerRules
+    triggers: TriggerSettings
     shares: SplitShares
     replay_per_error: float
     recipe: Recipe
     require_approval: bool
     """Of a deployment."""
     normalizer: Normalizer
-    require_training_approval: bool = False
     balance_error_types: bool = False
     min_quality: float = 0.0
     run_suites: bool = True
