@@ -6,7 +6,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from misheard.errors import (
     VersionPrunedError,
 )
 from misheard.registry import ModelVersion, Registry
+from tests.small_disk import MountsDisk
 
 Register = Callable[..., ModelVersion]
 
@@ -164,26 +165,13 @@ def test_where_no_directory_can_be_made_the_backup_fails(
         make(Backups(engine, registry, tmp_path / "backups"))
 
 
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 64 KiB."""
-    folder = tmp_path / "small"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=64k", "none", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
-
-
 def test_a_full_disk_fails_the_backup_and_leaves_nothing(
-    engine: Engine, registry: Registry, small_disk: Path
+    engine: Engine, registry: Registry, mount_disk: MountsDisk, tmp_path: Path
 ) -> None:
+    disk = mount_disk(tmp_path / "small", "64k")
     with pytest.raises(BackupFailedError, match="full"):
-        make(Backups(engine, registry, small_disk / "backups"))
-    assert list((small_disk / "backups").iterdir()) == []
+        make(Backups(engine, registry, disk / "backups"))
+    assert list((disk / "backups").iterdir()) == []
 
 
 LITTLE_ROOM = """

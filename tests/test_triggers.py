@@ -3,6 +3,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -10,14 +11,14 @@ from hypothesis import strategies as st
 
 from misheard.scoring.expected_gain import ExpectedGain, Live, Provable, WordErrors, expect
 from misheard.scoring.proportions import Proportion
-from misheard.triggers import Circumstances, Drift, TriggerMetrics, TriggerRules, decide
+from misheard.settings import TriggerSettings
+from misheard.triggers import Circumstances, Drift, TriggerMetrics, decide
 
-RULES = TriggerRules(
-    min_error_cases=10,
-    min_corrected_cases=5,
-    trigger_on_error_rate=True,
-    error_rate_threshold=0.15,
-)
+RULES = TriggerSettings(min_error_cases=10, min_corrected_cases=5)
+
+
+def but(rules: TriggerSettings, **changed: Any) -> TriggerSettings:
+    return TriggerSettings(**rules.model_dump() | changed)
 
 
 def metrics(errors: int, corrected: int, inferences: int) -> TriggerMetrics:
@@ -56,16 +57,16 @@ def test_neither_many_nor_frequent_does_not_trigger() -> None:
 
 
 def test_the_rate_can_be_switched_off() -> None:
-    quiet = replace(RULES, trigger_on_error_rate=False)
+    quiet = but(RULES, trigger_on_error_rate=False)
     decision = decide(metrics(9, 9, 9), quiet)
     assert not decision.should_trigger
     assert not any("rate" in text for text in decision.reasons + decision.objections)
 
 
 def test_an_empty_log_has_no_rate_and_does_not_trigger() -> None:
-    nothing = metrics(0, 0, 0)
+    nothing = metrics(0, 1, 0)
     assert math.isnan(nothing.error_rate)
-    eager = replace(RULES, min_corrected_cases=0, error_rate_threshold=0.0)
+    eager = but(RULES, min_corrected_cases=1, error_rate_threshold=0.0)
     decision = decide(nothing, eager)
     assert not decision.should_trigger
     assert "no inferences recorded, so there is no error rate" in decision.objections
@@ -77,16 +78,16 @@ def test_cases_that_came_without_a_log_count_as_cases_and_not_in_the_rate() -> N
         error_cases=50, corrected_cases=5, inferences=100, inference_errors=10
     )
     assert reported.error_rate == 0.1
-    decision = decide(reported, replace(RULES, min_error_cases=51))
+    decision = decide(reported, but(RULES, min_error_cases=51))
     assert not decision.should_trigger
     assert "error rate 10.0% of 15.0% wanted (100 inferences)" in decision.objections
     only_reported = replace(reported, inferences=0, inference_errors=0)
     assert math.isnan(only_reported.error_rate)
     assert decide(only_reported, RULES).should_trigger
-    assert not decide(only_reported, replace(RULES, min_error_cases=51)).should_trigger
+    assert not decide(only_reported, but(RULES, min_error_cases=51)).should_trigger
 
 
-@given(*[st.integers(0, 20)] * 5, st.booleans())
+@given(*[st.integers(0, 20)] * 3, st.integers(1, 20), st.integers(0, 20), st.booleans())
 def test_a_decision_follows_from_its_rules_and_names_each_of_them_once(
     errors: int, corrected: int, inferences: int, wanted: int, share: int, by_rate: bool
 ) -> None:
@@ -96,7 +97,7 @@ def test_a_decision_follows_from_its_rules_and_names_each_of_them_once(
         inferences=inferences,
         inference_errors=min(errors, inferences),
     )
-    rules = TriggerRules(
+    rules = TriggerSettings(
         min_error_cases=wanted,
         min_corrected_cases=5,
         trigger_on_error_rate=by_rate,
@@ -112,7 +113,7 @@ def test_a_decision_follows_from_its_rules_and_names_each_of_them_once(
         assert decision.objections
 
 
-CALM = replace(RULES, min_error_cases=1_000, error_rate_threshold=1.0)
+CALM = but(RULES, min_error_cases=1_000, error_rate_threshold=1.0)
 """Rules that give no cause to `metrics(10, 5, 10_000)`."""
 
 
@@ -138,7 +139,7 @@ def test_an_audit_with_enough_labels_takes_the_place_of_what_was_reported() -> N
     """Of 10,000 transcripts 10 are known to be wrong; of 200 drawn at random every fifth is."""
     decision = decide(metrics(10, 5, 10_000), CALM, audited(0.2, 0.15))
     assert not decision.should_trigger
-    rules = replace(CALM, error_rate_threshold=0.15)
+    rules = but(CALM, error_rate_threshold=0.15)
     decision = decide(metrics(10, 5, 10_000), rules, audited(0.2, 0.15))
     assert decision.should_trigger
     assert decision.reasons[-1] == (
@@ -155,11 +156,11 @@ def test_an_audit_with_enough_labels_takes_the_place_of_what_was_reported() -> N
 
 def test_many_corrections_are_a_cause_where_that_is_set() -> None:
     assert not decide(metrics(10, 5, 10_000), CALM).should_trigger
-    rules = replace(CALM, corrected_cases_alone=5)
+    rules = but(CALM, corrected_cases_alone=5)
     decision = decide(metrics(10, 5, 10_000), rules)
     assert decision.should_trigger
     assert "5 corrected cases of 5 that are a cause by themselves" in decision.reasons
-    assert not decide(metrics(10, 4, 10_000), replace(rules, min_corrected_cases=1)).should_trigger
+    assert not decide(metrics(10, 4, 10_000), but(rules, min_corrected_cases=1)).should_trigger
 
 
 @pytest.mark.parametrize(
@@ -175,14 +176,14 @@ def test_a_drift_of_suspicion_is_a_cause_where_that_is_set(
 ) -> None:
     found = Circumstances(drift=drift)
     assert not decide(metrics(10, 5, 10_000), CALM, found).should_trigger
-    decision = decide(metrics(10, 5, 10_000), replace(CALM, trigger_on_drift=True), found)
+    decision = decide(metrics(10, 5, 10_000), but(CALM, trigger_on_drift=True), found)
     assert decision.should_trigger is drifted
     assert any("drift of suspicion" in one for one in decision.reasons + decision.objections)
 
 
 @pytest.mark.parametrize(("days", "due"), [(None, True), (29.9, False), (30.0, True)])
 def test_a_schedule_is_a_cause(days: float | None, due: bool) -> None:
-    rules = replace(CALM, every_days=30)
+    rules = but(CALM, every_days=30)
     found = Circumstances(days_since_begin=days)
     assert decide(metrics(10, 5, 10_000), rules, found).should_trigger is due
     # Without corrections there would be nothing new to learn.
@@ -193,17 +194,17 @@ def test_a_schedule_is_a_cause(days: float | None, due: bool) -> None:
     ("rules", "found", "objection"),
     [
         (
-            replace(RULES, cooldown_hours=24),
+            but(RULES, cooldown_hours=24),
             Circumstances(hours_since_end=23.96),
             "24.0 h since the last cycle ended, of 24 h between two",
         ),
         (
-            replace(RULES, max_training_hours_per_month=10),
+            but(RULES, max_training_hours_per_month=10),
             Circumstances(training_hours=10.0),
             "10.0 of 10 training hours of this month are spent",
         ),
         (
-            replace(RULES, max_cost_per_month=100, price_per_hour=2.5),
+            but(RULES, max_cost_per_month=100, price_per_hour=2.5),
             Circumstances(training_hours=40.0),
             "100.00 of this month's 100 for training are spent",
         ),
@@ -211,7 +212,7 @@ def test_a_schedule_is_a_cause(days: float | None, due: bool) -> None:
     ],
 )
 def test_what_forbids_a_training_now(
-    rules: TriggerRules, found: Circumstances, objection: str
+    rules: TriggerSettings, found: Circumstances, objection: str
 ) -> None:
     assert decide(metrics(10, 5, 10_000), rules).should_trigger
     decision = decide(metrics(10, 5, 10_000), rules, found)
@@ -221,11 +222,11 @@ def test_what_forbids_a_training_now(
 
 def test_a_cycle_beside_another_can_be_allowed() -> None:
     found = Circumstances(running="cycle-1 is training")
-    assert decide(metrics(10, 5, 10_000), replace(RULES, one_at_a_time=False), found).should_trigger
+    assert decide(metrics(10, 5, 10_000), but(RULES, one_at_a_time=False), found).should_trigger
 
 
 def test_an_unproven_gain_forbids_nothing_unless_that_is_set() -> None:
-    strict = replace(RULES, require_provable=True)
+    strict = but(RULES, require_provable=True)
     for answer in Provable:
         told = expected(answer)
         assert decide(metrics(10, 5, 10_000), RULES, expected=told).should_trigger
@@ -235,15 +236,16 @@ def test_an_unproven_gain_forbids_nothing_unless_that_is_set() -> None:
 
 
 _COUNT = st.integers(0, 300)
+_AT_LEAST_ONE = st.integers(1, 300)
 _SHARE = st.floats(0, 1)
 _NUMBER = st.floats(0, 1_000)
 _RULES = st.builds(
-    TriggerRules,
-    min_error_cases=_COUNT,
-    min_corrected_cases=_COUNT,
+    TriggerSettings,
+    min_error_cases=_AT_LEAST_ONE,
+    min_corrected_cases=_AT_LEAST_ONE,
     trigger_on_error_rate=st.booleans(),
     error_rate_threshold=_SHARE,
-    min_audited=_COUNT,
+    min_audited=_AT_LEAST_ONE,
     corrected_cases_alone=_COUNT,
     one_at_a_time=st.booleans(),
     trigger_on_drift=st.booleans(),
@@ -251,7 +253,7 @@ _RULES = st.builds(
     cooldown_hours=_NUMBER,
     max_training_hours_per_month=_NUMBER,
     max_cost_per_month=_NUMBER,
-    price_per_hour=_NUMBER,
+    price_per_hour=st.floats(0.01, 1_000),
 )
 _METRICS = st.builds(
     TriggerMetrics,
@@ -273,7 +275,7 @@ _FOUND = st.builds(
 
 @given(_METRICS, _RULES, _FOUND, st.data())
 def test_the_trigger_is_monotone_in_every_figure(
-    found: TriggerMetrics, rules: TriggerRules, around: Circumstances, data: st.DataObject
+    found: TriggerMetrics, rules: TriggerSettings, around: Circumstances, data: st.DataObject
 ) -> None:
     """More of what speaks for a training never makes a yes a no."""
     more = data.draw(_NUMBER)
@@ -303,7 +305,7 @@ def test_the_trigger_is_monotone_in_every_figure(
 
 @given(_METRICS, _RULES, _FOUND)
 def test_the_answer_follows_from_the_conditions_it_names(
-    found: TriggerMetrics, rules: TriggerRules, around: Circumstances
+    found: TriggerMetrics, rules: TriggerSettings, around: Circumstances
 ) -> None:
     decision = decide(found, rules, around)
     causes = [one.is_met for one in decision.conditions if one.is_cause]

@@ -402,7 +402,7 @@ def test_other_settings_leave_the_file_and_the_workspace_as_they_were(
     assert workspace.settings == before
     assert (workspace.cycles, workspace.suites, workspace.validations, workspace.cases) == rooms
     rules = other.cycles._stages.rules
-    assert (rules.triggers.min_error_cases, rules.require_training_approval) == (3, True)
+    assert (rules.triggers.min_error_cases, rules.triggers.require_approval) == (3, True)
     # What is not named stays.
     assert rules.triggers.min_corrected_cases == before.triggers.min_corrected_cases
     assert rules.recipe.epochs == 9

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from misheard.database import audit
-from misheard.database.engine import now, take_turns, writing
+from misheard.database.engine import now, writing
 from misheard.database.schema import deployments, versions
 from misheard.errors import (
     DeploymentConflictError,
@@ -146,7 +146,6 @@ def roll_back_in(
     With `leaving` it raises `DeploymentConflictError` when another row than that is the newest: of
     two who saw the same trouble, the second would go back once more.
     """
-    take_turns(connection)
     last = _last(connection, slot)
     if leaving is not None and last is not None and last.number != leaving:
         raise DeploymentConflictError(
@@ -194,7 +193,6 @@ def deploy_in(
 
     With `replacing` it raises `DeploymentConflictError` when another version than that is live.
     """
-    take_turns(connection)
     last = _last(connection, slot)
     if last is not None and last.version_id == version_id:
         return last

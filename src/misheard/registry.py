@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Engine, insert, null, select, update
 from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.details import checked_details
-from misheard.database.engine import now, take_turns, writing
+from misheard.database.engine import now, writing
 from misheard.database.schema import versions
 from misheard.errors import (
     BadInputError,
@@ -105,7 +105,6 @@ class Registry:
             details=checked_details(details, what="a version"),
         )
         with writing(self._engine) as connection:
-            take_turns(connection)
             # Retention may have deleted them since: a version that it pruned had the same files.
             for file, where in found.items():
                 if files[file] not in self._blobs and self._blobs.put_file(where) != files[file]:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, Select, func, select, update
 from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.discarded import referred_to
-from misheard.database.engine import now, take_turns, writing
+from misheard.database.engine import now, writing
 from misheard.database.schema import audit as audit_table
 from misheard.database.schema import (
     cycles,
@@ -68,7 +68,6 @@ class Retention:
         if keep < 0:
             raise BadInputError(f"Cannot keep {keep} versions.")
         with writing(self._engine) as connection:
-            take_turns(connection)
             kept = _kept(connection, keep) | self._in_use(connection)
             for version_id in sorted(_with_files_once_live(connection) - kept):
                 row = versions.c.id == version_id
@@ -99,7 +98,6 @@ class Retention:
         in_manifests = self._named_in(manifests, keys)
         deleted: set[str] = set()
         with writing(self._engine) as connection:
-            take_turns(connection)
             # One that was registered again meanwhile keeps its files.
             still = begun.keys() & _unfinished(connection).keys()
             newer = set(connection.scalars(select(datasets.c.manifest_sha256))) - manifests

@@ -9,30 +9,7 @@ from enum import StrEnum
 
 from misheard.scoring.expected_gain import ExpectedGain, Provable
 from misheard.scoring.proportions import Proportion
-
-
-@dataclass(frozen=True, kw_only=True)
-class TriggerRules:
-    """Thresholds, as configured; see `TriggerSettings`. What is 0 or off is not asked for."""
-
-    min_error_cases: int
-    min_corrected_cases: int
-    trigger_on_error_rate: bool
-    error_rate_threshold: float
-    min_error_score: float = 0.0
-    """An error case that nobody has corrected counts only if its suspicion reaches this."""
-    min_audited: int = 100
-    """Labels of the random audit from which on its error rate is the one that counts."""
-    corrected_cases_alone: int = 0
-    trigger_on_drift: bool = False
-    every_days: float = 0.0
-    cooldown_hours: float = 0.0
-    max_training_hours_per_month: float = 0.0
-    max_cost_per_month: float = 0.0
-    price_per_hour: float = 0.0
-    """In the currency of `max_cost_per_month`."""
-    one_at_a_time: bool = True
-    require_provable: bool = False
+from misheard.settings import TriggerSettings
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +120,7 @@ class TriggerDecision:
 
 def decide(
     metrics: TriggerMetrics,
-    rules: TriggerRules,
+    rules: TriggerSettings,
     circumstances: Circumstances | None = None,
     *,
     expected: ExpectedGain | None = None,
@@ -154,12 +131,7 @@ def decide(
     drift of suspicion, or time that has passed. A cooldown, a budget that is spent and another
     cycle forbid it; so does a gain that cannot be proven, where `require_provable` is on.
 
-    >>> rules = TriggerRules(
-    ...     min_error_cases=10,
-    ...     min_corrected_cases=5,
-    ...     trigger_on_error_rate=True,
-    ...     error_rate_threshold=0.15,
-    ... )
+    >>> rules = TriggerSettings(min_error_cases=10, min_corrected_cases=5)
     >>> metrics = TriggerMetrics(
     ...     error_cases=12, corrected_cases=9, inferences=500, inference_errors=12
     ... )
@@ -186,7 +158,7 @@ def decide(
 
 
 def _of_traffic(
-    metrics: TriggerMetrics, rules: TriggerRules, found: Circumstances
+    metrics: TriggerMetrics, rules: TriggerSettings, found: Circumstances
 ) -> Iterator[Condition]:
     corrected = metrics.corrected_cases
     yield Condition(
@@ -211,7 +183,9 @@ def _of_traffic(
         yield _of_drift(found.drift)
 
 
-def _of_rate(metrics: TriggerMetrics, rules: TriggerRules, audited: Proportion | None) -> Condition:
+def _of_rate(
+    metrics: TriggerMetrics, rules: TriggerSettings, audited: Proportion | None
+) -> Condition:
     """By the audit where it has enough labels: it alone is no matter of who reports what."""
     wanted = rules.error_rate_threshold
     if audited is not None and audited.trials >= rules.min_audited:
@@ -240,7 +214,7 @@ def _of_drift(drift: Drift | None) -> Condition:
     return Condition(name=Name.DRIFT, is_met=has_drifted, text=text)
 
 
-def _of_time(rules: TriggerRules, found: Circumstances) -> Iterator[Condition]:
+def _of_time(rules: TriggerSettings, found: Circumstances) -> Iterator[Condition]:
     if every := rules.every_days:
         passed = found.days_since_begin
         since = "no cycle yet" if passed is None else f"{passed:.1f} days since the last cycle"

@@ -38,10 +38,9 @@ from misheard.gates.validation import Validations
 from misheard.monitoring.observations import Observations
 from misheard.registry import Registry
 from misheard.scoring.normalize import normalizer
-from misheard.settings import RegressionSettings, ValidationSettings
+from misheard.settings import RegressionSettings, TriggerSettings, ValidationSettings
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import FunctionTranscriber, Transcript
-from misheard.triggers import TriggerRules
 from tests.conftest import make_wav
 
 NORMALIZER = "whisper-english"
@@ -107,6 +106,7 @@ def make_loop(
     tone: Callable[..., bytes],
     *,
     require_approval: bool = True,
+    require_training_approval: bool = False,
     min_error_cases: int = 3,
     corrected: int = 6,
     tuned_hears_all: bool = True,
@@ -183,11 +183,11 @@ def make_loop(
         observations=Observations(engine),
         rules=replace(
             CycleRules(
-                triggers=TriggerRules(
+                triggers=TriggerSettings(
                     min_error_cases=min_error_cases,
                     min_corrected_cases=1,
                     trigger_on_error_rate=False,
-                    error_rate_threshold=1.0,
+                    require_approval=require_training_approval,
                 ),
                 shares=SplitShares(train_percent=100, validation_percent=0, test_percent=0),
                 replay_per_error=1.0,

@@ -154,7 +154,7 @@ def test_a_case_of_little_suspicion_does_not_trigger_unless_a_person_corrected_i
     rules = loop.cycles._stages.rules
     stages = replace(
         loop.cycles._stages,
-        rules=replace(rules, triggers=replace(rules.triggers, min_error_score=0.5)),
+        rules=replace(rules, triggers=rules.triggers.model_copy(update={"min_error_score": 0.5})),
     )
     cycles = Cycles(
         loop.engine,

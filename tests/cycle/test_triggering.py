@@ -24,17 +24,19 @@ from misheard.database.schema import (
     trigger_evaluations,
 )
 from misheard.scoring.expected_gain import Provable
-from misheard.triggers import Drift, Name, TriggerRules
+from misheard.settings import TriggerSettings
+from misheard.triggers import Drift, Name
 from tests.cycle.conftest import traffic
 
 S = CycleState
 LoopOf = Callable[..., Any]
-EAGER = TriggerRules(
-    min_error_cases=3,
-    min_corrected_cases=1,
-    trigger_on_error_rate=False,
-    error_rate_threshold=1.0,
+EAGER = TriggerSettings(
+    min_error_cases=3, min_corrected_cases=1, trigger_on_error_rate=False, error_rate_threshold=1.0
 )
+
+
+def eager(**changed: Any) -> TriggerSettings:
+    return TriggerSettings(**EAGER.model_dump() | changed)
 
 
 def begin(loop: Any, **given: Any) -> Cycle:
@@ -147,7 +149,7 @@ def test_what_holds_up_others_is_whatever_is_not_decided(loop: Any, state: Cycle
 def test_a_cooldown_counts_from_the_end_and_a_rollback_does_not_begin_it_anew(
     loop_of: LoopOf,
 ) -> None:
-    loop = loop_of(triggers=replace(EAGER, cooldown_hours=24.0), require_approval=False)
+    loop = loop_of(triggers=eager(cooldown_hours=24.0), require_approval=False)
     assert loop.cycles.check_trigger().should_trigger
     cycle = loop.cycles.run(begin(loop).id)
     assert cycle.state is S.DEPLOYED
@@ -165,7 +167,7 @@ def test_a_cooldown_counts_from_the_end_and_a_rollback_does_not_begin_it_anew(
 
 
 def test_a_schedule_counts_from_the_beginning_of_the_last_cycle(loop_of: LoopOf) -> None:
-    rules = replace(EAGER, min_error_cases=1_000, every_days=30.0)
+    rules = eager(min_error_cases=1_000, every_days=30.0)
     loop = loop_of(triggers=rules, require_approval=False)
     cycle = begin(loop)
     assert "no cycle yet, one every 30 days is scheduled" in cycle.decision["reasons"]
@@ -187,7 +189,7 @@ def test_a_drift_is_asked_for_only_where_it_may_be_a_cause(loop_of: LoopOf) -> N
     loop = loop_of()
     stages = loop.cycles._stages
     for wanted in (False, True):
-        rules = replace(EAGER, min_error_cases=1_000, trigger_on_drift=wanted)
+        rules = eager(min_error_cases=1_000, trigger_on_drift=wanted)
         made = Cycles(
             loop.engine,
             observations=loop.observations,
@@ -200,7 +202,7 @@ def test_a_drift_is_asked_for_only_where_it_may_be_a_cause(loop_of: LoopOf) -> N
 
 
 def test_a_budget_counts_the_training_of_this_month(loop_of: LoopOf) -> None:
-    rules = replace(EAGER, max_training_hours_per_month=2.0)
+    rules = eager(max_training_hours_per_month=2.0)
     loop = loop_of(triggers=rules, require_approval=False)
     cycle = loop.cycles.run(begin(loop).id)
     moment = now()
@@ -260,8 +262,7 @@ def label_as_audited(loop: Any, *, wrong: int, right: int) -> None:
 
 
 def test_the_audit_says_how_much_of_the_traffic_is_wrong(loop_of: LoopOf) -> None:
-    rules = replace(
-        EAGER,
+    rules = eager(
         min_error_cases=1_000,
         trigger_on_error_rate=True,
         error_rate_threshold=0.5,
@@ -296,7 +297,7 @@ def test_before_the_first_validation_nobody_knows_and_that_is_said(loop: Any) ->
 
 
 def test_with_the_audit_it_is_estimated_before_the_first_training(loop_of: LoopOf) -> None:
-    loop = loop_of(triggers=replace(EAGER, min_audited=20), corrected=6)
+    loop = loop_of(triggers=eager(min_audited=20), corrected=6)
     label_as_audited(loop, wrong=10, right=10)
     expected = loop.cycles.check_trigger(expect=True).expected
     assert expected is not None
@@ -331,7 +332,7 @@ def test_after_a_training_it_goes_by_what_that_came_to(loop_of: LoopOf) -> None:
 
 
 def test_where_it_must_be_provable_it_is_not_begun_before(loop_of: LoopOf) -> None:
-    loop = loop_of(triggers=replace(EAGER, require_provable=True))
+    loop = loop_of(triggers=eager(require_provable=True))
     decision = loop.cycles.check_trigger()
     assert not decision.should_trigger
     assert decision.expected is not None

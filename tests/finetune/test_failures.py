@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import resource
-import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -20,28 +18,7 @@ from misheard.finetune.events import read_events
 from misheard.finetune.jobs import Job, JobState
 from tests.conftest import make_wav, write_wav
 from tests.finetune.conftest import Workshop, quick, wait_until
-
-MountsDisk = Callable[[Path, str], None]
-
-
-@pytest.fixture
-def disk() -> Iterator[MountsDisk]:
-    """A real file system of so many bytes."""
-    mounted: list[Path] = []
-
-    def mount(folder: Path, size: str) -> None:
-        folder.mkdir(exist_ok=True)
-        command = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(folder)]
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
-        if done.returncode:
-            pytest.skip(f"nobody may mount a disk here: {done.stderr.strip()}")
-        mounted.append(folder)
-
-    if os.getuid():
-        pytest.skip("only root may mount a disk")
-    yield mount
-    for folder in mounted:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
+from tests.small_disk import MountsDisk
 
 
 def failed(workshop: Workshop, job_id: str) -> Job:
@@ -53,11 +30,11 @@ def failed(workshop: Workshop, job_id: str) -> Job:
 
 
 def test_a_disk_that_fills_while_it_trains_is_the_reason(
-    workshop_in: Callable[[Path], Workshop], tmp_path: Path, disk: MountsDisk
+    workshop_in: Callable[[Path], Workshop], tmp_path: Path, mount_disk: MountsDisk
 ) -> None:
     workshop = workshop_in(tmp_path)
     # The inputs and the weights find room, two checkpoints with Adam's moments do not.
-    disk(tmp_path / "jobs", "6m")
+    mount_disk(tmp_path / "jobs", "6m")
     jobs = workshop.jobs(LocalBackend())
     jobs.submit("job-full", workshop.base.id, workshop.dataset, quick(epochs=3))
     with pytest.raises(JobFailedError, match="no room left on the disk"):
@@ -70,10 +47,10 @@ def test_a_disk_that_fills_while_it_trains_is_the_reason(
 
 
 def test_a_disk_that_is_full_before_it_begins_is_the_reason(
-    workshop_in: Callable[[Path], Workshop], tmp_path: Path, disk: MountsDisk
+    workshop_in: Callable[[Path], Workshop], tmp_path: Path, mount_disk: MountsDisk
 ) -> None:
     workshop = workshop_in(tmp_path)
-    disk(tmp_path / "jobs", "900k")
+    mount_disk(tmp_path / "jobs", "900k")
     jobs = workshop.jobs(LocalBackend())
     with pytest.raises(JobFailedError, match="no room left on the disk"):
         jobs.submit("job-no-room", workshop.base.id, workshop.dataset, quick())

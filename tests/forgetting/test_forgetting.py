@@ -349,11 +349,11 @@ def test_two_at_once_forget_both_and_each_once(office: Office) -> None:
 
 RUN = """
 import sys
-from misheard.forgetting import forgetting
+from misheard.forgetting import deletion
 from misheard.forgetting.person import IdKind, Person
 from misheard.workspace import Workspace
 
-forgetting._ROWS_AT_ONCE = 2
+deletion._ROWS_AT_ONCE = 2
 workspace = Workspace.open(sys.argv[1])
 workspace.forgetting
 print("ready", flush=True)

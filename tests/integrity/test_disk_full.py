@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from datetime import UTC, datetime
@@ -27,23 +25,15 @@ from misheard.errors import DiskFullError
 from misheard.integrity.check import Integrity
 from misheard.registry import Registry
 from misheard.scoring.normalize import normalizer
+from tests.small_disk import MountsDisk, grow
 
 Room = Callable[[], AbstractContextManager[None]]
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 
 @pytest.fixture
-def disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system of 6 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(folder)]
-    if os.getuid() or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("a small file system can only be mounted by root")
-    try:
-        yield folder
-    finally:
-        subprocess.run(["umount", "--lazy", str(folder)], check=True)
+def disk(mount_disk: MountsDisk, tmp_path: Path) -> Path:
+    return mount_disk(tmp_path / "disk", "6m")
 
 
 @pytest.fixture
@@ -104,9 +94,7 @@ def test_bulk_capture_keeps_whole_portions_and_goes_on(
     assert portions
     assert log.count() == sum(portions)
     assert_sound(engine, tmp_path)
-    # What an operator does: here the disk grows.
-    grow = ["mount", "-o", "remount,size=40m", str(disk)]
-    subprocess.run(grow, check=True)
+    grow(disk, "40m")
     assert log.capture(items(4_000), live="v-1").new == 4_000
     assert log.count() == sum(portions) + 4_000
     assert_sound(engine, tmp_path)
@@ -170,26 +158,21 @@ def test_a_backup_or_a_restore_that_does_not_fit_leaves_nothing(
 
 
 def test_a_full_disk_during_the_copying_itself_leaves_nothing(
-    engine: Engine, disk: Path, tmp_path: Path
+    engine: Engine, mount_disk: MountsDisk, tmp_path: Path
 ) -> None:
     """It fitted when it began; then somebody else has taken the room."""
     log_of(engine, tmp_path).capture(items(4_000), live="v-1")
-    small = disk / "small"
-    small.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=6m", "none", str(small)], check=True)
-    try:
-        registry = Registry(engine, DirectoryBlobs(tmp_path / "blobs"), tmp_path / "models")
+    small = mount_disk(tmp_path / "small", "6m")
+    registry = Registry(engine, DirectoryBlobs(tmp_path / "blobs"), tmp_path / "models")
 
-        def take_room(done: int, total: int) -> None:
-            with (small / "taken").open("ab", buffering=0) as file, suppress(OSError):
-                while file.write(b"\0" * 4096):
-                    pass
+    def take_room(done: int, total: int) -> None:
+        with (small / "taken").open("ab", buffering=0) as file, suppress(OSError):
+            while file.write(b"\0" * 4096):
+                pass
 
-        with pytest.raises(DiskFullError, match="not made"):
-            Backups(engine, registry, small).make_at(progress=take_room)
-        assert [path.name for path in small.iterdir()] == ["taken"]
-    finally:
-        subprocess.run(["umount", str(small)], check=True)
+    with pytest.raises(DiskFullError, match="not made"):
+        Backups(engine, registry, small).make_at(progress=take_room)
+    assert [path.name for path in small.iterdir()] == ["taken"]
     assert_sound(engine, tmp_path)
 
 

@@ -15,34 +15,6 @@ from misheard.errors import BadInputError
 from misheard.scoring.normalize import require_text
 from misheard.tags import require_tags
 
-_AS_GIVEN = (
-    "client_id",
-    "speaker",
-    "session",
-    "audio",
-    "duration_s",
-    "text",
-    "second_text",
-    "avg_logprob",
-    "no_speech_prob",
-    "compression_ratio",
-    "latency_s",
-    "compute_s",
-)
-_CALLED_OTHERWISE = {"audio": "source"}
-COLUMNS = (
-    "id",
-    "created_at",
-    "speaker_group",
-    "audio_sha256",
-    "audio_bytes",
-    "version_id",
-    "reported",
-    "tags",
-    *(_CALLED_OTHERWISE.get(name, name) for name in _AS_GIVEN),
-)
-"""Of `inferences`, in the order of `row`."""
-_as_given = attrgetter(*_AS_GIVEN)
 _CLOCKS_APART = timedelta(days=1)
 
 
@@ -116,6 +88,22 @@ class Captured:
 
 
 FIELDS = frozenset(one.name for one in fields(Captured))
+_NOT_AS_GIVEN = ("heard_at", "recogniser", "speaker_group", "tags")
+_AS_GIVEN = [one.name for one in fields(Captured) if one.name not in _NOT_AS_GIVEN]
+_CALLED_OTHERWISE = {"audio": "source"}
+COLUMNS = (
+    "id",
+    "created_at",
+    "speaker_group",
+    "audio_sha256",
+    "audio_bytes",
+    "version_id",
+    "reported",
+    "tags",
+    *(_CALLED_OTHERWISE.get(name, name) for name in _AS_GIVEN),
+)
+"""Of `inferences`, in the order of `row`."""
+_as_given = attrgetter(*_AS_GIVEN)
 _NUMBERS = (
     "duration_s",
     "avg_logprob",

@@ -126,7 +126,6 @@ class Digest:
         return counted
 
     def _portion(self, connection: Connection) -> int:
-        tallies.hold_digest(connection, alone=True)
         rows = _rows_after(connection, tallies.digested_to(connection))
         if not rows:
             return 0

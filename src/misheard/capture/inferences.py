@@ -15,7 +15,6 @@ from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
 from misheard.capture.captured import COLUMNS, Captured, latest_time, row
 from misheard.database.bulk import Row, RowInsert
-from misheard.database.discarded import hold_blobs
 from misheard.database.engine import adding_to_sqlite, new_id, new_ids, now, writing
 from misheard.database.schema import error_cases, inferences
 from misheard.errors import BadInputError, NotAudioError, UnknownIdError
@@ -151,7 +150,7 @@ class InferenceLog:
         with writing(self._engine, together=True) as connection:
             added = _insert.add(connection, rows)
             if sources:
-                self._keep_again(connection, sources)
+                self._keep_again(sources)
         return added
 
     def record(self, version_id: str, heard: Sequence[Heard]) -> list[Inference]:
@@ -177,7 +176,7 @@ class InferenceLog:
                     known[item.client_id] = vars(inference)
             if fresh:
                 connection.execute(insert(inferences), fresh)
-            self._still_kept(connection, heard)
+            self._still_kept(heard)
         return made
 
     def fetch_audio(self, inference_ids: Sequence[str]) -> list[str]:
@@ -206,7 +205,7 @@ class InferenceLog:
                 }
                 with writing(self._engine) as connection:
                     connection.execute(update(inferences).where(this).values(**values))
-                    self._keep_again(connection, {clip.sha256: source})
+                    self._keep_again({clip.sha256: source})
         return gone
 
     def _copied(self, items: Sequence[Captured]) -> tuple[list[Captured], list[_Kept]]:
@@ -223,16 +222,17 @@ class InferenceLog:
         self._blobs.put_bytes(data)
         return clip, len(data)
 
-    def _keep_again(self, connection: Connection, paths: Mapping[str, str]) -> None:
-        """Retention may have deleted, since it was put, what an older row had as well."""
-        hold_blobs(connection)
+    def _keep_again(self, paths: Mapping[str, str]) -> None:
+        """Retention may have deleted, since it was put, what an older row had as well.
+
+        Inside the transaction that writes the new row: nobody deletes meanwhile.
+        """
         for key, path in paths.items():
             if key not in self._blobs:
                 self._blobs.put_bytes(audio.read_bytes(path))
 
-    def _still_kept(self, connection: Connection, heard: Sequence[Heard]) -> None:
+    def _still_kept(self, heard: Sequence[Heard]) -> None:
         """As `_keep_again`, for what is at hand."""
-        hold_blobs(connection)
         for item in heard:
             if item.audio.sha256 not in self._blobs:
                 self._blobs.put_bytes(item.data)
@@ -266,7 +266,7 @@ class InferenceLog:
             return known
         inference = _inference(version_id, item, reported=True)
         connection.execute(insert(inferences).values(**vars(inference)))
-        self._still_kept(connection, [item])
+        self._still_kept([item])
         return inference.id
 
     def get(self, inference_id: str) -> Inference:

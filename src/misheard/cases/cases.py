@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from numbers import Real
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, insert, or_, select
+from sqlalchemy import Connection, Engine, func, insert, or_, select
 
-from misheard.cases import queries
+from misheard.cases import counting, queries
 from misheard.cases.measure import Outcome, compare
 from misheard.cases.records import (
-    AUDIT_METHOD,
-    UNASKED_METHODS,
     CaseCounts,
     CaseStandings,
     CaseStatus,
@@ -24,17 +21,17 @@ from misheard.cases.records import (
     GivenCorrection,
     Labelled,
 )
+from misheard.cases.review import answer, forget_answers
 from misheard.cases.standing import Standing
 from misheard.database import audit, tallies
 from misheard.database.details import checked_details
-from misheard.database.engine import new_id, now, writing
+from misheard.database.engine import now, writing
 from misheard.database.schema import (
     case_types,
     corrections,
     error_cases,
     hourly,
     inferences,
-    selections,
     suite_cases,
 )
 from misheard.database.schema import tallies as tallies_table
@@ -42,7 +39,6 @@ from misheard.errors import BadInputError, UnknownIdError
 from misheard.scoring.normalize import Normalizer, require_text
 
 _COUNTED = (*CaseStatus, tallies.INFERENCE_ERRORS)
-_NO_LABEL = dict.fromkeys(("labelled_at", "is_error", "words", "word_errors"))
 
 
 class Cases:
@@ -94,7 +90,7 @@ class Cases:
         standing = Standing(connection)
         for correction, outcome in zip(given, outcomes, strict=True):
             # Before the case is decided: an audit asks whether one was open.
-            _label_selection(connection, correction, outcome)
+            answer(connection, correction, outcome)
             _keep_case(connection, standing, correction.inference_id, outcome)
         standing.write()
         audit.record(connection, *_audit_entries(given, heard, outcomes))
@@ -134,17 +130,14 @@ class Cases:
         for name in error_types:
             require_text(name, what="a type of error")
         _texts(connection, {inference_id})
-        known = select(error_cases.c.id).where(error_cases.c.inference_id == inference_id)
-        case_id: str | None = connection.execute(known).scalar()
+        case_id = _case_of(connection, inference_id)
         if case_id is not None:
             return case_id
         kept = checked_details(details, what="a case")
         chance = None if suspicion is None else float(suspicion)
         standing = Standing(connection)
         status = queries.status_of(connection, inference_id)
-        case_id = _insert_case(
-            connection, standing, inference_id, status, suspicion=chance, details=kept
-        )
+        case_id = standing.opened(inference_id, status, suspicion=chance, details=kept)
         standing.write()
         _insert_types(connection, case_id, error_types, given=True)
         return case_id
@@ -200,38 +193,8 @@ class Cases:
         With `min_suspicion`, a case that nobody has corrected counts only if its suspicion reaches
         it, or if its reporter gave none.
         """
-        newest = queries.NEWEST
-        not_confirmed = or_(newest.c.is_error.is_(None), newest.c.is_error.is_(True))
-        counted: list[Any] = [not_confirmed]
-        if min_suspicion is not None:
-            suspicion = error_cases.c.suspicion
-            sure = or_(suspicion.is_(None), suspicion >= min_suspicion)
-            counted.append(or_(newest.c.is_error.is_(True), sure))
-        window: list[Any] = [] if since is None else [queries.touched(since)]
-        cases = queries.CASES_WITH_NEWEST
-        total: Any = (
-            select(func.count(), func.count().filter(newest.c.is_error.is_(True)))
-            .select_from(cases)
-            .where(*counted, *window)
-        )
-        confirmed: Select[Any] = select(func.count()).select_from(cases)
-        confirmed = confirmed.where(newest.c.is_error.is_(False), *window)
-        named = select(case_types.c.case_id, case_types.c.name).distinct().subquery()
-        types: Select[Any] = (
-            select(named.c.name, func.count())
-            .select_from(cases.join(named, named.c.case_id == error_cases.c.id))
-            .where(*counted, *window)
-            .group_by(named.c.name)
-        )
         with self._engine.connect() as connection:
-            error_count, corrected = connection.execute(total).one()
-            return CaseCounts(
-                error_cases=error_count,
-                corrected=corrected,
-                confirmations=connection.execute(queries.confirmations(since)).scalar_one(),
-                confirmed_cases=connection.execute(confirmed).scalar_one(),
-                by_type=dict(sorted((name, n) for name, n in connection.execute(types))),
-            )
+            return counting.counts(connection, since=since, min_suspicion=min_suspicion)
 
     def since_cycle(self, *, min_suspicion: float = 0.0) -> tuple[int, int]:
         """Error cases, and corrected ones, opened or labelled since the newest cycle began.
@@ -240,55 +203,17 @@ class Cases:
         whole percents, or whose reporter gave none. It costs the same after any time.
         """
         with self._engine.connect() as connection:
-            cycle_id = tallies.current_era(connection).cycle_id
-            counts = tallies.tallied(connection, cycle_id)
-        corrected = sum(n for (kind, _), n in counts.items() if kind == CaseStatus.CORRECTED)
-        least = math.ceil(min_suspicion * 100 - 1e-9)
-        still_open = sum(
-            n
-            for (kind, percent), n in counts.items()
-            if kind == CaseStatus.OPEN and (percent == tallies.NO_SUSPICION or percent >= least)
-        )
-        return still_open + corrected, corrected
+            return counting.since_cycle(connection, min_suspicion=min_suspicion)
 
     def standings(self) -> CaseStandings:
         """How many cases stand how; counted as they came, so that it costs nothing to ask."""
-        column = tallies_table.c
-        query = select(column.kind, func.sum(column.count)).group_by(column.kind)
         with self._engine.connect() as connection:
-            found = {row[0]: int(row[1]) for row in connection.execute(query)}
-        corrected = found.get(CaseStatus.CORRECTED, 0)
-        return CaseStandings(
-            error_cases=found.get(CaseStatus.OPEN, 0) + corrected,
-            corrected=corrected,
-            confirmed=found.get(CaseStatus.CONFIRMED, 0),
-        )
+            return counting.standings(connection)
 
     def totals(self) -> CaseTotals:
         """Everything that was ever kept."""
-        labelled = select(corrections.c.inference_id).distinct()
-        types: Any = select(case_types.c.name, func.count(case_types.c.case_id.distinct()))
         with self._engine.connect() as connection:
-
-            def one(query: Any) -> Any:
-                return connection.execute(query).scalar_one()
-
-            newest = [
-                one(select(func.max(table.c.created_at))) for table in (error_cases, corrections)
-            ]
-            all_cases = select(func.count()).select_from(error_cases)
-            return CaseTotals(
-                cases=one(all_cases),
-                labelled_cases=one(all_cases.where(error_cases.c.inference_id.in_(labelled))),
-                corrections=one(select(func.count()).select_from(corrections)),
-                by_type=dict(
-                    sorted(
-                        (name, count)
-                        for name, count in connection.execute(types.group_by(case_types.c.name))
-                    )
-                ),
-                last_changed=max((at for at in newest if at is not None), default=None),
-            )
+            return counting.totals(connection)
 
     def labelled(self) -> Iterator[Labelled]:
         """Every utterance with a correction or a confirmation, the newest word on each."""
@@ -306,11 +231,9 @@ class Cases:
             connection.execute(error_cases.delete())
             connection.execute(suite_cases.delete())
             connection.execute(corrections.delete())
-            tallies.hold_digest(connection)
             connection.execute(tallies_table.delete().where(tallies_table.c.kind.in_(_COUNTED)))
             connection.execute(hourly.update().values(errors=0, corrected=0))
-            labelled = selections.c.labelled_at.is_not(None)
-            connection.execute(selections.update().where(labelled).values(**_NO_LABEL))
+            forget_answers(connection)
             entry = audit.AuditEntry(
                 actor=actor, action="clear", subject="cases", evidence={"cases": count}
             )
@@ -326,78 +249,26 @@ def _texts(connection: Connection, ids: set[str]) -> dict[str, str]:
     return found
 
 
+def _case_of(connection: Connection, inference_id: str) -> str | None:
+    query = select(error_cases.c.id).where(error_cases.c.inference_id == inference_id)
+    found: str | None = connection.execute(query).scalar()
+    return found
+
+
 def _keep_case(
     connection: Connection, standing: Standing, inference_id: str, outcome: Outcome
 ) -> None:
-    known = select(error_cases.c.id).where(error_cases.c.inference_id == inference_id)
-    case_id: str | None = connection.execute(known).scalar()
+    case_id = _case_of(connection, inference_id)
     if case_id is None and not outcome.types:
         return
     if case_id is None:
-        case_id = _insert_case(
-            connection, standing, inference_id, CaseStatus.CORRECTED, score=outcome.score
-        )
+        case_id = standing.opened(inference_id, CaseStatus.CORRECTED, score=outcome.score)
     else:
-        this = error_cases.c.id == case_id
-        connection.execute(error_cases.update().where(this).values(score=outcome.score))
-        standing.moved(case_id, CaseStatus.CORRECTED if outcome.types else CaseStatus.CONFIRMED)
+        status = CaseStatus.CORRECTED if outcome.types else CaseStatus.CONFIRMED
+        standing.moved(case_id, status, score=outcome.score)
         measured = (case_types.c.case_id == case_id) & case_types.c.given.is_(False)
         connection.execute(case_types.delete().where(measured))
     _insert_types(connection, case_id, outcome.types, given=False)
-
-
-def _label_selection(connection: Connection, correction: Correction, outcome: Outcome) -> None:
-    """What the audit, or the queue, came to; most corrections are of neither.
-
-    An audit is answered only by who was asked. Were it answered by those who came because something
-    is wrong, too, then what is labelled would be wrong more often than what was drawn. It stays in
-    the queue then, and somebody else hears it once more.
-    """
-    this = selections.c.inference_id == correction.inference_id
-    if correction.method != AUDIT_METHOD:
-        open_case = select(error_cases.c.id).where(
-            error_cases.c.inference_id == correction.inference_id,
-            error_cases.c.status == CaseStatus.OPEN,
-        )
-        # Once it is labelled, the newest word counts, whoever says it.
-        answers = or_(selections.c.stream != "audit", selections.c.labelled_at.is_not(None))
-        if correction.method not in UNASKED_METHODS:
-            answers = or_(answers, ~open_case.exists())
-        this = this & answers
-    connection.execute(
-        selections.update()
-        .where(this)
-        .values(
-            labelled_at=now(),
-            is_error=bool(outcome.types),
-            words=outcome.words,
-            word_errors=outcome.errors,
-        )
-    )
-
-
-def _insert_case(
-    connection: Connection,
-    standing: Standing,
-    inference_id: str,
-    status: CaseStatus,
-    *,
-    suspicion: float | None = None,
-    **values: Any,
-) -> str:
-    case_id = new_id("case")
-    row = {
-        "id": case_id,
-        "inference_id": inference_id,
-        "created_at": now(),
-        "status": status,
-        "suspicion": suspicion,
-        "since_cycle": standing.since_cycle,
-        **values,
-    }
-    connection.execute(insert(error_cases).values(**row))
-    standing.opened(inference_id, status, suspicion)
-    return case_id
 
 
 def _insert_types(

@@ -12,15 +12,18 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, select, tuple_
+from sqlalchemy import Connection, Engine, Select, func, or_, select, tuple_
 
-from misheard.cases.records import CaseStatus
+from misheard.cases.measure import Outcome
+from misheard.cases.records import AUDIT_METHOD, UNASKED_METHODS, CaseStatus, Correction
+from misheard.database.engine import now
 from misheard.database.schema import error_cases, inferences, selections
 from misheard.errors import BadInputError
 
 COUNTED_AT_MOST = 10_000
 """Of a queue; a status page need not know more, and half a million take a second to count."""
 PAGE_AT_MOST = 1_000
+_NO_LABEL = dict.fromkeys(("labelled_at", "is_error", "words", "word_errors"))
 
 
 class Stream(StrEnum):
@@ -137,6 +140,39 @@ def count_waiting(connection: Connection, stream: Stream) -> Waiting:
     some = select(column).where(_waiting_of(stream)).limit(COUNTED_AT_MOST + 1)
     count = connection.execute(select(func.count()).select_from(some.subquery())).scalar_one()
     return Waiting(count=min(count, COUNTED_AT_MOST), is_more=count > COUNTED_AT_MOST)
+
+
+def answer(connection: Connection, correction: Correction, outcome: Outcome) -> None:
+    """What the audit, or the queue, came to; most corrections are of neither.
+
+    An audit is answered only by who was asked. Were it answered by those who came because something
+    is wrong, too, then what is labelled would be wrong more often than what was drawn. It stays in
+    the queue then, and somebody else hears it once more.
+    """
+    this = selections.c.inference_id == correction.inference_id
+    if correction.method != AUDIT_METHOD:
+        open_case = select(error_cases.c.id).where(
+            error_cases.c.inference_id == correction.inference_id,
+            error_cases.c.status == CaseStatus.OPEN,
+        )
+        # Once it is labelled, the newest word counts, whoever says it.
+        answers = or_(selections.c.stream != Stream.AUDIT, selections.c.labelled_at.is_not(None))
+        if correction.method not in UNASKED_METHODS:
+            answers = or_(answers, ~open_case.exists())
+        this = this & answers
+    label = {
+        "labelled_at": now(),
+        "is_error": bool(outcome.types),
+        "words": outcome.words,
+        "word_errors": outcome.errors,
+    }
+    connection.execute(selections.update().where(this).values(**label))
+
+
+def forget_answers(connection: Connection) -> None:
+    """Everything that was ever selected waits again."""
+    labelled = selections.c.labelled_at.is_not(None)
+    connection.execute(selections.update().where(labelled).values(**_NO_LABEL))
 
 
 _Key = tuple[float | None, str]

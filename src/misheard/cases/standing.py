@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
 
 from misheard.cases.records import CaseStatus
 from misheard.database import tallies
+from misheard.database.engine import new_id, now
 from misheard.database.schema import error_cases, hourly, inferences
 from misheard.database.tallies import Era, Tally
 
@@ -17,25 +20,38 @@ class Standing:
     """Moves cases within one transaction, and writes what that changes in the counts."""
 
     def __init__(self, connection: Connection) -> None:
-        tallies.hold_digest(connection)
         self._connection = connection
         self._era: Era = tallies.current_era(connection)
         self._digested_to = tallies.digested_to(connection)
         self._tally = Tally()
 
-    @property
-    def since_cycle(self) -> str:
-        """The era that a case which is touched now is counted in."""
-        return self._era.cycle_id
-
-    def opened(self, inference_id: str, status: CaseStatus, suspicion: float | None) -> None:
-        """A case that was not there before."""
+    def opened(
+        self,
+        inference_id: str,
+        status: CaseStatus,
+        *,
+        suspicion: float | None = None,
+        **values: Any,
+    ) -> str:
+        """Put a case that was not there before; its id."""
+        case_id = new_id("case")
+        row = {
+            "id": case_id,
+            "inference_id": inference_id,
+            "created_at": now(),
+            "status": status,
+            "suspicion": suspicion,
+            "since_cycle": self._era.cycle_id,
+            **values,
+        }
+        self._connection.execute(insert(error_cases).values(**row))
         percent = tallies.percent_of(suspicion)
-        self._tally.add(self.since_cycle, status, 1, percent=percent)
+        self._tally.add(self._era.cycle_id, status, 1, percent=percent)
         corrected = status is CaseStatus.CORRECTED
         self._traffic(inference_id, errors=int(status in _ERRORS), corrected=int(corrected))
+        return case_id
 
-    def moved(self, case_id: str, to: CaseStatus) -> None:
+    def moved(self, case_id: str, to: CaseStatus, *, score: float) -> None:
         """A case that somebody has corrected or confirmed."""
         columns = (
             error_cases.c.inference_id,
@@ -47,8 +63,8 @@ class Standing:
         before = self._connection.execute(select(*columns).where(this)).one()
         percent = tallies.percent_of(before.suspicion)
         self._tally.add(before.since_cycle, before.status, -1, percent=percent)
-        self._tally.add(self.since_cycle, to, 1, percent=percent)
-        values = {"status": to, "since_cycle": self.since_cycle}
+        self._tally.add(self._era.cycle_id, to, 1, percent=percent)
+        values = {"status": to, "since_cycle": self._era.cycle_id, "score": score}
         self._connection.execute(update(error_cases).where(this).values(**values))
         was = CaseStatus(before.status)
         self._traffic(
@@ -86,7 +102,7 @@ class Standing:
         if heard is None or heard.number > self._digested_to:
             return
         if self._era.holds(heard.created_at):
-            self._tally.add(self.since_cycle, tallies.INFERENCE_ERRORS, errors)
+            self._tally.add(self._era.cycle_id, tallies.INFERENCE_ERRORS, errors)
         slices = ["", *(f"{name}={value}" for name, value in heard.tags.items())]
         rows = (
             (hourly.c.hour == tallies.hour_of(heard.created_at))

@@ -29,7 +29,7 @@ def command(directory: str | None, as_json: bool) -> None:
 
     found = status(open_workspace(directory))
     if as_json:
-        print_json(found)
+        print_json({**vars(found), "rules": found.rules.model_dump()})
         return
     show(found, out)
 

@@ -7,25 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine
 
-from misheard.cycle.evaluations import Evaluation, told
+from misheard.cycle import decisions
+from misheard.cycle.beginning import new_cycle
+from misheard.cycle.evaluations import Evaluation
 from misheard.cycle.expecting import Expecting
 from misheard.cycle.lease import LeaseKeeper
 from misheard.cycle.options import CycleOptions
-from misheard.cycle.outlook import Outlook, outlook
+from misheard.cycle.reading import CycleReader
 from misheard.cycle.stages import Stage, Stages, Step
-from misheard.cycle.states import TRANSITIONS, Cycle, CycleState, CycleStep, Observer
+from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.cycle.store import LEASE, CycleStore, newest_of
 from misheard.cycle.triggering import Triggering
-from misheard.database import audit
-from misheard.database.details import checked_details
-from misheard.database.engine import new_id, now, writing
+from misheard.database.engine import writing
 from misheard.deployment import Deployments
 from misheard.errors import (
     DatasetQualityError,
@@ -53,8 +53,8 @@ _ENDS = (
 """What no second attempt would mend: the cycle has ended, with the reason in its row."""
 
 
-class Cycles:
-    """Begins cycles, advances them, and takes a person's decision."""
+class Cycles(CycleReader):
+    """Begins cycles, advances them, takes a person's decision, and tells what there is."""
 
     def __init__(
         self,
@@ -70,10 +70,9 @@ class Cycles:
 
         `drift` gives the newest test of a drift of suspicion, where one was made.
         """
+        super().__init__(CycleStore(engine, lease=lease), stages)
         self._engine = engine
-        self._store = CycleStore(engine, lease=lease)
         self._deployments = deployments
-        self._stages = stages
         rules = stages.rules
         self._triggering = Triggering(
             engine=engine,
@@ -125,8 +124,6 @@ class Cycles:
         """
         seen = None if force else self._store.newest_id()
         decision = self.check_trigger()
-        asks = self._stages.rules.require_training_approval
-        needs_approval = asks if approved is None else not approved
         if not force:
             waiting = self.listed(state=_S.PROPOSED, limit=1)
             if waiting or not decision.should_trigger:
@@ -140,30 +137,15 @@ class Cycles:
             if not decision.should_trigger:
                 return None
         decision = self._triggering.with_expected(decision)
-        if held_out_id is None:
-            newest = self._stages.datasets.latest("held-out")
-            held_out_id = newest.id if newest else None
-        else:
-            held_out_id = self._stages.datasets.get(held_out_id).id
-        cycle = Cycle(
-            id=new_id("cycle"),
-            created_at=now(),
-            state=_S.PROPOSED if needs_approval else _S.TRIGGERED,
+        cycle = new_cycle(
+            decision,
+            self._stages,
             actor=actor,
-            baseline_id=self._deployments.live().version_id,
             held_out_id=held_out_id,
-            options=options or CycleOptions(),
-            decision={
-                "forced": not decision.should_trigger,
-                **_kept(decision),
-                "reason": reason,
-                "evidence": checked_details(evidence, what="a cycle"),
-            },
-            dataset_id=None,
-            job_id=None,
-            version_id=None,
-            validation_id=None,
-            detail=reason or "; ".join(decision.reasons) or "forced",
+            approved=approved,
+            reason=reason,
+            evidence=evidence,
+            options=options,
         )
         kept = self._triggering.kept
         if self._store.add(
@@ -217,27 +199,20 @@ class Cycles:
 
     def approve(self, cycle_id: str, *, actor: str, reason: str = "") -> Cycle:
         """A person's yes: a proposed cycle is begun, a candidate that waits is deployed."""
-        cycle = self._awaiting(cycle_id)
-        detail = _told(f"approved by {actor}", reason)
-        if cycle.state is _S.PROPOSED:
-            step = _audited(_S.TRIGGERED, detail, actor, "approve", cycle.id, reason)
-        else:
-            step = self._stages.deploy(cycle, actor, detail, reason)
+        cycle = self.get(cycle_id)
+        step = decisions.approval(cycle, self._stages, actor=actor, reason=reason)
         return self._commit(cycle, step)
 
     def reject(self, cycle_id: str, *, actor: str, reason: str) -> Cycle:
         """A person's no."""
-        cycle = self._awaiting(cycle_id)
-        detail = f"rejected by {actor}: {reason}"
-        return self._commit(cycle, _audited(_S.REJECTED, detail, actor, "reject", cycle.id, reason))
+        cycle = self.get(cycle_id)
+        return self._commit(cycle, decisions.rejection(cycle, actor=actor, reason=reason))
 
     def cancel(self, cycle_id: str, *, actor: str, reason: str = "") -> Cycle:
         """Stop a cycle that has not ended, and its training."""
-        cycle = self._undecided(cycle_id)
-        if cycle.job_id is not None and cycle.state is _S.TRAINING:
-            self._stages.jobs.cancel(cycle.job_id)
-        detail = _told(f"cancelled by {actor}", reason)
-        step = _audited(_S.CANCELLED, detail, actor, "cancel", cycle.id, reason)
+        cycle = self.get(cycle_id)
+        step = decisions.cancellation(cycle, actor=actor, reason=reason)
+        self._stop_training(cycle)
         return self._commit(cycle, step)
 
     def retry(self, cycle_id: str, *, actor: str, reason: str = "") -> Cycle:
@@ -247,39 +222,25 @@ class Cycles:
         live by now than the one it was begun against.
         """
         cycle = self.get(cycle_id)
-        if cycle.state is not _S.FAILED:
-            raise IllegalTransitionError(
-                f"{cycle.id} is {cycle.state}; only what has failed is tried again."
-            )
         live = self._deployments.live().version_id
-        if live != cycle.baseline_id:
-            raise IllegalTransitionError(
-                f"{cycle.id} was begun against {cycle.baseline_id}, but {live} is live now. Begin "
-                "another: misheard cycle begin"
-            )
-        to = _S.DATASET if cycle.dataset_id is not None else _S.TRIGGERED
-        options = replace(cycle.options, attempt=cycle.options.attempt + 1)
-        detail = _told(f"attempt {options.attempt}, by {actor}", reason)
-        step = _audited(to, detail, actor, "retry", cycle.id, reason)
-        return self._commit(cycle, replace(step, values={"options": options, "job_id": None}))
+        step = decisions.another_attempt(cycle, live, actor=actor, reason=reason)
+        return self._commit(cycle, step)
 
     def change(self, cycle_id: str, **options: Any) -> Cycle:
         """Change options (see `CycleOptions`) of a cycle that has not got so far yet."""
-        cycle = self._undecided(cycle_id)
+        cycle = self.get(cycle_id)
+        decisions.require_undecided(cycle)
         return self._store.change(cycle, replace(cycle.options, **options))
 
     def train_elsewhere(self, cycle_id: str, *, actor: str) -> Cycle:
         """Somebody else's program trains on this cycle's dataset from now on."""
         cycle = self.get(cycle_id)
-        options = replace(cycle.options, trained_elsewhere=True)
-        step = Step(_S.TRAINING, f"trained elsewhere by {actor}", {"options": options})
-        return self._commit(cycle, step)
+        return self._commit(cycle, decisions.training_elsewhere(cycle, actor=actor))
 
     def fail(self, cycle_id: str, *, reason: str) -> Cycle:
         """The program that trains elsewhere has given up."""
         cycle = self.get(cycle_id)
-        if cycle.job_id is not None and cycle.state is _S.TRAINING:
-            self._stages.jobs.cancel(cycle.job_id)
+        self._stop_training(cycle)
         return self._commit(cycle, Step(_S.FAILED, reason, {}))
 
     def take_model(
@@ -292,15 +253,7 @@ class Cycles:
     ) -> Cycle:
         """Take the model at `model`, trained elsewhere, as the candidate; its files are copied."""
         cycle = self.get(cycle_id)
-        if cycle.job_id is not None:
-            raise IllegalTransitionError(
-                f"{cycle.id} is trained by {cycle.job_id}. To use another model: "
-                f"misheard cycle cancel {cycle.id}"
-            )
-        if cycle.state is not _S.DATASET and _S.CONVERTED not in TRANSITIONS[cycle.state]:
-            raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; it takes no model.")
-        told = checked_details(figures, what="a training")
-        step = self._stages.adopt(cycle, model, told, actor)
+        step = decisions.adoption(cycle, self._stages, model, figures, actor=actor)
         if cycle.state is _S.DATASET:
             cycle = self.train_elsewhere(cycle_id, actor=actor)
         return self._commit(cycle, step)
@@ -335,76 +288,15 @@ class Cycles:
                 step = Step(_S.DEPLOYED, f"{actor}: {reason}", {})
                 self._store.commit_in(connection, cycle, step)
 
-    def get(self, cycle_id: str) -> Cycle:
-        """A cycle by its id."""
-        return self._store.get(cycle_id)
-
-    def latest(self) -> Cycle | None:
-        """The newest cycle."""
-        found = self.listed(limit=1)
-        return found[0] if found else None
-
-    def listed(self, *, state: CycleState | None = None, limit: int = 20) -> list[Cycle]:
-        """Cycles, newest first."""
-        return self._store.listed(state=state, limit=limit)
-
-    def unfinished(self) -> list[Cycle]:
-        """Every cycle of which something is left to decide, oldest first."""
-        return self._store.unfinished()
-
-    def under_watch(self) -> list[Cycle]:
-        """Every cycle whose version is live and watched, or has just been, oldest first."""
-        return self._store.under_watch()
-
-    def has_next(self, cycle: Cycle) -> bool:
-        """Whether a step of a cycle can be taken now, without a person or somebody's trainer."""
-        return self._stages.of(cycle) is not None
-
-    def outlook(self, cycle: Cycle) -> Outlook:
-        """What happens next with a cycle, and who has to act."""
-        is_watched = cycle.state is _S.DEPLOYED
-        watch = self._stages.watch(cycle) if is_watched else None
-        return outlook(cycle, asks=self._stages.asks(cycle), watch=watch)
-
-    def held_until(self, cycle_id: str) -> datetime | None:
-        """Until when a process holds the lease on a cycle; None where none does."""
-        return self._store.held_until(cycle_id)
-
-    def counts(self) -> dict[CycleState, int]:
-        """How many cycles are in each state."""
-        return self._store.counts()
-
-    def steps(self, cycle_id: str) -> list[CycleStep]:
-        """The steps of a cycle, oldest first."""
-        return self._store.steps(cycle_id)
-
     def _commit(self, cycle: Cycle, step: Step, fence: int | None = None) -> Cycle:
         made = self._store.commit(cycle, step, fence)
         if made.state is _S.DEPLOYED and cycle.state is not _S.ROLLED_BACK:
             self._stages.after_deployment()
         return made
 
-    def _awaiting(self, cycle_id: str) -> Cycle:
-        cycle = self.get(cycle_id)
-        if not cycle.state.waits_for_person:
-            raise IllegalTransitionError(f"{cycle.id} is {cycle.state}; it awaits no approval.")
-        return cycle
-
-    def _undecided(self, cycle_id: str) -> Cycle:
-        cycle = self.get(cycle_id)
-        if cycle.state.is_final:
-            raise IllegalTransitionError(f"{cycle.id} has ended as {cycle.state}.")
-        if cycle.state.went_live:
-            raise IllegalTransitionError(f"{cycle.id} has gone live. To go back: misheard rollback")
-        return cycle
-
-
-def _kept(decision: TriggerDecision) -> dict[str, Any]:
-    """What the row of a cycle keeps of the decision that began it."""
-    values = told(decision)
-    del values["should_trigger"]
-    metrics: dict[str, Any] = values.pop("metrics")
-    return metrics | values
+    def _stop_training(self, cycle: Cycle) -> None:
+        if cycle.job_id is not None and cycle.state is _S.TRAINING:
+            self._stages.jobs.cancel(cycle.job_id)
 
 
 def _step_of(stage: Stage, cycle: Cycle, observer: Observer) -> Step:
@@ -415,15 +307,3 @@ def _step_of(stage: Stage, cycle: Cycle, observer: Observer) -> Step:
         # A gate that cannot load the candidate, or has nothing to test on, has refused it.
         judged = cycle.state in (_S.CONVERTED, _S.VALIDATED)
         return Step(_S.REFUSED if judged else _S.FAILED, str(error), {})
-
-
-def _told(what: str, reason: str) -> str:
-    return f"{what}: {reason}" if reason else what
-
-
-def _audited(
-    to: CycleState, detail: str, actor: str, action: str, subject: str, reason: str = ""
-) -> Step:
-    """A step that is a person's decision."""
-    entry = audit.AuditEntry(actor=actor, action=action, subject=subject, reason=reason)
-    return Step(to, detail, {}, lambda connection: audit.record(connection, entry))

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select, update
 
-from misheard.database.engine import now, take_turns, writing
+from misheard.database.engine import now, writing
 from misheard.database.schema import trigger_evaluations
 from misheard.gates.plain import without_nan
 from misheard.scoring.expected_gain import ExpectedGain
@@ -59,7 +59,6 @@ class Evaluations:
             decision = replace(decision, expected=expect())
         column = trigger_evaluations.c
         with writing(self._engine) as connection:
-            take_turns(connection)
             newest = _newest(connection, limit=1)
             if not (newest and newest[0].is_of(decision)):
                 self.add_in(connection, decision, None)

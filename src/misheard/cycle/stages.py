@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 from sqlalchemy import Connection
 
-from misheard import triggers
 from misheard.cases.cases import Cases
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.cycle.watching import Watch, WatchRules, watch_over
@@ -32,6 +31,7 @@ from misheard.gates.verdict import told
 from misheard.monitoring.observations import Observations, performance_in
 from misheard.registry import ModelVersion, Registry
 from misheard.scoring.normalize import Normalizer
+from misheard.settings import TriggerSettings
 
 _S = CycleState
 
@@ -40,14 +40,13 @@ _S = CycleState
 class CycleRules:
     """What the settings say of cycles."""
 
-    triggers: triggers.TriggerRules
+    triggers: TriggerSettings
     shares: SplitShares
     replay_per_error: float
     recipe: Recipe
     require_approval: bool
     """Of a deployment."""
     normalizer: Normalizer
-    require_training_approval: bool = False
     balance_error_types: bool = False
     min_quality: float = 0.0
     run_suites: bool = True
@@ -184,7 +183,7 @@ class Stages:
         """Take a model that was trained elsewhere as the candidate of this cycle."""
         version: ModelVersion = self.registry.register(
             model,
-            version_id=cycle.id.replace("cycle-", "v-", 1),
+            version_id=cycle.id_of("v"),
             name=self.registry.get(cycle.baseline_id).name,
             source=str(model),
             actor=actor,
@@ -202,7 +201,7 @@ class Stages:
             self.contender(str(cycle.version_id)),
             self.contender(cycle.baseline_id),
             held_out,
-            validation_id=cycle.id.replace("cycle-", "val-", 1),
+            validation_id=cycle.id_of("val"),
             progress=observer.progress("validating", self.validations.clips(held_out)),
         )
         verdict = validation.verdict
@@ -256,7 +255,7 @@ class Stages:
         checked = self.check_files(
             str(cycle.version_id),
             cycle.held_out_id or cycle.dataset_id,
-            cycle.id.replace("cycle-", "check-", 1),
+            cycle.id_of("check"),
         )
         if checked is not None and not checked.passed:
             return Step(_S.REFUSED, f"{cycle.version_id} {checked.detail}", {})
@@ -322,7 +321,7 @@ class Stages:
 
 def job_id_of(cycle: Cycle) -> str:
     """The id of a cycle's job; that of another attempt is another, and the rows of both stay."""
-    first = cycle.id.replace("cycle-", "job-", 1)
+    first = cycle.id_of("job")
     attempt = cycle.options.attempt
     return first if attempt == 1 else f"{first}-{attempt}"
 

@@ -131,6 +131,10 @@ class Cycle:
         at = (CycleState.DATASET, CycleState.TRAINING)
         return self.options.trained_elsewhere and self.state in at
 
+    def id_of(self, prefix: str) -> str:
+        """The id of what a cycle makes, the same whenever it is made again."""
+        return self.id.replace("cycle-", f"{prefix}-", 1)
+
 
 @dataclass(frozen=True, kw_only=True)
 class CycleStep:

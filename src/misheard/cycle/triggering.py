@@ -18,7 +18,8 @@ from misheard.database.engine import now
 from misheard.monitoring.audited import audited
 from misheard.monitoring.observations import Observations
 from misheard.scoring.expected_gain import ExpectedGain
-from misheard.triggers import Circumstances, Drift, TriggerDecision, TriggerRules
+from misheard.settings import TriggerSettings
+from misheard.triggers import Circumstances, Drift, TriggerDecision
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,7 +31,7 @@ class Triggering:
     cases: Cases
     observations: Observations
     expecting: Expecting
-    rules: TriggerRules
+    rules: TriggerSettings
     drift: Callable[[], Drift | None]
     """The newest test of a drift of suspicion; asked only where the rules name it."""
 

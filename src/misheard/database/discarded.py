@@ -2,13 +2,15 @@
 
 A blob is a file, which no transaction can bring back. So what is to be deleted is a row first, and
 deletes are done by whoever comes next, as often as need be: what a killed process leaves is found.
+That is done while no other transaction writes, so a blob that is there when a row comes to name it
+stays.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 
-from sqlalchemy import Connection, Engine, delete, select, text
+from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from misheard.database.engine import now, writing
@@ -21,7 +23,6 @@ from misheard.database.schema import (
     versions,
 )
 
-_LOCK = 7_266_003
 AT_ONCE = 500
 """Keys a query: every database takes so many."""
 _FILES_AT_ONCE = 200
@@ -29,16 +30,6 @@ _FILES_AT_ONCE = 200
 
 InUse = Callable[[Connection, Collection[str]], set[str]]
 """Which of some keys are in use in ways that no row tells, such as in the manifest of a dataset."""
-
-
-def hold_blobs(connection: Connection, *, alone: bool = False) -> None:
-    """Keep blobs from being deleted while rows that name them are written; `alone`: delete them.
-
-    Held until the transaction ends. On SQLite only one transaction writes at a time anyway.
-    """
-    if connection.dialect.name == "postgresql":
-        kind = "" if alone else "_shared"
-        connection.execute(text(f"SELECT pg_advisory_xact_lock{kind}({_LOCK})"))
 
 
 def discard(connection: Connection, keys: Iterable[str]) -> None:
@@ -71,7 +62,6 @@ def delete_discarded(engine: Engine, drop: Callable[[str], object], in_use: InUs
             # Before the lock is taken: manifests are large, and are read only once.
             in_use(connection, keys)
         with writing(engine) as connection:
-            hold_blobs(connection, alone=True)
             used = referred_to(connection, keys) | in_use(connection, keys)
             for key in sorted(set(keys) - used):
                 drop(key)

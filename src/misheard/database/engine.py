@@ -103,15 +103,6 @@ def adding_to_sqlite(engine: Engine) -> Iterator[Any]:
         pooled.close()
 
 
-def take_turns(connection: Connection) -> None:
-    """Let only one transaction at a time decide on what others decide on, too.
-
-    On SQLite nothing is needed: a transaction that writes has the lock from its beginning.
-    """
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("LOCK TABLE versions IN SHARE ROW EXCLUSIVE MODE"))
-
-
 def migrate(engine: Engine, *, may_be_new: bool = True) -> None:
     """Bring the schema to the newest revision; nothing happens when it is there already.
 

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Connection, func, select, text
+from sqlalchemy import Connection, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from misheard.database.schema import cycles, marks, tallies
@@ -20,7 +20,6 @@ INFERENCE_ERRORS = "inference_errors"
 NO_SUSPICION = -1
 READER = "digest"
 """The name of the digest's mark."""
-_LOCK = 7_266_002
 
 
 @dataclass(frozen=True)
@@ -97,13 +96,3 @@ def digested_to(connection: Connection) -> int:
     """The number of the last inference that the digest has counted."""
     query = select(func.coalesce(func.max(marks.c.number), 0)).where(marks.c.reader == READER)
     return int(connection.execute(query).scalar_one())
-
-
-def hold_digest(connection: Connection, *, alone: bool = False) -> None:
-    """Keep the digest from going on while what it has counted is changed; `alone`: be the digest.
-
-    Held until the transaction ends. On SQLite only one transaction writes at a time anyway.
-    """
-    if connection.dialect.name == "postgresql":
-        kind = "" if alone else "_shared"
-        connection.execute(text(f"SELECT pg_advisory_xact_lock{kind}({_LOCK})"))

@@ -16,8 +16,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.database.discarded import discard, hold_blobs, portions, put_announced
-from misheard.database.engine import now, take_turns, writing
+from misheard.database.discarded import discard, portions, put_announced
+from misheard.database.engine import now, writing
 from misheard.database.schema import datasets, forgotten
 from misheard.datasets.manifest import (
     PERMANENT,
@@ -88,8 +88,6 @@ class Datasets:
             chosen = self._without_forgotten(given)
             made = self._made(name, purpose, chosen, quality, len(given) - len(chosen))
             with writing(self._engine) as connection:
-                hold_blobs(connection)
-                take_turns(connection)
                 if _forgotten(connection, [row.audio_sha256 for row in chosen]):
                     # Just now. Its manifest is a blob that no row names.
                     discard(connection, [made.manifest_sha256])
@@ -241,7 +239,6 @@ class Datasets:
                 datasets.c.manifest_sha256 == before.manifest_sha256
             )
             with writing(self._engine) as connection:
-                hold_blobs(connection)
                 if connection.execute(update(datasets).where(this).values(**values)).rowcount:
                     discard(connection, [before.manifest_sha256])
                     if new not in self._blobs:

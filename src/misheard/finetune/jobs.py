@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 
 from sqlalchemy import Engine, insert, select, update
 
-from misheard.database.engine import now, take_turns, writing
+from misheard.database.engine import now, writing
 from misheard.database.schema import jobs
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.errors import DiskFullError, EmptyDatasetError, JobFailedError, UnknownIdError
@@ -127,7 +127,6 @@ class Jobs:
             result=None,
         )
         with writing(self._engine) as connection:
-            take_turns(connection)
             known = connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first()
             if known is None:
                 values = vars(job) | {"recipe": recipe.to_dict()}

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, func, select
 from sqlalchemy.sql import ColumnElement
 
 from misheard.database.discarded import portions
 from misheard.database.schema import (
     corrections,
     error_cases,
-    forgotten,
     inferences,
     selections,
     suite_cases,
+    versions,
 )
+from misheard.datasets.manifest import Row
+from misheard.datasets.split import Split
 from misheard.errors import BadInputError
 
 
@@ -110,8 +113,21 @@ def _of_others(connection: Connection, person: Person, keys: set[str]) -> set[st
     return found
 
 
-def counts_of(connection: Connection, traces: Traces) -> dict[str, int]:
-    """How many rows of each kind there are of it."""
+def found_of(
+    connection: Connection, traces: Traces, named: Mapping[str, Sequence[Row]]
+) -> dict[str, Any]:
+    """How much there is of it, for whoever asks and for the audit log: fields of `Forgotten`.
+
+    `named` are the rows of each dataset that names one of its recordings.
+    """
+    return {
+        "found": _counts_of(connection, traces),
+        "datasets": {dataset_id: len(rows) for dataset_id, rows in named.items()},
+        "versions": _versions(connection, named),
+    }
+
+
+def _counts_of(connection: Connection, traces: Traces) -> dict[str, int]:
     found = Counter(inferences=len(traces.ids), recordings=len(traces.recordings))
     for name, table in (
         ("cases", error_cases),
@@ -125,13 +141,17 @@ def counts_of(connection: Connection, traces: Traces) -> dict[str, int]:
     return dict(found)
 
 
-def all_forgotten(engine: Engine) -> frozenset[str]:
-    """Every recording that was ever to be forgotten."""
-    with engine.connect() as connection:
-        return frozenset(connection.scalars(select(forgotten.c.audio_sha256)))
-
-
-def marked_by(connection: Connection, audit_number: int) -> list[str]:
-    """Recordings that a request has marked."""
-    query = select(forgotten.c.audio_sha256).where(forgotten.c.audit_number == audit_number)
-    return list(connection.scalars(query))
+def _versions(connection: Connection, named: Mapping[str, Sequence[Row]]) -> tuple[str, ...]:
+    """Versions that were trained on these rows, and all that were made from those."""
+    learnt = [
+        dataset_id
+        for dataset_id, rows in named.items()
+        if any(row.split is not Split.TEST for row in rows)
+    ]
+    found: set[str] = set()
+    query = select(versions.c.id, versions.c.parent_id, versions.c.dataset_id)
+    rows = connection.execute(query.order_by(versions.c.created_at)).all()
+    found.update(row.id for row in rows if row.dataset_id in learnt)
+    while more := {row.id for row in rows if row.parent_id in found} - found:
+        found |= more
+    return tuple(row.id for row in rows if row.id in found)

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, Table, delete, select, update
 
 from misheard.audio import sha256_of
 from misheard.blobs.store import BlobStore
-from misheard.database.discarded import discard, hold_blobs, portions, put_announced
+from misheard.database.discarded import discard, portions, put_announced
 from misheard.database.engine import writing
 from misheard.database.schema import (
     alerts,
@@ -41,6 +41,9 @@ _TOLD: tuple[tuple[Table, str, tuple[str, ...]], ...] = (
 _AT_ONCE = 1_000
 _SAID = ("correct", "confirm")
 _REPEATED = ("alert",)
+_AUDIT_ROWS = select(audit.c.number, audit.c.action, audit.c.subject, audit.c.reason).where(
+    audit.c.action.in_((*_SAID, *_REPEATED))
+)
 
 
 class Verdicts:
@@ -66,13 +69,15 @@ class Verdicts:
         """Take the texts out of the audit log: of these inferences, and where it quotes them."""
         done = 0
         for rows in self._audit_rows():
-            changes = dict(_audit_changes(rows, ids, eraser))
-            for some in _split(sorted(changes), 200):
+            concerned = [number for number, _ in _audit_changes(rows, ids, eraser)]
+            for some in _split(concerned, 200):
                 with writing(self._engine) as connection:
-                    for number in some:
+                    # Somebody else may have erased another person from the row just now.
+                    there = connection.execute(_AUDIT_ROWS.where(audit.c.number.in_(some))).all()
+                    for number, values in _audit_changes(there, ids, eraser):
                         this = audit.c.number == number
-                        connection.execute(update(audit).where(this).values(**changes[number]))
-            done += len(changes)
+                        connection.execute(update(audit).where(this).values(**values))
+                        done += 1
         return done
 
     def erase_observed(self, names: frozenset[str]) -> int:
@@ -93,8 +98,7 @@ class Verdicts:
     def _audit_rows(self) -> Iterator[Sequence[Any]]:
         last = 0
         while True:
-            query = select(audit.c.number, audit.c.action, audit.c.subject, audit.c.reason)
-            query = query.where(audit.c.action.in_((*_SAID, *_REPEATED)), audit.c.number > last)
+            query = _AUDIT_ROWS.where(audit.c.number > last)
             with self._engine.connect() as connection:
                 rows = connection.execute(query.order_by(audit.c.number).limit(_AT_ONCE)).all()
             if not rows:
@@ -191,10 +195,8 @@ class Verdicts:
                 if new := changes.get("utterances_sha256"):
                     put_announced(self._engine, new, partial(keep, seen, changes))
                 with writing(self._engine) as connection:
-                    hold_blobs(connection)
                     this = table.c[key] == seen[key]
-                    query = select(table).where(this).with_for_update()
-                    row = connection.execute(query).mappings().one_or_none()
+                    row = connection.execute(select(table).where(this)).mappings().one_or_none()
                     if row is None or dict(row) == seen:
                         connection.execute(update(table).where(this).values(**changes))
                         if new:

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, insert, select
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import take_turns, writing
+from misheard.database.engine import writing
 from misheard.database.schema import hypotheses
 from misheard.datasets.manifest import Row
 from misheard.speech.transcriber import Progress, Transcriber, no_progress
@@ -122,7 +122,6 @@ class Hypotheses:
             if hypothesis.error is None
         ]
         with writing(self._engine) as connection:
-            take_turns(connection)
             # Another process may have computed the same in the meantime; its rows serve as well.
             there = select(hypotheses.c.audio_sha256).where(
                 hypotheses.c.version_id == version_id,

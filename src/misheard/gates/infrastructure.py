@@ -21,7 +21,7 @@ from sqlalchemy import Engine, Select, insert, select
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import new_id, now, take_turns, writing
+from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import infrastructure_checks
 from misheard.datasets.manifest import Row
 from misheard.registry import Registry
@@ -94,7 +94,6 @@ class Infrastructure:
             figures=figures,
         )
         with writing(self._engine) as connection:
-            take_turns(connection)
             # Another process may have come to the same in the meantime.
             row = connection.execute(_by_id(made.id)).mappings().one_or_none()
             if row is not None:

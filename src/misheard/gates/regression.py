@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, insert, select
 
 from misheard.database import audit
-from misheard.database.engine import new_id, now, take_turns, writing
+from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import suite_results, suite_runs
 from misheard.datasets.datasets import Datasets
 from misheard.gates import suite_baselines
@@ -118,7 +118,6 @@ class RegressionSuites(SuiteStore):
         flaky = self.history.flaky(suite.name, [_case_result(made, row) for row in results])
         first = self.baselines.first(suite, comparison, made.baseline_id)
         with writing(self._engine) as connection:
-            take_turns(connection)
             # Another process may have run the same in the meantime.
             if wanted is not None:
                 row = connection.execute(wanted.limit(1)).mappings().one_or_none()

@@ -9,7 +9,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, insert, select
 
-from misheard.database.engine import now, take_turns, writing
+from misheard.database.engine import now, writing
 from misheard.database.schema import corrections, inferences, suite_cases
 from misheard.datasets.manifest import PERMANENT, Row
 from misheard.datasets.split import Split
@@ -83,7 +83,6 @@ class SuiteCases:
         """
         wanted = {row.audio_sha256: row.reference for row in rows if row.kind == "error"}
         with writing(self._engine) as connection:
-            take_turns(connection)
             known = _newest_by_audio(connection, suite_name)
             fresh = []
             for given in _newest_corrections(connection, [*wanted.keys() | known.keys()], wanted):

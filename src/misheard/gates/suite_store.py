@@ -8,7 +8,7 @@ from functools import cached_property
 
 from sqlalchemy import Engine, insert, select
 
-from misheard.database.engine import new_id, now, take_turns, writing
+from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import suites
 from misheard.datasets.datasets import Dataset, Datasets, Purpose
 from misheard.datasets.manifest import PERMANENT, Row
@@ -63,7 +63,6 @@ class SuiteStore:
             **figures,
         )
         with writing(self._engine) as connection:
-            take_turns(connection)
             query = select(suites).where(suites.c.name == name)
             query = query.order_by(suites.c.created_at.desc(), suites.c.id.desc()).limit(1)
             row = connection.execute(query).mappings().one_or_none()

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine, Select, func, insert, select
 
 from misheard.blobs.store import BlobStore
-from misheard.database.engine import new_id, now, take_turns, writing
+from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import validations
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.datasets.split import Split
@@ -155,7 +155,6 @@ class Validations:
             general=general,
         )
         with writing(self._engine) as connection:
-            take_turns(connection)
             # Another process may have come to the same in the meantime.
             row = connection.execute(_by_id(made.id)).mappings().one_or_none()
             if row is not None:

@@ -15,7 +15,8 @@ from misheard.gates.validation import Validation
 from misheard.monitoring.activity import VersionActivity
 from misheard.monitoring.alerts import Alert
 from misheard.registry import ModelVersion
-from misheard.triggers import TriggerDecision, TriggerRules
+from misheard.settings import TriggerSettings
+from misheard.triggers import TriggerDecision
 from misheard.workspace import Workspace
 
 
@@ -47,7 +48,7 @@ class Status:
     activity: list[VersionActivity]
     cases: CaseStandings
     trigger: TriggerDecision
-    rules: TriggerRules
+    rules: TriggerSettings
     evaluation: Evaluation | None
     """What the trigger came to when it was asked to act last, with the gain that is expected."""
     cycles: dict[CycleState, int]
@@ -67,7 +68,6 @@ def status(workspace: Workspace) -> Status:
     newest = workspace.cycles.listed(limit=10)
     queue = workspace.review.waiting()
     waiting = (*_waiting(newest, cases), *_to_review(queue))
-    settings = workspace.settings.triggers.model_dump(exclude={"require_approval"})
     return Status(
         live=live,
         live_version=workspace.registry.get(live.version_id),
@@ -80,7 +80,7 @@ def status(workspace: Workspace) -> Status:
         activity=workspace.monitor.activity(),
         cases=cases,
         trigger=trigger,
-        rules=TriggerRules(**settings),
+        rules=workspace.settings.triggers,
         evaluation=next(iter(workspace.cycles.evaluations(limit=1)), None),
         cycles=workspace.cycles.counts(),
         cycle=newest[0] if newest else None,

@@ -14,7 +14,7 @@ from misheard.rooms.capture import CaptureRooms
 from misheard.rooms.gates import GateRooms
 from misheard.rooms.monitoring import MonitoringRooms
 from misheard.rooms.safekeeping import SafekeepingRooms
-from misheard.triggers import Drift, TriggerRules
+from misheard.triggers import Drift
 
 
 class Rooms(CaptureRooms, GateRooms, SafekeepingRooms, MonitoringRooms):
@@ -49,10 +49,8 @@ class Rooms(CaptureRooms, GateRooms, SafekeepingRooms, MonitoringRooms):
     def _cycle_rules(self) -> CycleRules:
         """What the settings say of cycles, section by section."""
         rules = self.settings.datasets
-        trigger = self.settings.triggers.model_dump()
         return CycleRules(
-            require_training_approval=trigger.pop("require_approval"),
-            triggers=TriggerRules(**trigger),
+            triggers=self.settings.triggers,
             shares=SplitShares(
                 train_percent=rules.train_percent,
                 validation_percent=rules.validation_percent,
