@@ -140,6 +140,5 @@ def _traffic_h(connection: Connection, era: tallies.Era) -> float:
     """Hours of audio that were heard since then, by whole hours of the day."""
     query = select(func.coalesce(func.sum(hourly.c.audio_s), 0.0)).where(hourly.c.slice == "")
     if era.began_at is not None:
-        began = era.began_at.replace(minute=0, second=0, microsecond=0)
-        query = query.where(hourly.c.hour >= began)
+        query = query.where(hourly.c.hour >= tallies.hour_of(era.began_at))
     return float(connection.execute(query).scalar_one()) / 3600

@@ -106,7 +106,7 @@ def drift_blocks(
     )
     by_start: dict[datetime, dict[str, float]] = {}
     for row in connection.execute(query).mappings():
-        start = _block_start(row["hour"], block_hours)
+        start = tallies.hour_of(row["hour"], block=block_hours)
         if start < since or start + timedelta(hours=block_hours) > until:
             continue
         known = by_start.setdefault(start, dict.fromkeys(columns, 0.0))
@@ -130,11 +130,6 @@ def drift_start(moment: datetime) -> datetime:
     return _EPOCH + ((moment - _EPOCH) // _ANCHOR - _ANCHORS) * _ANCHOR
 
 
-def _block_start(moment: datetime, block_hours: int) -> datetime:
-    hour = moment.hour - moment.hour % block_hours
-    return moment.replace(hour=hour, minute=0, second=0, microsecond=0)
-
-
 def _live(connection: Connection) -> Any:
     query = select(deployments).where(deployments.c.slot == _PRODUCTION)
     return connection.execute(query.order_by(deployments.c.number.desc()).limit(1)).first()
@@ -151,7 +146,7 @@ def _serving(connection: Connection, live: str, moment: datetime) -> list[str]:
 def _recent(
     connection: Connection, serving: Iterable[str], moment: datetime, window_hours: int
 ) -> Iterable[RecentTraffic]:
-    first = _block_start(moment, 1) - timedelta(hours=window_hours)
+    first = tallies.hour_of(moment) - timedelta(hours=window_hours)
     names = ("inferences", "timed", "latency_s", "compute_s", "computed_audio_s")
     query = (
         select(_H.version_id, *(func.sum(hourly.c[name]).label(name) for name in names))
@@ -177,7 +172,7 @@ def _means(
         false_alarms_a_month=settings.drift_false_alarms_a_month,
         block_hours=settings.drift_block_hours,
     )
-    until = _block_start(moment - _GRACE, rules.block_hours)
+    until = tallies.hour_of(moment - _GRACE, block=rules.block_hours)
     newest = connection.execute(select(func.max(suspicion_models.c.created_at))).scalar()
     for version_id in serving:
         since = drift_start(moment)

@@ -11,6 +11,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
+from misheard.database import tallies
 from misheard.database.schema import hourly, inferences, selections
 from misheard.errors import BadInputError
 
@@ -39,8 +40,8 @@ class Period(StrEnum):
     def start_of(self, moment: datetime) -> datetime:
         """When the period that holds `moment` began."""
         if self is Period.HOUR:
-            return moment.replace(minute=0, second=0, microsecond=0)
-        day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+            return tallies.hour_of(moment)
+        day = tallies.hour_of(moment, block=24)
         return day if self is Period.DAY else day - timedelta(days=day.weekday())
 
     @property
