@@ -124,8 +124,8 @@ class TriggerSettings(_Section):
     """An error case that nobody has corrected counts only if its suspicion reaches this; one that
     was corrected always counts, whatever its score."""
     min_audited: int = Field(default=100, ge=1)
-    """Labels of the random audit since the last cycle from which on the error rate is the audit's:
-    the lower end of its 95 % interval is then held against the threshold."""
+    """Labels of the random audit, of what was heard since the last cycle, from which on the error
+    rate is the audit's: the lower end of its 95 % interval is then held against the threshold."""
     corrected_cases_alone: int = Field(default=0, ge=0)
     """So many corrected cases are a cause by themselves, however few error cases there are; 0: they
     are not."""
@@ -324,11 +324,11 @@ class AlertSettings(_Section):
     max_real_time_factor: Limit = 1.0
     """Seconds of compute for a second of audio."""
     max_audited_error_rate: Limit = 0.5
-    """Share of the audited transcripts of the live version that were wrong, by the lower end of its
-    95 % interval."""
+    """Share of what the live version has heard that is wrong, by the lower end of the audit's 95 %
+    interval."""
     max_error_rate: Limit = 0.3
-    """Errors over all inferences since the deployment, likewise; see rollback_on_error_threshold.
-    """
+    """Errors over all inferences since the deployment, by the lower end of its 95 % interval; see
+    rollback_on_error_threshold."""
     cycle_ended: bool = True
     """The newest cycle failed or was refused."""
     max_approval_hours: Limit = 24.0

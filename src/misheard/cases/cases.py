@@ -8,7 +8,7 @@ from datetime import datetime
 from numbers import Real
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, insert, or_, select
+from sqlalchemy import Connection, Engine, Select, func, insert, literal, or_, select
 
 from misheard.cases import queries
 from misheard.cases.measure import Outcome, compare
@@ -29,6 +29,7 @@ from misheard.database import audit, tallies
 from misheard.database.details import checked_details
 from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import (
+    UtcDateTime,
     case_types,
     corrections,
     error_cases,
@@ -356,7 +357,9 @@ def _label_selection(connection: Connection, correction: Correction, outcome: Ou
         selections.update()
         .where(this)
         .values(
-            labelled_at=now(),
+            # When it was labelled first: what is wrong is more often labelled twice, and would be
+            # most of what was labelled last.
+            labelled_at=func.coalesce(selections.c.labelled_at, literal(now(), UtcDateTime)),
             is_error=bool(outcome.types),
             words=outcome.words,
             word_errors=outcome.errors,

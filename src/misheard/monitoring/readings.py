@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from misheard.cases.audited import audited_rate
 from misheard.database import tallies
 from misheard.database.schema import (
     cycle_steps,
@@ -18,7 +19,6 @@ from misheard.database.schema import (
     deployments,
     hourly,
     inferences,
-    selections,
     suite_runs,
     suites,
     suspicion_models,
@@ -64,11 +64,13 @@ def read(
     live = _live(connection)
     version_id = live.version_id if live is not None else ""
     serving = _serving(connection, version_id, moment)
-    audited = heard = (0, 0)
+    audited, heard = None, (0, 0)
     if live is not None:
-        audited = _audited(connection, version_id, live.created_at)
+        since = live.created_at
+        if settings.max_audited_error_rate is not False:
+            audited = audited_rate(connection, since, version_id, count_drawn=False).error_rate
         if settings.max_error_rate is not False:
-            found = traffic.statistics(connection, since=live.created_at, version_id=version_id)
+            found = traffic.statistics(connection, since=since, version_id=version_id)
             heard = found.errors_detected, found.total
     usage = shutil.disk_usage(root)
     return Readings(
@@ -187,19 +189,6 @@ def _means(
         for metric in settings.drift_of:
             drift = detect(found[metric], rules)
             yield WatchedMean(metric=metric, version_id=version_id, drift=drift)
-
-
-def _audited(connection: Connection, version_id: str, since: datetime) -> tuple[int, int]:
-    chosen = selections.c
-    query = (
-        select(func.count().filter(chosen.is_error), func.count())
-        .select_from(selections)
-        .join(inferences, inferences.c.id == chosen.inference_id)
-        .where(chosen.stream == "audit", chosen.labelled_at >= since)
-        .where(inferences.c.version_id == version_id, inferences.c.created_at >= since)
-    )
-    errors, count = connection.execute(query).one()
-    return errors, count
 
 
 _CYCLE = (cycles.c.id, cycles.c.state, cycles.c.detail, cycles.c.created_at)
