@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from misheard.scoring.expected_gain import ExpectedGain, Live, Provable, WordErrors, expect
-from misheard.scoring.proportions import Proportion
+from misheard.scoring.survey import Estimate
 from misheard.settings import TriggerSettings
 from misheard.triggers import Circumstances, Drift, TriggerMetrics, decide
 
@@ -117,10 +117,9 @@ CALM = but(RULES, min_error_cases=1_000, error_rate_threshold=1.0)
 """Rules that give no cause to `metrics(10, 5, 10_000)`."""
 
 
-def audited(share: float, low: float, trials: int = 200) -> Circumstances:
-    return Circumstances(
-        audited=Proportion(share=share, low=low, high=min(1.0, 2 * share - low), trials=trials)
-    )
+def audited(share: float, low: float, n: int = 200) -> Circumstances:
+    high = min(1.0, 2 * share - low)
+    return Circumstances(audited=Estimate(n=n, groups=40, estimate=share, low=low, high=high))
 
 
 def expected(answer: Provable) -> ExpectedGain:
@@ -144,12 +143,13 @@ def test_an_audit_with_enough_labels_takes_the_place_of_what_was_reported() -> N
     assert decision.should_trigger
     assert decision.reasons[-1] == (
         "audited error rate at least 15.0% of 15.0% wanted "
-        "(20.0% to the best of our knowledge, 200 labels drawn at random)"
+        "(20.0% to the best of our knowledge, 200 labels drawn at random, of 40 speakers, calls or "
+        "sessions)"
     )
     # Nobody is sure enough yet, and what people report says nothing against it.
     unsure = decide(metrics(6, 5, 40), rules, audited(0.2, 0.14))
     assert not unsure.should_trigger
-    few = decide(metrics(6, 5, 40), rules, audited(0.2, 0.14, trials=99))
+    few = decide(metrics(6, 5, 40), rules, audited(0.2, 0.14, n=99))
     assert few.should_trigger
     assert few.reasons[-1] == "error rate 15.0% of 15.0% wanted (40 inferences)"
 
@@ -264,7 +264,8 @@ _METRICS = st.builds(
 )
 _FOUND = st.builds(
     Circumstances,
-    audited=st.none() | st.builds(Proportion, share=_SHARE, low=_SHARE, high=_SHARE, trials=_COUNT),
+    audited=st.none()
+    | st.builds(Estimate, n=_COUNT, groups=_COUNT, estimate=_SHARE, low=_SHARE, high=_SHARE),
     drift=st.none() | st.builds(Drift, detail=st.just("d"), has_drifted=st.booleans()),
     running=st.sampled_from(["", "c is training"]),
     hours_since_end=st.none() | _NUMBER,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from misheard.scoring.expected_gain import ExpectedGain, Provable
-from misheard.scoring.proportions import Proportion
+from misheard.scoring.survey import Estimate
 from misheard.settings import TriggerSettings
 
 
@@ -43,7 +43,7 @@ class Drift:
 class Circumstances:
     """What else speaks for a training, or against one now."""
 
-    audited: Proportion | None = None
+    audited: Estimate | None = None
     """Share of the traffic that is wrong, by the random audit since the last cycle."""
     drift: Drift | None = None
     running: str = ""
@@ -184,17 +184,17 @@ def _of_traffic(
 
 
 def _of_rate(
-    metrics: TriggerMetrics, rules: TriggerSettings, audited: Proportion | None
+    metrics: TriggerMetrics, rules: TriggerSettings, audited: Estimate | None
 ) -> Condition:
     """By the audit where it has enough labels: it alone is no matter of who reports what."""
     wanted = rules.error_rate_threshold
-    if audited is not None and audited.trials >= rules.min_audited:
+    if audited is not None and audited.n >= rules.min_audited:
         return Condition(
             name=Name.AUDITED_RATE,
             is_met=audited.low >= wanted,
             text=f"audited error rate at least {audited.low:.1%} of {wanted:.1%} wanted "
-            f"({audited.share:.1%} to the best of our knowledge, {audited.trials} labels drawn "
-            "at random)",
+            f"({audited.estimate:.1%} to the best of our knowledge, {audited.n} labels drawn at "
+            f"random, of {audited.groups} speakers, calls or sessions)",
         )
     return Condition(
         name=Name.ERROR_RATE,

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from misheard.cases.records import Correction
 from misheard.cli.group import cli
 from misheard.database.engine import now
 from misheard.errors import InvalidSettingError
@@ -193,6 +194,24 @@ def test_a_trend_for_people_and_for_machines(workspace: Workspace) -> None:
     assert len(one[0]["points"]) == 49
     wrong = run(workspace, "trend", "latency", "--slice", "mobile")
     assert wrong.exit_code == 2
+
+
+def test_an_audited_trend_says_how_sure_it_is(tmp_path: Path) -> None:
+    workspace = tiny.make(tmp_path / "audited", capture={"audit_share": 1.0})
+    heard = tiny.heard(workspace, 20)
+    workspace.digest.catch_up()
+    for number, one in enumerate(heard):
+        said = "press pond" if number < 5 else one.text
+        workspace.cases.correct([Correction(inference_id=one.id, reference=said, author="ann")])
+    rate = workspace.labels.audited().error_rate
+    done = run(workspace, "trend", "audited_error_rate", "--days", "1")
+    assert "25.00%" in done.stdout
+    assert f"{rate.low:.1%} – {rate.high:.1%}" in done.stdout
+    (line,) = told(workspace, "trend", "audited_error_rate", "--days", "1")
+    (point,) = (one for one in line["points"] if one["count"])
+    assert (point["low"], point["high"], point["count"]) == (rate.low, rate.high, 20)
+    (line,) = told(workspace, "trend", "errors", "--days", "1")
+    assert {one["low"] for one in line["points"]} == {None}
 
 
 def test_every_trend_can_be_asked_for(workspace: Workspace) -> None:

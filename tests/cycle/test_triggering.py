@@ -19,6 +19,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import (
     cycle_steps,
     cycles,
+    inferences,
     jobs,
     selections,
     trigger_evaluations,
@@ -241,9 +242,9 @@ def test_the_hours_of_a_job_are_those_within_the_month(loop_of: LoopOf) -> None:
     assert spent(month - 5 * hour, month - hour) == 0.0
 
 
-def label_as_audited(loop: Any, *, wrong: int, right: int) -> None:
-    """Traffic of which everything was drawn, and looked at."""
-    ids = traffic(loop, wrong + right, first=100)
+def drawn(loop: Any, count: int) -> list[str]:
+    """Traffic of which everything was drawn."""
+    ids = traffic(loop, count, first=100)
     with writing(loop.engine) as connection:
         chosen = [
             {
@@ -256,7 +257,12 @@ def label_as_audited(loop: Any, *, wrong: int, right: int) -> None:
             for one in ids
         ]
         connection.execute(insert(selections), chosen)
-    for number, one in enumerate(ids):
+    return ids
+
+
+def label_as_audited(loop: Any, *, wrong: int, right: int) -> None:
+    """The same, looked at."""
+    for number, one in enumerate(drawn(loop, wrong + right)):
         word = "please hold" if number < wrong else "press pound"
         loop.cases.correct([Correction(inference_id=one, reference=word, author="ann")])
 
@@ -281,8 +287,10 @@ def test_the_audit_says_how_much_of_the_traffic_is_wrong(loop_of: LoopOf) -> Non
         Name.ERRORS,
         Name.AUDITED_RATE,
     ]
-    # Labels before the last cycle are not of this one.
+    # What was heard before the last cycle is not of this one, whenever it is labelled.
+    (late,) = drawn(loop, 1)
     begin(loop, force=True)
+    loop.cases.correct([Correction(inference_id=late, reference="please hold", author="ann")])
     assert loop.cycles.check_trigger().circumstances.audited is None
 
 
@@ -308,6 +316,12 @@ def test_with_the_audit_it_is_estimated_before_the_first_training(loop_of: LoopO
     assert expected.gain == pytest.approx(0.25)
     assert expected.answer is Provable.NOT_PROVABLE
     assert expected.words_needed
+    # What a recogniser of somebody else's makes of it says nothing of the version that is live.
+    with writing(loop.engine) as connection:
+        connection.execute(update(inferences).values(version_id="vendor"))
+    decision = loop.cycles.check_trigger(expect=True)
+    assert decision.expected is not None
+    assert decision.expected.wer is None
 
 
 def test_after_a_training_it_goes_by_what_that_came_to(loop_of: LoopOf) -> None:

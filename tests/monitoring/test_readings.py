@@ -195,7 +195,11 @@ def test_the_audited_error_rate_of_the_live_version(workspace: Workspace) -> Non
                 "word_errors": 1,
             }
             connection.execute(insert(selections).values(**row))
-    assert read(workspace).audited == (23, 29)
+    found = read(workspace).audited
+    assert found is not None
+    assert (found.n, found.groups) == (29, 29)
+    assert found.estimate == pytest.approx(23 / 29)
+    assert read(workspace, max_audited_error_rate=False).audited is None
     assert fired(workspace, now())[Rule.AUDITED_ERROR_RATE] == live(workspace)
 
 

@@ -24,6 +24,7 @@ from misheard.monitoring.rules import (
     WatchedMean,
     judge,
 )
+from misheard.scoring.survey import Estimate, GroupSums, share
 from misheard.settings import AlertSettings
 
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -33,7 +34,7 @@ QUIET = Readings(
     live_version="v-1",
     recent=(),
     means=(),
-    audited=(0, 0),
+    audited=None,
     traffic=(0, 0),
     newest_cycle=None,
     waiting=(),
@@ -43,6 +44,15 @@ QUIET = Readings(
     free_disk_share=0.5,
     channels=(),
 )
+
+
+def of_labels(errors: int, count: int, *, each: int = 1) -> Estimate:
+    """What an audit comes to in which each speaker has said so many, all right or all wrong."""
+    wrong = [float(each)] * (errors // each) + [0.0] * ((count - errors) // each)
+    sums = GroupSums.of(wrong, [float(each)] * (count // each))
+    return share(sums, n=count, weight_squared=float(count))
+
+
 OFF = AlertSettings(
     drift_of=(),
     max_latency_s=False,
@@ -87,7 +97,7 @@ def test_what_is_off_says_nothing_whatever_happens() -> None:
     cycle = CycleReading(id="cycle-1", state="failed", detail="", since=AT - timedelta(days=9))
     terrible = replace(
         traffic(latency_s=1e6, compute_s=1e6),
-        audited=(99, 100),
+        audited=of_labels(99, 100),
         traffic=(99, 100),
         newest_cycle=cycle,
         waiting=(cycle,),
@@ -139,14 +149,58 @@ def test_real_time_factor(sums: dict[str, Any], expected: Health) -> None:
         ((65, 100), BAD),
     ],
 )
-def test_error_rates_by_the_lower_end_of_their_interval(
+def test_the_error_rate_by_the_lower_end_of_its_interval(
     counts: tuple[int, int], expected: Health
 ) -> None:
-    audited, heard = replace(QUIET, audited=counts), replace(QUIET, traffic=counts)
-    assert health(Rule.AUDITED_ERROR_RATE, audited) is expected
+    heard = replace(QUIET, traffic=counts)
     assert health(Rule.ERROR_RATE, heard, max_error_rate=0.5) is expected
-    nobody_live = replace(audited, live_version="")
-    assert health(Rule.AUDITED_ERROR_RATE, nobody_live) is None
+    assert health(Rule.ERROR_RATE, replace(heard, live_version="")) is None
+
+
+@pytest.mark.parametrize(
+    ("errors", "count", "each", "expected"),
+    [
+        (0, 0, 1, UNKNOWN),
+        (19, 19, 1, UNKNOWN),
+        (0, 100, 1, WELL),
+        (50, 100, 1, WELL),
+        # 55 of 100 may be chance at 50 %; 65 are not.
+        (55, 100, 1, UNKNOWN),
+        (65, 100, 1, BAD),
+        # Of ten speakers who said ten each, 70 may be chance, too.
+        (60, 100, 10, UNKNOWN),
+        (70, 100, 10, UNKNOWN),
+        (600, 1_000, 10, BAD),
+        # Nothing is known of other speakers.
+        (100, 100, 100, UNKNOWN),
+        (0, 100, 100, UNKNOWN),
+    ],
+)
+def test_the_audited_error_rate_by_its_interval(
+    errors: int, count: int, each: int, expected: Health
+) -> None:
+    audited = replace(QUIET, audited=of_labels(errors, count, each=each))
+    assert health(Rule.AUDITED_ERROR_RATE, audited) is expected
+    assert health(Rule.AUDITED_ERROR_RATE, QUIET) is None
+
+
+def test_an_alert_of_the_audited_error_rate_does_not_come_and_go_with_each_label() -> None:
+    """Once it is bad, it is bad until it is well; what lies between says neither."""
+    found = [
+        health(Rule.AUDITED_ERROR_RATE, replace(QUIET, audited=of_labels(errors, 400)))
+        for errors in range(180, 240)
+    ]
+    assert [one for one, before in zip(found, [None, *found], strict=False) if one != before] == [
+        WELL,
+        UNKNOWN,
+        BAD,
+    ]
+    assert found.count(UNKNOWN) == 19
+    condition = said(Rule.AUDITED_ERROR_RATE, replace(QUIET, audited=of_labels(240, 400)))
+    assert condition is not None
+    assert "60.0% of what v-1 has heard since it went live is wrong" in condition.detail
+    assert "400 transcripts" in condition.detail
+    assert condition.figures["lower"] > 0.5
 
 
 def drift(direction: Direction, before: float, after: float, judged: int = 100) -> Readings:

@@ -1,15 +1,16 @@
 """How often transcripts are wrong, from those that were drawn at random and labelled by people.
 
 What people report, and what looks suspicious, is wrong far more often than the rest, so no rate can
-be told from it. An audit is drawn whatever it is, with a chance that is kept.
+be told from it. An audit is drawn whatever it is, with a chance that is kept. Whoever wants to know
+asks here: the trigger, alerts, trends, metrics, the status page and `misheard review`.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -18,6 +19,9 @@ from sqlalchemy import Connection, Select, case, func, select
 from misheard.cases.review import COUNTED_AT_MOST, Stream, count_waiting
 from misheard.database.schema import inferences, selections
 from misheard.scoring.survey import Estimate, GroupSums, rate, share
+
+NEWEST = 500
+"""Labels that the trigger looks at, the newest: what it can join in two milliseconds or three."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +34,8 @@ class AuditedRate:
     """Word errors over the words that were spoken."""
     labelled: int
     """What it rests on."""
+    words: int
+    """Words that were spoken in these."""
     drawn: int | None
     """With what nobody has labelled yet; None where that was not asked."""
     drawn_is_more: bool
@@ -46,17 +52,20 @@ def audited_rate(
     since: datetime | None = None,
     version_id: str | None = None,
     *,
+    newest: int | None = None,
     count_drawn: bool = True,
 ) -> AuditedRate:
-    """Error rate and WER of what was heard after `since`, by one version or by all.
+    """Error rate and WER of what was heard from `since` on, by one version or by all.
 
-    Its cost grows with what was labelled in that time, and not with the traffic. `count_drawn` off
-    leaves out what waits to be labelled: up to 10,000 are looked at, which takes some tenths of a
-    second where `since` or `version_id` is given.
+    Its cost grows with what was labelled in that time, and not with the traffic. With `newest` only
+    so many labels are looked at, those that were given last: a random part as well, since they are
+    given in the order of the queue, which is random. `count_drawn` off leaves out what waits to be
+    labelled: up to 10,000 are looked at, which takes some tenths of a second where `since` or
+    `version_id` is given.
     """
-    found = connection.execute(_sums(since, version_id)).one()
+    found = _sums_in(connection.execute(_sums(since, version_id, newest=newest)).one())
     if not count_drawn:
-        return _rate(found, waiting=None, is_more=False)
+        return _rate(found, waiting=None)
     if since is None and version_id is None:
         everything = count_waiting(connection, Stream.AUDIT)
         return _rate(found, waiting=everything.count, is_more=everything.is_more)
@@ -65,43 +74,144 @@ def audited_rate(
     return _rate(found, waiting=there, is_more=is_more)
 
 
-def audited_rates(connection: Connection, since: datetime | None = None) -> dict[str, AuditedRate]:
-    """`audited_rate` of each version that anything was drawn of, those with most labels first."""
+def audited_rates(
+    connection: Connection, since: datetime | None = None, *, count_drawn: bool = True
+) -> dict[str, AuditedRate]:
+    """`audited_rate` of each version that anything was drawn of, those with most labels first.
+
+    `count_drawn` off leaves out what waits, and versions of which nothing is labelled.
+    """
     rows = {row.version_id: row for row in connection.execute(_sums(since, by_version=True))}
-    waiting, is_more = _waiting(connection, since)
+    waiting, is_more = _waiting(connection, since) if count_drawn else (Counter[str](), False)
     made = {
-        name: _rate(rows.get(name), waiting=waiting[name], is_more=is_more)
+        name: _rate(
+            _sums_in(rows.get(name)),
+            waiting=waiting[name] if count_drawn else None,
+            is_more=is_more,
+        )
         for name in {*rows, *waiting}
     }
     return dict(sorted(made.items(), key=lambda one: (-one[1].labelled, one[0])))
 
 
-def _sums(
-    since: datetime | None, version_id: str | None = None, *, by_version: bool = False
+def audited_over_time(
+    connection: Connection,
+    start_of: Callable[[datetime], datetime],
+    *,
+    since: datetime,
+    version_id: str | None = None,
+    slice_name: str = "",
+) -> dict[datetime, AuditedRate]:
+    """`audited_rate` of each period in which anything labelled was heard, by its start.
+
+    `start_of` says when the period of a time began; `slice_name` is a tag and its value, as in
+    "channel=mobile", or empty. What waits to be labelled is not counted.
+    """
+    name, _, value = slice_name.partition("=")
+    periods: defaultdict[datetime, _Period] = defaultdict(_Period)
+    for row in connection.execute(_labels(since, version_id)):
+        if not slice_name or row.tags.get(name) == value:
+            periods[start_of(row.created_at)].add(row)
+    return {start: _rate(period.sums(), waiting=None) for start, period in periods.items()}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sums:
+    """All that the estimates need."""
+
+    labelled: int
+    words: int
+    weight_squared: float
+    transcripts: GroupSums
+    """Weights of the wrong ones, and of all."""
+    spoken: GroupSums
+    """Weighted word errors, and words."""
+
+
+@dataclass
+class _Period:
+    """Labels of some time, as they are added up."""
+
+    labelled: int = 0
+    words: int = 0
+    weight_squared: float = 0.0
+    groups: defaultdict[str, list[float]] = field(
+        default_factory=lambda: defaultdict(lambda: [0.0] * 4)
+    )
+    """Of each: weights of the wrong ones and of all, weighted word errors and words."""
+
+    def add(self, row: Any) -> None:
+        """One row of `_labels`."""
+        self.labelled += 1
+        self.words += row.words
+        self.weight_squared += row.weight**2
+        counts = (bool(row.is_error), 1, row.word_errors, row.words)
+        of_group = self.groups[row.speaker_group]
+        for place, count in enumerate(counts):
+            of_group[place] += row.weight * count
+
+    def sums(self) -> _Sums:
+        """The same as a database would have summed."""
+        wrong, weight, errors, words = zip(*self.groups.values(), strict=True)
+        return _Sums(
+            labelled=self.labelled,
+            words=self.words,
+            weight_squared=self.weight_squared,
+            transcripts=GroupSums.of(wrong, weight),
+            spoken=GroupSums.of(errors, words),
+        )
+
+
+def _labels(
+    since: datetime | None, version_id: str | None = None, *, newest: int | None = None
 ) -> Select[Any]:
-    """Sums over groups of what each comes to, so that one row comes out of any number."""
-    weight = 1.0 / selections.c.probability
-    group = [inferences.c.speaker_group, *([inferences.c.version_id] if by_version else [])]
-    inner: Select[Any] = (
+    """What was drawn and labelled, each with its weight."""
+    column = selections.c
+    query: Select[Any] = (
         select(
-            *group,
-            func.count().label("n"),
-            func.sum(weight).label("w"),
-            func.sum(weight * weight).label("square"),
-            func.sum(case((selections.c.is_error.is_(True), weight), else_=0.0)).label("wrong"),
-            func.sum(selections.c.word_errors * weight).label("errors"),
-            func.sum(selections.c.words * weight).label("words"),
+            inferences.c.created_at,
+            inferences.c.version_id,
+            inferences.c.speaker_group,
+            inferences.c.tags,
+            (1.0 / column.probability).label("weight"),
+            column.is_error,
+            column.words,
+            column.word_errors,
         )
         .select_from(selections)
-        .join(inferences, inferences.c.id == selections.c.inference_id)
-        .where(selections.c.stream == Stream.AUDIT, selections.c.labelled_at.is_not(None))
-        .group_by(*group)
+        .join(inferences, inferences.c.id == column.inference_id)
+        .where(column.stream == Stream.AUDIT, column.labelled_at.is_not(None))
     )
     if since is not None:
         # What was heard later was labelled later, too: so the index leads to it.
-        inner = inner.where(selections.c.labelled_at > since, inferences.c.created_at > since)
+        query = query.where(column.labelled_at >= since, inferences.c.created_at >= since)
     if version_id is not None:
-        inner = inner.where(inferences.c.version_id == version_id)
+        query = query.where(inferences.c.version_id == version_id)
+    if newest is not None:
+        query = query.order_by(column.labelled_at.desc()).limit(newest)
+    return query
+
+
+def _sums(
+    since: datetime | None,
+    version_id: str | None = None,
+    *,
+    newest: int | None = None,
+    by_version: bool = False,
+) -> Select[Any]:
+    """Sums over groups of what each comes to, so that one row comes out of any number."""
+    one = _labels(since, version_id, newest=newest).subquery().c
+    group = [one.speaker_group, *([one.version_id] if by_version else [])]
+    inner: Select[Any] = select(
+        *group,
+        func.count().label("n"),
+        func.sum(one.words).label("said"),
+        func.sum(one.weight).label("w"),
+        func.sum(one.weight * one.weight).label("square"),
+        func.sum(case((one.is_error.is_(True), one.weight), else_=0.0)).label("wrong"),
+        func.sum(one.word_errors * one.weight).label("errors"),
+        func.sum(one.words * one.weight).label("words"),
+    ).group_by(*group)
     of = inner.subquery().c
     outer: Any = select(
         func.count().label("groups"),
@@ -109,6 +219,7 @@ def _sums(
             func.sum(column).label(name)
             for name, column in {
                 "n": of.n,
+                "said": of.said,
                 "square": of.square,
                 "w": of.w,
                 "wrong": of.wrong,
@@ -129,28 +240,42 @@ def _sums(
     return made
 
 
-def _rate(found: Any, *, waiting: int | None, is_more: bool) -> AuditedRate:
-    """`found` is a row of `_sums`, or None where nothing is labelled."""
-    n = int(found.n) if found is not None and found.n else 0
-    if n:
-        transcripts = share(_group_sums(found, "wrong", "w"), n=n, weight_squared=found.square)
-        wer = rate(_group_sums(found, "errors", "words"), n=n, highest_share=transcripts.high)
-    else:
-        transcripts = Estimate(n=0, groups=0, estimate=math.nan, low=0.0, high=1.0)
-        wer = Estimate(n=0, groups=0, estimate=math.nan, low=0.0, high=math.inf)
-    return AuditedRate(
-        error_rate=transcripts,
-        wer=wer,
-        labelled=n,
-        drawn=None if waiting is None else n + waiting,
-        drawn_is_more=is_more,
+def _sums_in(row: Any | None) -> _Sums:
+    """What a row of `_sums` holds; zeros where nothing is labelled."""
+
+    def number(name: str) -> float:
+        return float(getattr(row, name) or 0.0) if row is not None else 0.0
+
+    def of_groups(y: str, x: str) -> GroupSums:
+        return GroupSums(
+            groups=int(number("groups")),
+            y=number(y),
+            x=number(x),
+            yy=number(f"{y}_{y}"),
+            xy=number(f"{y}_{x}"),
+            xx=number(f"{x}_{x}"),
+        )
+
+    return _Sums(
+        labelled=int(number("n")),
+        words=int(number("said")),
+        weight_squared=number("square"),
+        transcripts=of_groups("wrong", "w"),
+        spoken=of_groups("errors", "words"),
     )
 
 
-def _group_sums(found: Any, y: str, x: str) -> GroupSums:
-    names: Sequence[str] = (y, x, f"{y}_{y}", f"{y}_{x}", f"{x}_{x}")
-    sums = [float(getattr(found, name)) for name in names]
-    return GroupSums(groups=found.groups, y=sums[0], x=sums[1], yy=sums[2], xy=sums[3], xx=sums[4])
+def _rate(found: _Sums, *, waiting: int | None, is_more: bool = False) -> AuditedRate:
+    n = found.labelled
+    transcripts = share(found.transcripts, n=n, weight_squared=found.weight_squared)
+    return AuditedRate(
+        error_rate=transcripts,
+        wer=rate(found.spoken, n=n, highest_share=transcripts.high),
+        labelled=n,
+        words=found.words,
+        drawn=None if waiting is None else n + waiting,
+        drawn_is_more=is_more,
+    )
 
 
 def _waiting(connection: Connection, since: datetime | None) -> tuple[Counter[str], bool]:
@@ -164,7 +289,7 @@ def _waiting(connection: Connection, since: datetime | None) -> tuple[Counter[st
         .limit(COUNTED_AT_MOST + 1)
         .subquery()
     )
-    after = case((inferences.c.created_at > since, 1), else_=0) if since is not None else 1
+    after = case((inferences.c.created_at >= since, 1), else_=0) if since is not None else 1
     query: Select[Any] = (
         select(inferences.c.version_id, func.count(), func.sum(after))
         .select_from(first)

@@ -12,12 +12,12 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, or_, select, tuple_
+from sqlalchemy import Connection, Engine, Select, func, literal, or_, select, tuple_
 
 from misheard.cases.measure import Outcome
 from misheard.cases.records import AUDIT_METHOD, UNASKED_METHODS, CaseStatus, Correction
 from misheard.database.engine import now
-from misheard.database.schema import error_cases, inferences, selections
+from misheard.database.schema import UtcDateTime, error_cases, inferences, selections
 from misheard.errors import BadInputError
 
 COUNTED_AT_MOST = 10_000
@@ -161,7 +161,9 @@ def answer(connection: Connection, correction: Correction, outcome: Outcome) -> 
             answers = or_(answers, ~open_case.exists())
         this = this & answers
     label = {
-        "labelled_at": now(),
+        # When it was labelled first: what is wrong is more often labelled twice, and would be most
+        # of what was labelled last.
+        "labelled_at": func.coalesce(selections.c.labelled_at, literal(now(), UtcDateTime)),
         "is_error": bool(outcome.types),
         "words": outcome.words,
         "word_errors": outcome.errors,

@@ -26,7 +26,7 @@ _METRICS = (
     "audited_error_rate",
 )
 _PERIODS = ("hour", "day", "week")
-_WIDTH = 32
+_WIDTH, _WIDTH_BESIDE_INTERVAL = 32, 8
 _FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%a %Y-%m-%d", "week": "week of %Y-%m-%d"}
 
 
@@ -89,23 +89,40 @@ def command(
 
 def _chart(line: TrendLine) -> object:
     most = max((point.value for point in line.points if point.value > 0), default=0.0)
+    is_audited = line.metric in ("audited_wer", "audited_error_rate")
+    width = _WIDTH_BESIDE_INTERVAL if is_audited else _WIDTH
     rows = [
         (
             point.start.strftime(_FORMATS[line.period]),
             _shown(line.metric, point.value),
+            *([_interval(point)] if is_audited else []),
             f"{point.count:,}" if point.count else "",
-            _bar(point, most),
+            _bar(point, most, width),
         )
         for point in line.points
     ]
     told = [line.metric.replace("_", " "), line.version_id or "all versions", line.slice]
     title = ", ".join(part for part in told if part)
     over = "words " if line.metric == "audited_wer" else "transcripts "
-    return table(f"{title} (UTC)", [line.period, f"{line.metric} ", over, ""], rows)
+    columns = [
+        line.period,
+        f"{line.metric} ",
+        *(["95 % interval "] if is_audited else []),
+        over,
+        "",
+    ]
+    return table(f"{title} (UTC)", columns, rows)
 
 
-def _bar(point: TrendPoint, most: float) -> Text:
-    full = round(_WIDTH * point.value / most) if most and point.value > 0 else 0
+def _interval(point: TrendPoint) -> str:
+    if math.isnan(point.low):
+        return ""
+    high = "?" if math.isinf(point.high) else f"{point.high:.1%}"
+    return f"{point.low:.1%} – {high}"
+
+
+def _bar(point: TrendPoint, most: float, width: int) -> Text:
+    full = round(width * point.value / most) if most and point.value > 0 else 0
     return Text("━" * full, style="cyan")
 
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Engine, func, select
 
+from misheard.cases.audited import audited_rate
 from misheard.cases.queries import corrected_since
 from misheard.cycle.states import Cycle
 from misheard.database import tallies
@@ -13,7 +15,6 @@ from misheard.database.schema import hourly
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.deployment import Deployments
 from misheard.gates.validation import Validations
-from misheard.monitoring.audited import Audited, audited
 from misheard.scoring.expected_gain import (
     ExpectedGain,
     GateSet,
@@ -52,7 +53,6 @@ class Expecting:
         with self.engine.connect() as connection:
             era = tallies.current_era(connection)
             pairs = corrected_since(connection, since=era.began_at, limit=CASES)
-            of_audit = audited(connection, since=era.began_at)
             traffic_h = _traffic_h(connection, era)
         corrected = word_errors(
             [reference for reference, _ in pairs],
@@ -66,7 +66,7 @@ class Expecting:
             corrected,
             traffic_h=traffic_h,
             corrected_cases=corrected_cases,
-            live=self._live(deciding, heard, of_audit),
+            live=self._live(deciding, heard),
             gate_set=self._gate_set(deciding, heard) if deciding else None,
             past=self._past(newest),
             alpha=rules.alpha,
@@ -101,16 +101,19 @@ class Expecting:
         words = sum(one["words"] for one in utterances)
         return replace(found, utterances=len(utterances), words=words)
 
-    def _live(
-        self, deciding: Dataset | None, heard: WordErrors | None, of_audit: Audited | None
-    ) -> Live:
+    def _live(self, deciding: Dataset | None, heard: WordErrors | None) -> Live:
         if deciding is not None and heard is not None and heard.words:
             wer = heard.errors / heard.words
             return Live(wer=wer, source=f"on '{deciding.name}'", heard=heard)
-        if of_audit is not None and of_audit.utterances.trials >= self.min_audited:
-            labels = of_audit.utterances.trials
-            return Live(wer=of_audit.wer, source=f"by {labels} labels of the random audit")
-        return Live()
+        live = next(iter(self.deployments.history(limit=1)), None)
+        if live is None:
+            return Live()
+        with self.engine.connect() as connection:
+            found = audited_rate(connection, live.created_at, live.version_id, count_drawn=False)
+        if found.labelled < self.min_audited or math.isnan(found.wer.estimate):
+            return Live()
+        source = f"by {found.labelled} labels of the random audit"
+        return Live(wer=found.wer.estimate, source=source)
 
     def _gate_set(self, deciding: Dataset, heard: WordErrors | None) -> GateSet:
         rows = self.datasets.test_rows(deciding)
@@ -140,6 +143,5 @@ def _traffic_h(connection: Connection, era: tallies.Era) -> float:
     """Hours of audio that were heard since then, by whole hours of the day."""
     query = select(func.coalesce(func.sum(hourly.c.audio_s), 0.0)).where(hourly.c.slice == "")
     if era.began_at is not None:
-        began = era.began_at.replace(minute=0, second=0, microsecond=0)
-        query = query.where(hourly.c.hour >= began)
+        query = query.where(hourly.c.hour >= tallies.hour_of(era.began_at))
     return float(connection.execute(query).scalar_one()) / 3600

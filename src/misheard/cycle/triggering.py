@@ -9,13 +9,13 @@ from datetime import datetime
 from sqlalchemy import Engine
 
 from misheard import triggers
+from misheard.cases.audited import NEWEST, audited_rate
 from misheard.cases.cases import Cases
 from misheard.cycle.evaluations import Evaluation, Evaluations
 from misheard.cycle.expecting import TRAININGS, Expecting
 from misheard.cycle.pace import pace, training_hours
 from misheard.cycle.store import CycleStore
 from misheard.database.engine import now
-from misheard.monitoring.audited import audited
 from misheard.monitoring.observations import Observations
 from misheard.scoring.expected_gain import ExpectedGain
 from misheard.settings import TriggerSettings
@@ -86,10 +86,13 @@ class Triggering:
             before = pace(connection)
             of_audit = None
             if rules.trigger_on_error_rate:
-                of_audit = audited(connection, since=before.began_at)
+                newest = max(NEWEST, rules.min_audited)
+                of_audit = audited_rate(
+                    connection, before.began_at, newest=newest, count_drawn=False
+                )
             spent_h = training_hours(connection, moment) if has_budget else 0.0
         return Circumstances(
-            audited=of_audit.utterances if of_audit else None,
+            audited=of_audit.error_rate if of_audit and of_audit.labelled else None,
             drift=self.drift() if rules.trigger_on_drift else None,
             running=before.running,
             hours_since_end=_hours(before.ended_at, moment),

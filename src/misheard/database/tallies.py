@@ -87,9 +87,16 @@ def percent_of(suspicion: float | None) -> int:
     return NO_SUSPICION if suspicion is None else int(suspicion * 100 + 1e-9)
 
 
-def hour_of(moment: datetime) -> datetime:
-    """The hour that a time falls in, as `hourly` has it."""
-    return moment.replace(minute=0, second=0, microsecond=0)
+def hour_of(moment: datetime, *, block: int = 1) -> datetime:
+    """The hour that a time falls in, as `hourly` has it; or where its block of hours began.
+
+    `block` is a divisor of 24.
+
+    >>> hour_of(datetime(2026, 1, 31, 9, 30)), hour_of(datetime(2026, 1, 31, 9, 30), block=6)
+    (datetime.datetime(2026, 1, 31, 9, 0), datetime.datetime(2026, 1, 31, 6, 0))
+    """
+    hour = moment.hour - moment.hour % block
+    return moment.replace(hour=hour, minute=0, second=0, microsecond=0)
 
 
 def digested_to(connection: Connection) -> int:

@@ -13,6 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
+from misheard.cases.audited import audited_rates
 from misheard.database import tallies
 from misheard.database.engine import now
 from misheard.database.schema import (
@@ -29,6 +30,7 @@ from misheard.database.schema import tallies as tallied
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _RECENT = timedelta(hours=24)
+_AUDITED = timedelta(days=28)
 _H = hourly.c
 _CASES = ("open", "corrected", "confirmed")
 
@@ -180,36 +182,30 @@ def _recent(connection: Connection) -> Iterator[MetricFamily]:
     ]
     about = "Mean suspicion of the last 24 hours."
     yield _family("suspicion_mean", "gauge", about, samples)
-    chosen = selections.c
-    audited = (
-        select(
-            inferences.c.version_id,
-            func.count(),
-            func.count().filter(chosen.is_error),
-            func.sum(chosen.words),
-            func.sum(chosen.word_errors),
-        )
-        .select_from(selections)
-        .join(inferences, inferences.c.id == chosen.inference_id)
-        .where(chosen.stream == "audit", chosen.labelled_at >= now() - timedelta(days=28))
-        .group_by(inferences.c.version_id)
-        .order_by(inferences.c.version_id)
-    )
-    rows = connection.execute(audited).all()
-    labels = [{"version": row[0]} for row in rows]
-    counts = [Sample(value=row[1], labels=one) for row, one in zip(rows, labels, strict=True)]
-    wrong = [
-        Sample(value=row[2] / row[1], labels=one) for row, one in zip(rows, labels, strict=True)
-    ]
-    words = [
-        Sample(value=float(row[4] or 0) / float(row[3]), labels=one)
-        for row, one in zip(rows, labels, strict=True)
-        if row[3]
-    ]
-    drawn = "transcripts drawn at random and looked at in 28 days"
-    yield _family("audited", "gauge", f"How many {drawn}.", counts)
-    yield _family("audited_error_rate", "gauge", f"Share of the wrong ones of {drawn}.", wrong)
-    yield _family("audited_word_error_rate", "gauge", f"WER of {drawn}.", words)
+    yield from _audited(connection)
+
+
+def _audited(connection: Connection) -> Iterator[MetricFamily]:
+    found = audited_rates(connection, now() - _AUDITED, count_drawn=False)
+    labelled = [Sample(value=one.labelled, labels={"version": name}) for name, one in found.items()]
+    about = "Transcripts of 28 days that were drawn at random and looked at."
+    yield _family("audited", "gauge", about, labelled)
+    errors = {name: one.error_rate for name, one in found.items()}
+    words = {name: one.wer for name, one in found.items() if not math.isnan(one.wer.estimate)}
+    for metric, about, rates in (
+        ("audited_error_rate", "Share of transcripts of 28 days that are wrong", errors),
+        ("audited_word_error_rate", "WER of 28 days", words),
+    ):
+        for suffix, end, told in (
+            ("", "estimate", ""),
+            ("_low", "low", ", lower end of its 95 % interval"),
+            ("_high", "high", ", upper end of its 95 % interval"),
+        ):
+            samples = [
+                Sample(value=getattr(rate, end), labels={"version": name})
+                for name, rate in rates.items()
+            ]
+            yield _family(f"{metric}{suffix}", "gauge", f"{about}, by the audit{told}.", samples)
 
 
 def _queues(connection: Connection) -> Iterator[MetricFamily]:

@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from misheard.cases.audited import audited_rate
 from misheard.database import tallies
 from misheard.database.schema import (
     cycle_steps,
@@ -18,7 +19,6 @@ from misheard.database.schema import (
     deployments,
     hourly,
     inferences,
-    selections,
     suite_runs,
     suites,
     suspicion_models,
@@ -64,11 +64,13 @@ def read(
     live = _live(connection)
     version_id = live.version_id if live is not None else ""
     serving = _serving(connection, version_id, moment)
-    audited = heard = (0, 0)
+    audited, heard = None, (0, 0)
     if live is not None:
-        audited = _audited(connection, version_id, live.created_at)
+        since = live.created_at
+        if settings.max_audited_error_rate is not False:
+            audited = audited_rate(connection, since, version_id, count_drawn=False).error_rate
         if settings.max_error_rate is not False:
-            found = traffic.statistics(connection, since=live.created_at, version_id=version_id)
+            found = traffic.statistics(connection, since=since, version_id=version_id)
             heard = found.errors_detected, found.total
     usage = shutil.disk_usage(root)
     return Readings(
@@ -106,7 +108,7 @@ def drift_blocks(
     )
     by_start: dict[datetime, dict[str, float]] = {}
     for row in connection.execute(query).mappings():
-        start = _block_start(row["hour"], block_hours)
+        start = tallies.hour_of(row["hour"], block=block_hours)
         if start < since or start + timedelta(hours=block_hours) > until:
             continue
         known = by_start.setdefault(start, dict.fromkeys(columns, 0.0))
@@ -130,11 +132,6 @@ def drift_start(moment: datetime) -> datetime:
     return _EPOCH + ((moment - _EPOCH) // _ANCHOR - _ANCHORS) * _ANCHOR
 
 
-def _block_start(moment: datetime, block_hours: int) -> datetime:
-    hour = moment.hour - moment.hour % block_hours
-    return moment.replace(hour=hour, minute=0, second=0, microsecond=0)
-
-
 def _live(connection: Connection) -> Any:
     query = select(deployments).where(deployments.c.slot == _PRODUCTION)
     return connection.execute(query.order_by(deployments.c.number.desc()).limit(1)).first()
@@ -151,7 +148,7 @@ def _serving(connection: Connection, live: str, moment: datetime) -> list[str]:
 def _recent(
     connection: Connection, serving: Iterable[str], moment: datetime, window_hours: int
 ) -> Iterable[RecentTraffic]:
-    first = _block_start(moment, 1) - timedelta(hours=window_hours)
+    first = tallies.hour_of(moment) - timedelta(hours=window_hours)
     names = ("inferences", "timed", "latency_s", "compute_s", "computed_audio_s")
     query = (
         select(_H.version_id, *(func.sum(hourly.c[name]).label(name) for name in names))
@@ -177,7 +174,7 @@ def _means(
         false_alarms_a_month=settings.drift_false_alarms_a_month,
         block_hours=settings.drift_block_hours,
     )
-    until = _block_start(moment - _GRACE, rules.block_hours)
+    until = tallies.hour_of(moment - _GRACE, block=rules.block_hours)
     newest = connection.execute(select(func.max(suspicion_models.c.created_at))).scalar()
     for version_id in serving:
         since = drift_start(moment)
@@ -192,19 +189,6 @@ def _means(
         for metric in settings.drift_of:
             drift = detect(found[metric], rules)
             yield WatchedMean(metric=metric, version_id=version_id, drift=drift)
-
-
-def _audited(connection: Connection, version_id: str, since: datetime) -> tuple[int, int]:
-    chosen = selections.c
-    query = (
-        select(func.count().filter(chosen.is_error), func.count())
-        .select_from(selections)
-        .join(inferences, inferences.c.id == chosen.inference_id)
-        .where(chosen.stream == "audit", chosen.labelled_at >= since)
-        .where(inferences.c.version_id == version_id, inferences.c.created_at >= since)
-    )
-    errors, count = connection.execute(query).one()
-    return errors, count
 
 
 _CYCLE = (cycles.c.id, cycles.c.state, cycles.c.detail, cycles.c.created_at)

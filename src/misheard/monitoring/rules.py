@@ -11,10 +11,12 @@ from typing import Any
 
 from misheard.monitoring.drift import Direction, Drift
 from misheard.monitoring.rollback import wilson_lower
+from misheard.scoring.survey import Estimate
 from misheard.settings import AlertSettings
 
 _MIN_AUDITED = 20
 """Audited transcripts below which an error rate is no basis for waking anybody."""
+_UNDO = "To bring back what was live before: misheard rollback"
 
 
 class Rule(StrEnum):
@@ -124,8 +126,9 @@ class Readings:
     live_version: str
     recent: tuple[RecentTraffic, ...]
     means: tuple[WatchedMean, ...]
-    audited: tuple[int, int]
-    """Wrong ones, and all that were drawn and looked at, of the live version."""
+    audited: Estimate | None
+    """Share of what the live version has heard since its deployment that is wrong, by the audit;
+    None where nobody asked."""
     traffic: tuple[int, int]
     """Errors and inferences of the live version since its deployment."""
     newest_cycle: CycleReading | None
@@ -143,7 +146,8 @@ def judge(readings: Readings, limits: AlertSettings) -> list[Condition]:
     return [
         *_drifts(readings, limits),
         *_loads(readings, limits),
-        *_error_rates(readings, limits),
+        *_audited_error_rate(readings, limits),
+        *_error_rate(readings, limits),
         *_of_cycles(readings, limits),
         *_of_machine(readings, limits),
     ]
@@ -223,34 +227,57 @@ def _above(
     )
 
 
-def _error_rates(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
-    rates = (
-        (
-            Rule.AUDITED_ERROR_RATE,
-            readings.audited,
-            limits.max_audited_error_rate,
-            "transcripts that were drawn at random and looked at",
+def _audited_error_rate(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    limit, found = limits.max_audited_error_rate, readings.audited
+    if limit is False or found is None:
+        return
+    health = Health.UNKNOWN
+    # Of one speaker there is no telling how far off it is.
+    if found.n >= _MIN_AUDITED and found.groups > 1:
+        if found.low > limit:
+            health = Health.BAD
+        elif found.estimate <= limit:
+            # Between the two it may be either: an alert stays as it is, and does not come and go
+            # with each label.
+            health = Health.WELL
+    yield Condition(
+        rule=Rule.AUDITED_ERROR_RATE,
+        subject=readings.live_version,
+        health=health,
+        detail=(
+            f"{found.estimate:.1%} of what {readings.live_version} has heard since it went live is "
+            f"wrong, by {found.n:,} transcripts that were drawn at random and looked at: surely "
+            f"more than {found.low:.1%}, and {limit:.1%} are allowed. {_UNDO}"
         ),
-        (Rule.ERROR_RATE, readings.traffic, limits.max_error_rate, "transcripts of the traffic"),
+        figures={
+            "estimate": _round(found.estimate),
+            "lower": _round(found.low),
+            "upper": _round(found.high),
+            "count": found.n,
+            "groups": found.groups,
+            "limit": limit,
+        },
     )
-    for rule, (errors, count), limit, of_what in rates:
-        if limit is False or not readings.live_version:
-            continue
-        lower = wilson_lower(errors, count) if count else math.nan
-        health = Health.UNKNOWN
-        if count >= _MIN_AUDITED:
-            health = Health.BAD if errors and lower >= limit else Health.WELL
-        yield Condition(
-            rule=rule,
-            subject=readings.live_version,
-            health=health,
-            detail=(
-                f"{errors} of {count} {of_what} since {readings.live_version} went live are wrong: "
-                f"surely at least {lower:.1%}, and {limit:.1%} are allowed. "
-                "To bring back what was live before: misheard rollback"
-            ),
-            figures={"errors": errors, "count": count, "lower": _round(lower), "limit": limit},
-        )
+
+
+def _error_rate(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    (errors, count), limit = readings.traffic, limits.max_error_rate
+    if limit is False or not readings.live_version:
+        return
+    lower = wilson_lower(errors, count) if count else math.nan
+    health = Health.UNKNOWN
+    if count >= _MIN_AUDITED:
+        health = Health.BAD if errors and lower >= limit else Health.WELL
+    yield Condition(
+        rule=Rule.ERROR_RATE,
+        subject=readings.live_version,
+        health=health,
+        detail=(
+            f"{errors} of {count} transcripts of the traffic since {readings.live_version} went "
+            f"live are wrong: surely at least {lower:.1%}, and {limit:.1%} are allowed. {_UNDO}"
+        ),
+        figures={"errors": errors, "count": count, "lower": _round(lower), "limit": limit},
+    )
 
 
 def _of_cycles(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:

@@ -11,7 +11,9 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
-from misheard.database.schema import hourly, inferences, selections
+from misheard.cases.audited import audited_over_time
+from misheard.database import tallies
+from misheard.database.schema import hourly
 from misheard.errors import BadInputError
 
 
@@ -39,8 +41,8 @@ class Period(StrEnum):
     def start_of(self, moment: datetime) -> datetime:
         """When the period that holds `moment` began."""
         if self is Period.HOUR:
-            return moment.replace(minute=0, second=0, microsecond=0)
-        day = moment.replace(hour=0, minute=0, second=0, microsecond=0)
+            return tallies.hour_of(moment)
+        day = tallies.hour_of(moment, block=24)
         return day if self is Period.DAY else day - timedelta(days=day.weekday())
 
     @property
@@ -62,6 +64,9 @@ class TrendPoint:
     """A mean, a share or a count; seconds for latency. NaN where it is unknown."""
     count: int
     """Over how many transcripts; of an error rate by words, over how many words."""
+    low: float = math.nan
+    """The lower end of the 95 % interval of an audited rate; NaN of all else."""
+    high: float = math.nan
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,15 +123,16 @@ class Trends:
             raise BadInputError(f"'{slice_name}' is no slice. Write channel=mobile.")
         first = period.start_of(since)
         with self._engine.connect() as connection:
-            read = _audited if metric in _OF_AUDITS else _of_hours
-            found = read(connection, metric, first, version_id, slice_name)
-            by_period = _added_up(found, period.start_of)
+            if metric in _OF_AUDITS:
+                known = _audited(connection, metric, period, first, version_id, slice_name)
+            else:
+                found = _of_hours(connection, metric, first, version_id, slice_name)
+                known = _points(metric, _added_up(found, period.start_of))
+        nothing = 0.0 if metric not in _OF_AUDITS and _SUMS[metric][1] is None else math.nan
         points, start = [], first
         while start <= until:
-            top, bottom, count = by_period.get(start, (0.0, 0.0, 0))
-            is_count = metric not in _OF_AUDITS and _SUMS[metric][1] is None
-            value = top if is_count else (top / bottom if bottom else math.nan)
-            points.append(TrendPoint(start=start, value=value, count=count))
+            point = known.get(start) or TrendPoint(start=start, value=nothing, count=0)
+            points.append(point)
             start += period.length
         return TrendLine(
             metric=metric,
@@ -160,34 +166,33 @@ _OF_AUDITS = (Metric.AUDITED_WER, Metric.AUDITED_ERROR_RATE)
 
 
 def _audited(
-    connection: Connection, metric: Metric, since: datetime, version_id: str, slice_name: str
-) -> Iterable[tuple[datetime, _Sums]]:
+    connection: Connection,
+    metric: Metric,
+    period: Period,
+    since: datetime,
+    version_id: str,
+    slice_name: str,
+) -> dict[datetime, TrendPoint]:
     """Of what was drawn at random and looked at, by when it was heard."""
-    chosen = selections.c
-    query = (
-        select(
-            inferences.c.created_at,
-            inferences.c.tags,
-            chosen.is_error,
-            chosen.words,
-            chosen.word_errors,
-        )
-        .join(inferences, inferences.c.id == chosen.inference_id)
-        # Nothing is labelled before it was heard; this much is an index.
-        .where(chosen.stream == "audit", chosen.labelled_at >= since)
-        .where(inferences.c.created_at >= since)
+    found = audited_over_time(
+        connection,
+        period.start_of,
+        since=since,
+        version_id=version_id or None,
+        slice_name=slice_name,
     )
-    if version_id:
-        query = query.where(inferences.c.version_id == version_id)
-    name, _, value = slice_name.partition("=")
-    for row in connection.execute(query):
-        if slice_name and row.tags.get(name) != value:
-            continue
-        words = row.words or 0
-        if metric is Metric.AUDITED_WER:
-            yield row.created_at, (float(row.word_errors or 0), float(words), words)
-        else:
-            yield row.created_at, (float(bool(row.is_error)), 1.0, 1)
+    made = {}
+    for start, audited in found.items():
+        of_words = metric is Metric.AUDITED_WER
+        rate = audited.wer if of_words else audited.error_rate
+        made[start] = TrendPoint(
+            start=start,
+            value=rate.estimate,
+            count=audited.words if of_words else audited.labelled,
+            low=rate.low,
+            high=rate.high,
+        )
+    return made
 
 
 def _added_up(
@@ -197,4 +202,12 @@ def _added_up(
     for moment, (top, bottom, count) in found:
         known = made.get(start_of(moment), (0.0, 0.0, 0))
         made[start_of(moment)] = (known[0] + top, known[1] + bottom, known[2] + count)
+    return made
+
+
+def _points(metric: Metric, found: dict[datetime, _Sums]) -> dict[datetime, TrendPoint]:
+    made = {}
+    for start, (top, bottom, count) in found.items():
+        value = top if _SUMS[metric][1] is None else (top / bottom if bottom else math.nan)
+        made[start] = TrendPoint(start=start, value=value, count=count)
     return made

@@ -77,11 +77,11 @@ class AlertSettings(Section):
     max_real_time_factor: Limit = 1.0
     """Seconds of compute for a second of audio."""
     max_audited_error_rate: Limit = 0.5
-    """Share of the audited transcripts of the live version that were wrong, by the lower end of its
-    95 % interval."""
+    """Share of what the live version has heard that is wrong, by the lower end of the audit's 95 %
+    interval."""
     max_error_rate: Limit = 0.3
-    """Errors over all inferences since the deployment, likewise; see rollback_on_error_threshold.
-    """
+    """Errors over all inferences since the deployment, by the lower end of its 95 % interval; see
+    rollback_on_error_threshold."""
     cycle_ended: bool = True
     """The newest cycle failed or was refused."""
     max_approval_hours: Limit = 24.0

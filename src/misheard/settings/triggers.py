@@ -19,8 +19,8 @@ class TriggerSettings(Section):
     """An error case that nobody has corrected counts only if its suspicion reaches this; one that
     was corrected always counts, whatever its score."""
     min_audited: int = Field(default=100, ge=1)
-    """Labels of the random audit since the last cycle from which on the error rate is the audit's:
-    the lower end of its 95 % interval is then held against the threshold."""
+    """Labels of the random audit, of what was heard since the last cycle, from which on the error
+    rate is the audit's: the lower end of its 95 % interval is then held against the threshold."""
     corrected_cases_alone: int = Field(default=0, ge=0)
     """So many corrected cases are a cause by themselves, however few error cases there are; 0: they
     are not."""

@@ -29,7 +29,7 @@ selections = Table(
     Column("probability", Float, nullable=False),
     # The queue is in this order, highest first: the suspicion, or at random of an audit.
     Column("priority", Float, nullable=False),
-    # Set by the newest correction: when, and how many of its words were wrong.
+    # When it was labelled first; then, by the newest correction, how many of its words were wrong.
     Column("labelled_at", UtcDateTime),
     Column("is_error", Boolean),
     Column("words", Integer),
