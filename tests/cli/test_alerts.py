@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from misheard.capture.captured import Captured
 from misheard.cli.group import cli
 from misheard.database.engine import now
 from misheard.errors import InvalidSettingError
@@ -193,6 +194,32 @@ def test_a_trend_for_people_and_for_machines(workspace: Workspace) -> None:
     assert len(one[0]["points"]) == 49
     wrong = run(workspace, "trend", "latency", "--slice", "mobile")
     assert wrong.exit_code == 2
+
+
+def test_slow_callers_from_the_log_to_a_trend_and_an_alert(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = [0.2] * 93 + [12.0] * 7
+    workspace.capture(
+        [Captured(audio="a.wav", text="x", heard_at=now(), latency_s=one) for one in waits]
+    )
+    workspace.digest.catch_up()
+    shown = run(workspace, "trend", "latency_p95", "--by", "hour", "--days", "0.2").stdout
+    assert "latency p95, all versions (UTC)" in shown
+    # The three that were there before waited for 0.1 s.
+    for name, expected in (("p50", 0.2), ("p95", 12.0), ("p99", 12.0)):
+        (line,) = told(workspace, "trend", f"latency_{name}", "--days", "0")
+        value = line["points"][-1]["value"]
+        assert value == pytest.approx(expected, rel=0.05)
+        assert line["points"][-1]["count"] == 103
+    monkeypatch.setenv("MISHEARD_ALERTS__MAX_LATENCY_P95_S", "13")
+    assert run(workspace, "alerts", "check").exit_code == 0
+    assert told(workspace, "alerts", "list")["alerts"] == []
+    monkeypatch.setenv("MISHEARD_ALERTS__MAX_LATENCY_P95_S", "10")
+    run(workspace, "alerts", "check")
+    (alert,) = told(workspace, "alerts", "list")["alerts"]
+    assert alert["rule"] == "latency_p95"
+    assert "waited longer than 12" in alert["detail"] or "waited longer than 11" in alert["detail"]
 
 
 def test_every_trend_can_be_asked_for(workspace: Workspace) -> None:

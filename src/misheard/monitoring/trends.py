@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, func, select
 
+from misheard.database import latencies
 from misheard.database.schema import hourly, inferences, selections
 from misheard.errors import BadInputError
 
@@ -22,6 +24,9 @@ class Metric(StrEnum):
     SUSPICION = "suspicion"
     EMPTY_SHARE = "empty_share"
     LATENCY = "latency"
+    LATENCY_P50 = "latency_p50"
+    LATENCY_P95 = "latency_p95"
+    LATENCY_P99 = "latency_p99"
     REAL_TIME_FACTOR = "real_time_factor"
     ERRORS = "errors"
     CORRECTIONS = "corrections"
@@ -59,7 +64,7 @@ class TrendPoint:
 
     start: datetime
     value: float
-    """A mean, a share or a count; seconds for latency. NaN where it is unknown."""
+    """A mean, a quantile, a share or a count; seconds for latency. NaN where it is unknown."""
     count: int
     """Over how many transcripts; of an error rate by words, over how many words."""
 
@@ -88,6 +93,9 @@ _SUMS: dict[Metric, tuple[Any, Any]] = {
     Metric.CORRECTIONS: (_H.corrected, None),
 }
 """What is added up, and over what it is divided; None: nothing, since it is a count."""
+
+_QUANTILES = {Metric.LATENCY_P50: 0.5, Metric.LATENCY_P95: 0.95, Metric.LATENCY_P99: 0.99}
+_COUNTS = {metric for metric, (_, over) in _SUMS.items() if over is None}
 
 _Sums = tuple[float, float, int]
 """Numerator, denominator, and how many they are of."""
@@ -118,14 +126,16 @@ class Trends:
             raise BadInputError(f"'{slice_name}' is no slice. Write channel=mobile.")
         first = period.start_of(since)
         with self._engine.connect() as connection:
-            read = _audited if metric in _OF_AUDITS else _of_hours
-            found = read(connection, metric, first, version_id, slice_name)
-            by_period = _added_up(found, period.start_of)
+            if metric in _QUANTILES:
+                by_period = _quantiles(connection, metric, first, period, version_id, slice_name)
+            else:
+                read = _audited if metric in _OF_AUDITS else _of_hours
+                found = read(connection, metric, first, version_id, slice_name)
+                by_period = _added_up(found, period.start_of)
         points, start = [], first
         while start <= until:
             top, bottom, count = by_period.get(start, (0.0, 0.0, 0))
-            is_count = metric not in _OF_AUDITS and _SUMS[metric][1] is None
-            value = top if is_count else (top / bottom if bottom else math.nan)
+            value = top if metric in _COUNTS else (top / bottom if bottom else math.nan)
             points.append(TrendPoint(start=start, value=value, count=count))
             start += period.length
         return TrendLine(
@@ -154,6 +164,26 @@ def _of_hours(
         query = query.where(_H.version_id == version_id)
     for hour, over, under, count in connection.execute(query.group_by(_H.hour)):
         yield hour, (float(over), float(under), int(count))
+
+
+def _quantiles(
+    connection: Connection,
+    metric: Metric,
+    since: datetime,
+    period: Period,
+    version_id: str,
+    slice_name: str,
+) -> dict[datetime, _Sums]:
+    query = select(_H.hour, _H.latency_counts).where(_H.hour >= since, _H.slice == slice_name)
+    if version_id:
+        query = query.where(_H.version_id == version_id)
+    by_period: defaultdict[datetime, Counter[int]] = defaultdict(Counter)
+    for hour, counts in connection.execute(query):
+        latencies.add(by_period[period.start_of(hour)], counts)
+    return {
+        start: (latencies.quantile_s(counts, _QUANTILES[metric]), 1.0, counts.total())
+        for start, counts in by_period.items()
+    }
 
 
 _OF_AUDITS = (Metric.AUDITED_WER, Metric.AUDITED_ERROR_RATE)
