@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from misheard.capture.captured import Captured
 from misheard.cases.records import Correction
 from misheard.cli.group import cli
 from misheard.database.engine import now
@@ -212,6 +213,32 @@ def test_an_audited_trend_says_how_sure_it_is(tmp_path: Path) -> None:
     assert (point["low"], point["high"], point["count"]) == (rate.low, rate.high, 20)
     (line,) = told(workspace, "trend", "errors", "--days", "1")
     assert {one["low"] for one in line["points"]} == {None}
+
+
+def test_slow_callers_from_the_log_to_a_trend_and_an_alert(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits = [0.2] * 93 + [12.0] * 7
+    workspace.capture(
+        [Captured(audio="a.wav", text="x", heard_at=now(), latency_s=one) for one in waits]
+    )
+    workspace.digest.catch_up()
+    shown = run(workspace, "trend", "latency_p95", "--by", "hour", "--days", "0.2").stdout
+    assert "latency p95, all versions (UTC)" in shown
+    # The three that were there before waited for 0.1 s.
+    for name, expected in (("p50", 0.2), ("p95", 12.0), ("p99", 12.0)):
+        (line,) = told(workspace, "trend", f"latency_{name}", "--days", "0")
+        value = line["points"][-1]["value"]
+        assert value == pytest.approx(expected, rel=0.05)
+        assert line["points"][-1]["count"] == 103
+    monkeypatch.setenv("MISHEARD_ALERTS__MAX_LATENCY_P95_S", "13")
+    assert run(workspace, "alerts", "check").exit_code == 0
+    assert told(workspace, "alerts", "list")["alerts"] == []
+    monkeypatch.setenv("MISHEARD_ALERTS__MAX_LATENCY_P95_S", "10")
+    run(workspace, "alerts", "check")
+    (alert,) = told(workspace, "alerts", "list")["alerts"]
+    assert alert["rule"] == "latency_p95"
+    assert "waited longer than 12" in alert["detail"] or "waited longer than 11" in alert["detail"]
 
 
 def test_every_trend_can_be_asked_for(workspace: Workspace) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
 
+from misheard.capture.captured import Captured
 from misheard.cli.group import cli
 from misheard.cli.status import show
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState
+from misheard.database.engine import now
 from misheard.gates.suites import SuiteKind
 from misheard.reports.status import Status, status
 from misheard.workspace import Workspace
@@ -59,6 +62,30 @@ def test_of_a_new_workspace_it_says_what_is_live_and_what_is_missing(workspace: 
         "Next: more transcripts and corrections: 0 corrected cases of 2 wanted; "
         "0 error cases of 2 wanted"
     )
+
+
+def test_how_long_callers_of_the_live_version_waited(workspace: Workspace) -> None:
+    waits = [0.2] * 93 + [12.0] * 7
+    for heard_at in (now(), now() - timedelta(days=3)):
+        workspace.capture(
+            [
+                Captured(audio="a.wav", text="x", heard_at=heard_at, latency_s=one)
+                for one in waits[: 100 if heard_at > now() - timedelta(days=1) else 1]
+            ]
+        )
+    before = status(workspace).latency
+    workspace.digest.catch_up()
+    found = status(workspace)
+    assert found.latency.transcripts == 100
+    assert (found.latency.p50_s, found.latency.p95_s, found.latency.p99_s) == pytest.approx(
+        (0.2, 12.0, 12.0), rel=0.05
+    )
+    assert before == found.latency
+    lines = shown(found).splitlines()
+    told = f"{found.latency.p50_s:.2f} s at the median, {found.latency.p95_s:.2f} s at p95"
+    assert [line for line in lines if f"latency {told} over the last 24 hours" in line]
+    answer = json.loads(run(workspace, "status", "--json").stdout)
+    assert answer["latency"]["p95_s"] == pytest.approx(12.0, rel=0.05)
 
 
 def test_open_cases_wait_for_a_person(workspace: Workspace) -> None:

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import sqlite3
+from collections import Counter
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from hypothesis import given
+from hypothesis import strategies as st
+from sqlalchemy import select
 
 from misheard.cases.records import CaseStatus
 from misheard.cycle.states import CycleState
 from misheard.database.engine import open_engine
-from misheard.database.schema import REVISION, metadata
+from misheard.database.latencies import bucket_of
+from misheard.database.schema import REVISION, hourly, latency_totals, metadata
 from misheard.gates.suites import SuiteKind
 from misheard.settings import FILE_NAME, write_settings
 from misheard.workspace import Workspace
@@ -117,6 +123,28 @@ def test_what_was_heard_and_corrected_is_read(workspace: Workspace) -> None:
     assert all(one.is_error and not one.tags for one in said)
     cases = workspace.cases.listed(status=CaseStatus.CORRECTED)
     assert [case.inference_id in {one.inference_id for one in said} for case in cases] == [True] * 3
+
+
+def test_its_latencies_are_counted_as_the_digest_does(workspace: Workspace, root: Path) -> None:
+    expected: Counter[tuple[str, int]] = Counter()
+    for one in workspace.inferences.recent(limit=10):
+        expected[one.version_id, bucket_of(one.latency_s)] += 1
+    assert len(expected) > 2
+    hours: Counter[tuple[str, int]] = Counter()
+    with open_engine(f"sqlite:///{root / 'misheard.db'}").connect() as connection:
+        for row in connection.execute(select(hourly)):
+            assert sum(row.latency_counts.values()) == row.timed
+            for bucket, count in row.latency_counts.items():
+                hours[row.version_id, int(bucket)] += count
+        totals = connection.execute(select(latency_totals)).all()
+    assert hours == expected
+    assert {(version, bucket): count for version, bucket, count in totals} == expected
+
+
+@given(st.floats())
+def test_the_upgrade_has_the_digest_s_buckets(latency_s: float) -> None:
+    name = "misheard.database.migrations.versions.0003_unattended"
+    assert importlib.import_module(name)._bucket_of(latency_s) == bucket_of(latency_s)
 
 
 def test_its_cycle_versions_and_deployments_are_read(workspace: Workspace) -> None:

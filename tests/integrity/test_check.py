@@ -17,7 +17,7 @@ from misheard.capture.inferences import InferenceLog
 from misheard.cases.cases import Cases
 from misheard.cases.records import Correction
 from misheard.database.engine import now, writing
-from misheard.database.schema import forgotten, hourly, marks, tallies
+from misheard.database.schema import forgotten, hourly, latency_totals, marks, tallies
 from misheard.datasets.datasets import Datasets, Purpose
 from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
@@ -167,6 +167,12 @@ def test_a_pruned_version_needs_no_files(
             "tally of inference_errors",
         ),
         (update(hourly).values(timed=hourly.c.timed + 1), "timed of v-"),
+        (update(hourly).values(latency_counts={"1": 3}), "latencies of v-1 in the hour"),
+        (
+            update(latency_totals).where(latency_totals.c.version_id == "v-2").values(count=19),
+            "latencies of v-2 since ever, bucket -24",
+        ),
+        (delete(latency_totals), "latencies of v-1 since ever"),
         (delete(hourly).where(hourly.c.version_id == "v-2"), "inferences of v-2"),
         (update(hourly).where(hourly.c.version_id == "v-1").values(errors=0), "errors of v-1"),
     ],

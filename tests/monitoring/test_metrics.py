@@ -6,9 +6,11 @@ import re
 from datetime import timedelta
 from pathlib import Path
 
+import numpy as np
 import pytest
 from sqlalchemy import insert
 
+from misheard.capture.captured import Captured
 from misheard.database.engine import now, writing
 from misheard.database.schema import selections
 from misheard.monitoring.metrics import MetricFamily, Sample, exposed
@@ -37,7 +39,7 @@ def parsed(text: str) -> dict[str, float]:
         elif not line.startswith("# HELP "):
             match = LINE.fullmatch(line)
             assert match, line
-            assert re.sub(r"_(sum|count)$", "", match[1]) in kinds or match[1] in kinds, line
+            assert re.sub(r"_(bucket|sum|count)$", "", match[1]) in kinds or match[1] in kinds, line
             key = match[1] + (f"{{{match[2]}}}" if match[2] else "")
             assert key not in found
             found[key] = float(match[3])
@@ -69,6 +71,33 @@ def test_traffic_by_version_since_ever(workspace: Workspace) -> None:
     assert found['misheard_latency_seconds_count{version="v-1"}'] == 200
     assert found['misheard_compute_seconds_total{version="v-1"}'] == pytest.approx(120)
     assert found['misheard_suspicion_mean{version="v-1"}'] == pytest.approx(0.3)
+
+
+def test_how_long_callers_waited_is_a_cumulative_histogram(workspace: Workspace) -> None:
+    drawn = np.random.default_rng(1).lognormal(mean=-1.0, sigma=1.5, size=3_000)
+    items = [
+        Captured(audio="a.wav", text="x", heard_at=now(), latency_s=float(one)) for one in drawn
+    ]
+    workspace.capture(items)
+    workspace.digest.catch_up()
+    version = workspace.deployments.live().version_id
+    text = workspace.metrics.text()
+    assert "# TYPE misheard_latency_seconds histogram\n" in text
+    found = parsed(text)
+    start = f'misheard_latency_seconds_bucket{{version="{version}",le="'
+    buckets = {
+        key.removeprefix(start).removesuffix('"}'): value
+        for key, value in found.items()
+        if key.startswith(start)
+    }
+    assert list(buckets)[-1] == "+Inf"
+    assert {"0.01", "0.1", "1", "10", "100"} < buckets.keys()
+    for bound, count in buckets.items():
+        # A bucket is never cut through: the counts are those of the numbers themselves.
+        assert count == np.count_nonzero(drawn <= float(bound)), bound
+    assert found[f'misheard_latency_seconds_count{{version="{version}"}}'] == 3_000
+    of_sum = f'misheard_latency_seconds_sum{{version="{version}"}}'
+    assert found[of_sum] == pytest.approx(drawn.sum())
 
 
 def test_queues_cycles_alerts_and_audits(workspace: Workspace) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, update
 
+from misheard.database import latencies
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
     cycle_steps,
@@ -94,6 +95,19 @@ def test_recent_traffic_is_that_of_the_last_hours(workspace: Workspace) -> None:
     assert (found.version_id, found.inferences, found.latency_s) == (version, 30, 90.0)
     assert fired(workspace, max_latency_s=2.9) == {Rule.LATENCY: version}
     assert fired(workspace, max_real_time_factor=0.25) == {Rule.REAL_TIME_FACTOR: version}
+
+
+def test_the_slowest_callers_of_the_last_hours(workspace: Workspace) -> None:
+    version, engine = live(workspace), workspace._engine
+    quick, slow, hangs = (latencies.bucket_of(one) for one in (0.3, 4.0, 300.0))
+    for hour, counts in ((13, {quick: 88}), (11, {quick: 6, slow: 6}), (10, {hangs: 100})):
+        sums = {"latency_counts": counts, "timed": sum(counts.values())}
+        an_hour(engine, AT.replace(hour=hour, minute=0), version, **sums)
+    an_hour(engine, AT.replace(minute=0), version, slice="a=b", latency_counts={hangs: 100})
+    (found,) = read(workspace).recent
+    assert found.latency_p95_s == pytest.approx(4.0, rel=latencies.ACCURACY)
+    assert fired(workspace, max_latency_p95_s=4.3) == {}
+    assert fired(workspace, max_latency_p95_s=3.5) == {Rule.LATENCY_P95: version}
 
 
 def test_other_recognisers_are_looked_after_and_what_was_live_before_is_not(

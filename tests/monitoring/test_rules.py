@@ -56,6 +56,7 @@ def of_labels(errors: int, count: int, *, each: int = 1) -> Estimate:
 OFF = AlertSettings(
     drift_of=(),
     max_latency_s=False,
+    max_latency_p95_s=False,
     max_real_time_factor=False,
     max_audited_error_rate=False,
     max_error_rate=False,
@@ -89,6 +90,7 @@ def traffic(**sums: Any) -> Readings:
         "latency_s": 50.0,
         "compute_s": 30.0,
         "computed_audio_s": 100.0,
+        "latency_p95_s": 1.5,
     }
     return replace(QUIET, recent=(RecentTraffic(**known | sums),))
 
@@ -96,7 +98,7 @@ def traffic(**sums: Any) -> Readings:
 def test_what_is_off_says_nothing_whatever_happens() -> None:
     cycle = CycleReading(id="cycle-1", state="failed", detail="", since=AT - timedelta(days=9))
     terrible = replace(
-        traffic(latency_s=1e6, compute_s=1e6),
+        traffic(latency_s=1e6, compute_s=1e6, latency_p95_s=1e4),
         audited=of_labels(99, 100),
         traffic=(99, 100),
         newest_cycle=cycle,
@@ -123,6 +125,29 @@ def test_what_is_off_says_nothing_whatever_happens() -> None:
 )
 def test_latency(sums: dict[str, Any], limit: Any, expected: Health | None) -> None:
     assert health(Rule.LATENCY, traffic(**sums), max_latency_s=limit) is expected
+
+
+@pytest.mark.parametrize(
+    ("sums", "limit", "expected"),
+    [
+        ({}, 1.5, WELL),
+        ({}, 1.4, BAD),
+        ({"timed": 19}, 1.4, UNKNOWN),
+        ({"timed": 0, "latency_p95_s": math.nan}, 1.4, UNKNOWN),
+        ({}, False, None),
+    ],
+)
+def test_latency_of_the_slowest_twentieth(
+    sums: dict[str, Any], limit: Any, expected: Health | None
+) -> None:
+    found = said(Rule.LATENCY_P95, traffic(**sums), max_latency_p95_s=limit)
+    assert (found.health if found else None) is expected
+    if expected is BAD:
+        assert found is not None
+        assert found.detail == (
+            "5 % of the callers of v-1 waited longer than 1.50 s over the last 3 hours; "
+            "1.4 s are allowed."
+        )
 
 
 @pytest.mark.parametrize(

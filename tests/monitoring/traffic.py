@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, insert
 
+from misheard.database import latencies
 from misheard.database.engine import writing
 from misheard.database.schema import hourly
 
@@ -40,6 +41,13 @@ def hours(engine: Engine, told: list[tuple[datetime, str, dict[str, Any]]]) -> N
             "errors": 0,
             "corrected": 0,
         }
-        rows.append({"hour": hour, "version_id": version_id, **known, **sums})
+        row = {"hour": hour, "version_id": version_id, **known, **sums}
+        row.setdefault("latency_counts", {latencies.bucket_of(0.5): row["timed"]})
+        rows.append(row)
     with writing(engine) as connection:
         connection.execute(insert(hourly), rows)
+        for row in rows:
+            if not row["slice"]:
+                counts = row["latency_counts"].items()
+                of_version = {(row["version_id"], bucket): count for bucket, count in counts}
+                latencies.add_to_totals(connection, of_version)

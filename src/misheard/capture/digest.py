@@ -6,7 +6,8 @@ of them one transaction, so that it may be killed anywhere and counts nothing tw
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, insert, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from misheard.database import tallies
+from misheard.database import latencies, tallies
 from misheard.database.engine import now, writing
 from misheard.database.schema import error_cases, hourly, inferences, marks, selections
 from misheard.database.tallies import Tally
@@ -24,6 +25,7 @@ _AT_ONCE = 4_000
 """Inferences a transaction: less than a tenth of a second, for which other writers wait."""
 _OPEN, _CORRECTED = "open", "corrected"
 _DRAWN_OF = 16**10
+_KEYS = ["hour", "version_id", "slice"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +55,7 @@ class _Hour:
     latency_s: float = 0.0
     least_latency_s: float | None = None
     most_latency_s: float | None = None
+    latency_counts: Counter[int] = field(default_factory=Counter)
     compute_s: float = 0.0
     computed_audio_s: float = 0.0
     suspected: int = 0
@@ -75,6 +78,7 @@ class _Hour:
             least, most = self.least_latency_s, self.most_latency_s
             self.least_latency_s = took_s if least is None else min(least, took_s)
             self.most_latency_s = took_s if most is None else max(most, took_s)
+            self.latency_counts[latencies.bucket_of(took_s)] += 1
         if row.compute_s is not None:
             self.compute_s += row.compute_s
             self.computed_audio_s += audio_s
@@ -89,11 +93,15 @@ class _Hour:
         self.corrected += row.status == _CORRECTED
 
 
+_Key = tuple[datetime, str, str]
+"""Hour, version and slice."""
+
+
 @dataclass
 class _Portion:
     """What one portion comes to."""
 
-    hours: dict[tuple[datetime, str, str], _Hour] = field(default_factory=dict)
+    hours: dict[_Key, _Hour] = field(default_factory=dict)
     chosen: list[dict[str, Any]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
@@ -132,6 +140,7 @@ class Digest:
         traffic = [row for row in rows if not row.reported]
         portion = self._count(connection, traffic)
         _add_hours(connection, portion.hours)
+        _add_latencies(connection, portion.hours)
         portion.tally.write(connection)
         if portion.chosen:
             connection.execute(insert(selections), portion.chosen)
@@ -198,7 +207,7 @@ def _rows_after(connection: Connection, number: int) -> Sequence[Any]:
     return connection.execute(query).all()
 
 
-def _add_hours(connection: Connection, hours: dict[tuple[datetime, str, str], _Hour]) -> None:
+def _add_hours(connection: Connection, hours: Mapping[_Key, _Hour]) -> None:
     if not hours:
         return
     on_sqlite = connection.dialect.name == "sqlite"
@@ -207,19 +216,44 @@ def _add_hours(connection: Connection, hours: dict[tuple[datetime, str, str], _H
     least, most = hourly.c.least_latency_s, hourly.c.most_latency_s
     new_least, new_most = made.excluded.least_latency_s, made.excluded.most_latency_s
     more: dict[str, Any] = {
-        one.name: hourly.c[one.name] + made.excluded[one.name] for one in fields(_Hour)
+        one.name: hourly.c[one.name] + made.excluded[one.name]
+        for one in fields(_Hour)
+        if one.name != "latency_counts"
     }
+    # Nobody else changes them meanwhile: the digest is held, see `_portion`.
+    more["latency_counts"] = made.excluded.latency_counts
     # SQLite's min() of several is NULL where one is.
     more["least_latency_s"] = smaller(
         func.coalesce(least, new_least), func.coalesce(new_least, least)
     )
     more["most_latency_s"] = larger(func.coalesce(most, new_most), func.coalesce(new_most, most))
-    rows = [
-        {"hour": hour, "version_id": version_id, "slice": name, **vars(counts)}
-        for (hour, version_id, name), counts in sorted(hours.items())
-    ]
-    keys = ["hour", "version_id", "slice"]
-    connection.execute(made.on_conflict_do_update(index_elements=keys, set_=more), rows)
+    known = _known_latencies(connection, hours)
+    rows = []
+    for key, counts in sorted(hours.items()):
+        row = {**dict(zip(_KEYS, key, strict=True)), **vars(counts)}
+        if key in known:
+            row["latency_counts"] = summed = counts.latency_counts.copy()
+            latencies.add(summed, known[key])
+        rows.append(row)
+    connection.execute(made.on_conflict_do_update(index_elements=_KEYS, set_=more), rows)
+
+
+def _known_latencies(connection: Connection, keys: Iterable[_Key]) -> dict[_Key, dict[str, int]]:
+    """What these hours have been counted to already, and their other versions and slices."""
+    columns = [hourly.c[name] for name in _KEYS]
+    query = select(*columns, hourly.c.latency_counts)
+    # Hours alone: slices may be more than a statement takes.
+    found = connection.execute(query.where(hourly.c.hour.in_({hour for hour, _, _ in keys})))
+    return {(row[0], row[1], row[2]): row[3] for row in found}
+
+
+def _add_latencies(connection: Connection, hours: Mapping[_Key, _Hour]) -> None:
+    since_ever: Counter[tuple[str, int]] = Counter()
+    for (_, version_id, slice_name), counts in hours.items():
+        if not slice_name:
+            for bucket, count in counts.latency_counts.items():
+                since_ever[version_id, bucket] += count
+    latencies.add_to_totals(connection, since_ever)
 
 
 def _mark(connection: Connection, number: int) -> None:

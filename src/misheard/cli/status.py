@@ -84,6 +84,12 @@ def _live(status: Status, console: Console) -> None:
             f"wrong in {percent(rate.estimate)} of what it heard ({percent(rate.low)} to "
             f"{percent(rate.high)}), by {rate.n} audited",
         )
+    if (waited := status.latency).transcripts:
+        grid.add_row(
+            "",
+            f"latency {waited.p50_s:.2f} s at the median, {waited.p95_s:.2f} s at p95 over the "
+            "last 24 hours",
+        )
     console.print(grid)
 
 

@@ -19,6 +19,9 @@ _METRICS = (
     "suspicion",
     "empty_share",
     "latency",
+    "latency_p50",
+    "latency_p95",
+    "latency_p99",
     "real_time_factor",
     "errors",
     "corrections",
@@ -34,7 +37,7 @@ _FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%a %Y-%m-%d", "week": "week of %Y-
     epilog="""\b
 Examples:
   misheard -w calls trend suspicion
-  misheard -w calls trend latency --by hour --days 2
+  misheard -w calls trend latency_p95 --by hour --days 2
   misheard -w calls trend audited_wer --by week --days 180 --each-version
   misheard -w calls trend empty_share --slice channel=mobile
 """
@@ -133,4 +136,4 @@ def _shown(metric: str, value: float) -> str:
         return f"{value:,.0f}"
     if metric in ("empty_share", "audited_wer", "audited_error_rate"):
         return f"{value:.2%}"
-    return f"{value:.3f} s" if metric == "latency" else f"{value:.3f}"
+    return f"{value:.3f} s" if metric.startswith("latency") else f"{value:.3f}"

@@ -11,7 +11,7 @@ from misheard.blobs.store import BlobStore
 from misheard.database import tallies
 from misheard.database.schema import REVISION, metadata
 from misheard.errors import BlobCorruptError, BlobNotFoundError
-from misheard.integrity import counts
+from misheard.integrity import counts, latencies
 from misheard.integrity.files import Reference, references
 from misheard.integrity.flaws import Findings, Part, Soundness
 
@@ -143,12 +143,13 @@ class Integrity:
                 right += f" to {difference.most:,}"
             detail = f"it says {difference.counted:,}, the rows are {right}"
             found.add(Part.COUNTS, difference.subject, detail, _RECOUNT)
-        found.looked_at["counts"] += 3
+        found.looked_at["counts"] += 4
 
     def _differences(self, connection: Connection) -> Iterator[counts.Difference]:
         yield from counts.of_cases(connection)
         yield from counts.of_traffic(connection)
         yield from counts.of_hours(connection)
+        yield from latencies.of_hours(connection)
 
 
 def _remedy(one: Reference) -> str:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, func, select
 
 from misheard.database import tallies
 from misheard.database.schema import hourly, inferences
+from misheard.monitoring import latency
+from misheard.monitoring.latency import RecentLatency
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,11 @@ class Monitor:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    def latency(self, version_id: str, *, since: datetime) -> RecentLatency:
+        """How long the callers of a version have waited since, as quantiles."""
+        with self._engine.connect() as connection:
+            return latency.recent(connection, version_id, since=since)
 
     def activity(self) -> list[VersionActivity]:
         """Sums and means of each model version, busiest first; from whole hours, so quickly."""

@@ -6,6 +6,7 @@ https://prometheus.io/docs/instrumenting/exposition_formats/
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -14,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from misheard.cases.audited import audited_rates
-from misheard.database import tallies
+from misheard.database import latencies, tallies
 from misheard.database.engine import now
 from misheard.database.schema import (
     alerts,
@@ -23,6 +24,7 @@ from misheard.database.schema import (
     deployments,
     hourly,
     inferences,
+    latency_totals,
     selections,
     versions,
 )
@@ -33,6 +35,8 @@ _RECENT = timedelta(hours=24)
 _AUDITED = timedelta(days=28)
 _H = hourly.c
 _CASES = ("open", "corrected", "confirmed")
+_BOUNDS = (-48, -36, -24, -18, -12, -6, 0, 6, 12, 18, 24, 36, 48)
+"""Buckets of latencies: 10 ms to 100 s, two a decade, and four where recognisers are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +46,7 @@ class Sample:
     value: float
     labels: dict[str, str] = field(default_factory=dict)
     suffix: str = ""
-    """Of a summary: _sum or _count."""
+    """Of a histogram: _bucket, _sum or _count."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +55,7 @@ class MetricFamily:
 
     name: str
     kind: str
-    """counter, gauge or summary."""
+    """counter, gauge or histogram."""
     help: str
     samples: tuple[Sample, ...]
 
@@ -113,7 +117,6 @@ def _traffic(connection: Connection) -> Iterator[MetricFamily]:
         "inferences",
         "empty",
         "audio_s",
-        "timed",
         "latency_s",
         "compute_s",
         "computed_audio_s",
@@ -141,12 +144,26 @@ def _traffic(connection: Connection) -> Iterator[MetricFamily]:
     for name, kind, column, about in told:
         samples = [_of(row, row[column]) for row in rows]
         yield _family(name, kind, about, samples)
-    times = [
-        _of(row, row[column], suffix)
-        for row in rows
-        for column, suffix in (("latency_s", "_sum"), ("timed", "_count"))
-    ]
-    yield _family("latency_seconds", "summary", "How long callers waited.", times)
+    times = list(_latencies(connection, {row["version_id"]: row["latency_s"] for row in rows}))
+    yield _family("latency_seconds", "histogram", "How long callers waited.", times)
+
+
+def _latencies(connection: Connection, sums_s: dict[str, float]) -> Iterator[Sample]:
+    """Cumulative counts at the bounds of buckets, so that none is cut through; then sum, count."""
+    totals: defaultdict[str, Counter[int]] = defaultdict(Counter)
+    column = latency_totals.c
+    query = select(column.version_id, column.bucket, column["count"])
+    for version_id, bucket, count in connection.execute(query):
+        totals[version_id][bucket] += count
+    for version_id, sum_s in sums_s.items():
+        counts, version = totals[version_id], {"version": version_id}
+        for bound in _BOUNDS:
+            below = sum(count for bucket, count in counts.items() if bucket <= bound)
+            labels = version | {"le": _number(latencies.upper_bound_s(bound))}
+            yield Sample(value=below, labels=labels, suffix="_bucket")
+        yield Sample(value=counts.total(), labels=version | {"le": "+Inf"}, suffix="_bucket")
+        yield Sample(value=float(sum_s), labels=version, suffix="_sum")
+        yield Sample(value=counts.total(), labels=version, suffix="_count")
 
 
 def _live(connection: Connection) -> Iterator[MetricFamily]:
@@ -244,8 +261,8 @@ def _by(connection: Connection, query: Any, column: Any, label: str) -> list[Sam
     return [Sample(value=float(count), labels={label: name}) for name, count in rows]
 
 
-def _of(row: dict[str, Any], value: Any, suffix: str = "") -> Sample:
-    return Sample(value=float(value), labels={"version": row["version_id"]}, suffix=suffix)
+def _of(row: dict[str, Any], value: Any) -> Sample:
+    return Sample(value=float(value), labels={"version": row["version_id"]})
 
 
 def _family(name: str, kind: str, about: str, samples: Iterable[Sample]) -> MetricFamily:

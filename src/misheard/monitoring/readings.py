@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from misheard.cases.audited import audited_rate
-from misheard.database import tallies
+from misheard.database import latencies, tallies
 from misheard.database.schema import (
     cycle_steps,
     cycles,
@@ -24,7 +24,7 @@ from misheard.database.schema import (
     suspicion_models,
     versions,
 )
-from misheard.monitoring import traffic
+from misheard.monitoring import latency, traffic
 from misheard.monitoring.drift import Block, DriftRules, detect
 from misheard.monitoring.rules import (
     ChannelReading,
@@ -156,9 +156,11 @@ def _recent(
         .group_by(_H.version_id)
     )
     rows = {row["version_id"]: dict(row) for row in connection.execute(query).mappings()}
+    waited = latency.counted(connection, since=first)
     for version_id in serving:
         none = {"version_id": version_id, **dict.fromkeys(names, 0)}
-        yield RecentTraffic(**rows.get(version_id, none))
+        p95_s = latencies.quantile_s(waited[version_id], 0.95)
+        yield RecentTraffic(**rows.get(version_id, none), latency_p95_s=p95_s)
 
 
 def _means(

@@ -26,6 +26,7 @@ class Rule(StrEnum):
     DRIFT_EMPTY_SHARE = "drift_empty_share"
     DRIFT_LATENCY = "drift_latency"
     LATENCY = "latency"
+    LATENCY_P95 = "latency_p95"
     REAL_TIME_FACTOR = "real_time_factor"
     AUDITED_ERROR_RATE = "audited_error_rate"
     ERROR_RATE = "error_rate"
@@ -45,7 +46,14 @@ class Rule(StrEnum):
         return "error" if self in _ERRORS else "warning"
 
 
-_ERRORS = (Rule.LATENCY, Rule.REAL_TIME_FACTOR, Rule.SUITE_FAILED, Rule.NO_TRAFFIC, Rule.DELIVERY)
+_ERRORS = (
+    Rule.LATENCY,
+    Rule.LATENCY_P95,
+    Rule.REAL_TIME_FACTOR,
+    Rule.SUITE_FAILED,
+    Rule.NO_TRAFFIC,
+    Rule.DELIVERY,
+)
 
 
 class Health(StrEnum):
@@ -70,7 +78,7 @@ class Condition:
 
 @dataclass(frozen=True, kw_only=True)
 class RecentTraffic:
-    """Sums over the last hours, of one version."""
+    """Sums over the last hours, of one version, and what 95 % of its callers waited at most."""
 
     version_id: str
     inferences: int
@@ -78,6 +86,8 @@ class RecentTraffic:
     latency_s: float
     compute_s: float
     computed_audio_s: float
+    latency_p95_s: float
+    """NaN where nobody said."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +200,16 @@ def _loads(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
             limits.max_latency_s,
             enough=one.timed >= limits.min_inferences,
             told=f"Callers of {one.version_id} waited {latency:.2f} s on average over {hours}",
+            unit=" s",
+        )
+        yield from _above(
+            Rule.LATENCY_P95,
+            one,
+            one.latency_p95_s,
+            limits.max_latency_p95_s,
+            enough=one.timed >= limits.min_inferences and not math.isnan(one.latency_p95_s),
+            told=f"5 % of the callers of {one.version_id} waited longer than "
+            f"{one.latency_p95_s:.2f} s over {hours}",
             unit=" s",
         )
         yield from _above(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from misheard.cases.audited import audited_over_time
-from misheard.database import tallies
+from misheard.database import latencies, tallies
 from misheard.database.schema import hourly
 from misheard.errors import BadInputError
 
@@ -24,6 +25,9 @@ class Metric(StrEnum):
     SUSPICION = "suspicion"
     EMPTY_SHARE = "empty_share"
     LATENCY = "latency"
+    LATENCY_P50 = "latency_p50"
+    LATENCY_P95 = "latency_p95"
+    LATENCY_P99 = "latency_p99"
     REAL_TIME_FACTOR = "real_time_factor"
     ERRORS = "errors"
     CORRECTIONS = "corrections"
@@ -61,7 +65,7 @@ class TrendPoint:
 
     start: datetime
     value: float
-    """A mean, a share or a count; seconds for latency. NaN where it is unknown."""
+    """A mean, a quantile, a share or a count; seconds for latency. NaN where it is unknown."""
     count: int
     """Over how many transcripts; of an error rate by words, over how many words."""
     low: float = math.nan
@@ -94,6 +98,9 @@ _SUMS: dict[Metric, tuple[Any, Any]] = {
 }
 """What is added up, and over what it is divided; None: nothing, since it is a count."""
 
+_QUANTILES = {Metric.LATENCY_P50: 0.5, Metric.LATENCY_P95: 0.95, Metric.LATENCY_P99: 0.99}
+_COUNTS = {metric for metric, (_, over) in _SUMS.items() if over is None}
+
 _Sums = tuple[float, float, int]
 """Numerator, denominator, and how many they are of."""
 
@@ -125,10 +132,12 @@ class Trends:
         with self._engine.connect() as connection:
             if metric in _OF_AUDITS:
                 known = _audited(connection, metric, period, first, version_id, slice_name)
+            elif metric in _QUANTILES:
+                known = _quantiles(connection, metric, period, first, version_id, slice_name)
             else:
                 found = _of_hours(connection, metric, first, version_id, slice_name)
                 known = _points(metric, _added_up(found, period.start_of))
-        nothing = 0.0 if metric not in _OF_AUDITS and _SUMS[metric][1] is None else math.nan
+        nothing = 0.0 if metric in _COUNTS else math.nan
         points, start = [], first
         while start <= until:
             point = known.get(start) or TrendPoint(start=start, value=nothing, count=0)
@@ -160,6 +169,27 @@ def _of_hours(
         query = query.where(_H.version_id == version_id)
     for hour, over, under, count in connection.execute(query.group_by(_H.hour)):
         yield hour, (float(over), float(under), int(count))
+
+
+def _quantiles(
+    connection: Connection,
+    metric: Metric,
+    period: Period,
+    since: datetime,
+    version_id: str,
+    slice_name: str,
+) -> dict[datetime, TrendPoint]:
+    query = select(_H.hour, _H.latency_counts).where(_H.hour >= since, _H.slice == slice_name)
+    if version_id:
+        query = query.where(_H.version_id == version_id)
+    by_period: defaultdict[datetime, Counter[int]] = defaultdict(Counter)
+    for hour, counts in connection.execute(query):
+        latencies.add(by_period[period.start_of(hour)], counts)
+    made = {}
+    for start, counts in by_period.items():
+        value = latencies.quantile_s(counts, _QUANTILES[metric])
+        made[start] = TrendPoint(start=start, value=value, count=counts.total())
+    return made
 
 
 _OF_AUDITS = (Metric.AUDITED_WER, Metric.AUDITED_ERROR_RATE)
@@ -208,6 +238,6 @@ def _added_up(
 def _points(metric: Metric, found: dict[datetime, _Sums]) -> dict[datetime, TrendPoint]:
     made = {}
     for start, (top, bottom, count) in found.items():
-        value = top if _SUMS[metric][1] is None else (top / bottom if bottom else math.nan)
+        value = top if metric in _COUNTS else (top / bottom if bottom else math.nan)
         made[start] = TrendPoint(start=start, value=value, count=count)
     return made

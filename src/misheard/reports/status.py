@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 
 from misheard.cases.audited import AuditedRate
 from misheard.cases.records import CaseStandings
@@ -10,14 +11,18 @@ from misheard.cases.review import Stream
 from misheard.cases.review import Waiting as QueueLength
 from misheard.cycle.evaluations import Evaluation
 from misheard.cycle.states import Cycle, CycleState
+from misheard.database.engine import now
 from misheard.deployment import Deployment
 from misheard.gates.validation import Validation
 from misheard.monitoring.activity import VersionActivity
 from misheard.monitoring.alerts import Alert
+from misheard.monitoring.latency import RecentLatency
 from misheard.registry import ModelVersion
 from misheard.settings import TriggerSettings
 from misheard.triggers import TriggerDecision
 from misheard.workspace import Workspace
+
+_RECENT = timedelta(hours=24)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class Status:
     queue: dict[Stream, QueueLength]
     """How many transcripts wait to be looked at."""
     activity: list[VersionActivity]
+    latency: RecentLatency
+    """How long the callers of the live version waited in the last 24 hours."""
     cases: CaseStandings
     trigger: TriggerDecision
     rules: TriggerSettings
@@ -78,6 +85,7 @@ def status(workspace: Workspace) -> Status:
         alerts=tuple(workspace.alerts.listed(open_only=True)),
         queue=queue,
         activity=workspace.monitor.activity(),
+        latency=workspace.monitor.latency(live.version_id, since=now() - _RECENT),
         cases=cases,
         trigger=trigger,
         rules=workspace.settings.triggers,

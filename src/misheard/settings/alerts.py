@@ -74,6 +74,8 @@ class AlertSettings(Section):
     """A rise by less than this share of what it was alerts nobody."""
     max_latency_s: Limit = False
     """Mean seconds that callers wait."""
+    max_latency_p95_s: Limit = False
+    """Seconds that 95 % of the callers wait at most, over the same hours."""
     max_real_time_factor: Limit = 1.0
     """Seconds of compute for a second of audio."""
     max_audited_error_rate: Limit = 0.5

@@ -14,7 +14,7 @@ from misheard.database.schema.capture import (
     suspicion_models,
 )
 from misheard.database.schema.cases import case_types, corrections, error_cases, selections
-from misheard.database.schema.counts import hourly, marks, tallies
+from misheard.database.schema.counts import hourly, latency_totals, marks, tallies
 from misheard.database.schema.cycle import cycle_steps, cycles, trigger_evaluations
 from misheard.database.schema.gates import (
     hypotheses,
@@ -54,6 +54,7 @@ __all__ = [
     "inferences",
     "infrastructure_checks",
     "jobs",
+    "latency_totals",
     "marks",
     "metadata",
     "observations",

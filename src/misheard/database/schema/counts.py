@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Float, Index, Integer, PrimaryKeyConstraint, Table, Text
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Column,
+    Float,
+    Index,
+    Integer,
+    PrimaryKeyConstraint,
+    Table,
+    Text,
+)
 
 from misheard.database.schema.base import Serial, UtcDateTime, metadata
 
@@ -43,6 +53,8 @@ hourly = Table(
     Column("latency_s", Float, nullable=False),
     Column("least_latency_s", Float),
     Column("most_latency_s", Float),
+    # How many of them fell into which bucket of database/latencies.py, and so any quantile.
+    Column("latency_counts", JSON, nullable=False, default=dict),
     # Seconds of compute, and of the audio that they were spent on.
     Column("compute_s", Float, nullable=False),
     Column("computed_audio_s", Float, nullable=False),
@@ -58,4 +70,14 @@ hourly = Table(
     Column("corrected", Integer, nullable=False),
     PrimaryKeyConstraint("hour", "version_id", "slice"),
     Index("ix_hourly_version_id_hour", "version_id", "hour"),
+)
+
+latency_totals = Table(
+    "latency_totals",
+    metadata,
+    # The latencies of each version since ever, which are asked for every few seconds.
+    Column("version_id", Text, nullable=False),
+    Column("bucket", Integer, nullable=False),
+    Column("count", BigInteger, nullable=False),
+    PrimaryKeyConstraint("version_id", "bucket"),
 )

@@ -1,5 +1,9 @@
 """What months of unattended work need: rollups, tallies, an audit stream, alerts."""
 
+import math
+from collections import Counter, defaultdict
+from datetime import datetime
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -70,6 +74,7 @@ def upgrade() -> None:
         sa.Column("latency_s", sa.Float(), nullable=False),
         sa.Column("least_latency_s", sa.Float(), nullable=True),
         sa.Column("most_latency_s", sa.Float(), nullable=True),
+        sa.Column("latency_counts", sa.JSON(), nullable=False),
         sa.Column("compute_s", sa.Float(), nullable=False),
         sa.Column("computed_audio_s", sa.Float(), nullable=False),
         sa.Column("suspected", sa.Integer(), nullable=False),
@@ -83,6 +88,14 @@ def upgrade() -> None:
     )
     with op.batch_alter_table("hourly", schema=None) as batch_op:
         batch_op.create_index("ix_hourly_version_id_hour", ["version_id", "hour"], unique=False)
+
+    op.create_table(
+        "latency_totals",
+        sa.Column("version_id", sa.Text(), nullable=False),
+        sa.Column("bucket", sa.Integer(), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("version_id", "bucket", name=op.f("pk_latency_totals")),
+    )
 
     op.create_table(
         "silences",
@@ -352,14 +365,59 @@ def _fill() -> None:
         hour = "strftime('%Y-%m-%d %H:00:00.000000', i.created_at)"
     op.execute(
         f"""INSERT INTO hourly (hour, version_id, slice, inferences, empty, audio_s, timed,
-                latency_s, least_latency_s, most_latency_s, compute_s, computed_audio_s,
-                suspected, suspicion, suspicion_squared, scored, avg_logprob, errors, corrected)
+                latency_s, least_latency_s, most_latency_s, latency_counts, compute_s,
+                computed_audio_s, suspected, suspicion, suspicion_squared, scored, avg_logprob,
+                errors, corrected)
             SELECT {hour}, i.version_id, '', count(*),
                 sum(CASE WHEN trim(i.text) = '' THEN 1 ELSE 0 END), sum(i.duration_s),
-                count(i.latency_s), sum(i.latency_s), min(i.latency_s), max(i.latency_s), 0, 0,
-                0, 0, 0, count(i.avg_logprob), coalesce(sum(i.avg_logprob), 0),
+                count(i.latency_s), sum(i.latency_s), min(i.latency_s), max(i.latency_s),
+                '{{}}', 0, 0, 0, 0, 0, count(i.avg_logprob), coalesce(sum(i.avg_logprob), 0),
                 sum(CASE WHEN {is_error} THEN 1 ELSE 0 END),
                 sum(CASE WHEN ({_NEWEST.format(of="i.id")}) THEN 1 ELSE 0 END)
             {heard} WHERE NOT i.reported GROUP BY 1, 2"""
     )
+    _count_latencies()
     op.execute("INSERT INTO marks SELECT 'digest', coalesce(max(number), 0) FROM inferences")
+
+
+def _count_latencies() -> None:
+    """Not every SQLite has a logarithm, so it is taken here."""
+    heard = sa.table(
+        "inferences",
+        sa.column("created_at", UtcDateTime()),
+        *(sa.column(name) for name in ("version_id", "latency_s")),
+        sa.column("reported", sa.Boolean()),
+    )
+    query = sa.select(heard.c.created_at, heard.c.version_id, heard.c.latency_s)
+    query = query.where(heard.c.reported.is_(False), heard.c.latency_s.is_not(None))
+    hours: defaultdict[tuple[datetime, str], Counter[int]] = defaultdict(Counter)
+    totals: Counter[tuple[str, int]] = Counter()
+    connection = op.get_bind()
+    found = connection.execute(query, execution_options={"yield_per": 10_000})
+    for created_at, version_id, latency_s in found:
+        hour = created_at.replace(minute=0, second=0, microsecond=0)
+        bucket = _bucket_of(latency_s)
+        hours[hour, version_id][bucket] += 1
+        totals[version_id, bucket] += 1
+    hourly = sa.table(
+        "hourly",
+        sa.column("hour", UtcDateTime()),
+        sa.column("version_id"),
+        sa.column("latency_counts", sa.JSON()),
+    )
+    for (hour, version_id), counts in hours.items():
+        this = (hourly.c.hour == hour) & (hourly.c.version_id == version_id)
+        connection.execute(sa.update(hourly).where(this).values(latency_counts=counts))
+    made = sa.table("latency_totals", *(sa.column(n) for n in ("version_id", "bucket", "count")))
+    rows = [
+        {"version_id": version_id, "bucket": bucket, "count": count}
+        for (version_id, bucket), count in totals.items()
+    ]
+    op.bulk_insert(made, rows)
+
+
+def _bucket_of(latency_s: float) -> int:
+    """As the digest had it at this revision."""
+    if not latency_s > 1e-4:
+        return -96
+    return 121 if latency_s > 1e5 else math.ceil(math.log10(latency_s) * 24)
