@@ -64,13 +64,13 @@ def test_a_version_that_is_surely_too_often_wrong_is_rolled_back(make: Make) -> 
     workspace = make(**QUIET)
     first = workspace.deployments.live().version_id
     second(workspace)
-    went_wrong(workspace, 10, 12)
+    went_wrong(workspace, 12, 12)
     made = look(workspace).rolled_back
     assert made is not None
     assert (made.version_id, made.action, made.actor) == (first, "rollback", "watch")
     assert made.reason == (
-        "10 errors in 12 inferences since the deployment: the error rate is at least 55.2% "
-        "(95 %), which reaches 50.0%"
+        "12 errors in 12 inferences since the deployment: the error rate is surely at least 60.6%, "
+        "more than 50.0%"
     )
     assert workspace.deployments.live() == made
     # What the version before did is counted from now on.
@@ -80,7 +80,7 @@ def test_a_version_that_is_surely_too_often_wrong_is_rolled_back(make: Make) -> 
 def test_a_few_errors_are_not_enough_to_be_sure(make: Make) -> None:
     workspace = make(**QUIET)
     live = second(workspace)
-    went_wrong(workspace, 3, 3)
+    went_wrong(workspace, 8, 8)
     assert look(workspace).rolled_back is None
     went_wrong(workspace, 1, 1, first=50)
     assert look(workspace).rolled_back is not None
@@ -92,7 +92,7 @@ def test_an_error_rate_below_the_threshold_is_left_alone(make: Make) -> None:
     second(workspace)
     went_wrong(workspace, 6, 12)
     assert look(workspace).rolled_back is None
-    strict = workspace.configured({"deployment": {"rollback_on_error_threshold": 0.2}})
+    strict = workspace.configured({"deployment": {"rollback_on_error_threshold": 0.1}})
     assert look(strict).rolled_back is not None
 
 

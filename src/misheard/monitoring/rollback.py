@@ -5,10 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from misheard.errors import BadInputError
-
-_Z = 1.959963984540054
-"""97.5 % of the standard normal distribution lie below it."""
+from misheard.scoring.sequential import is_surely_above, lower_bound
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,20 +17,18 @@ class RollbackDecision:
     error_rate: float
     """Errors over inferences; NaN where there were none."""
     lower: float
-    """Lower end of the rate's 95 % interval; NaN where there were no inferences."""
+    """What the rate surely is, over all looks; NaN where there were no inferences."""
 
 
 def should_roll_back(errors: int, inferences: int, threshold: float) -> RollbackDecision:
-    """Roll back when the error rate is surely at least `threshold`, a share from 0 to 1.
+    """Roll back when the error rate is surely above `threshold`, a share from 0 to 1.
 
-    Sure means that the lower end of Wilson's 95 % interval reaches it, so a few bad transcripts
-    right after a deployment do not. Without an error nothing is rolled back, whatever the
-    threshold.
+    A version that is no worse than the threshold is ever rolled back with a chance of 2.5 % at
+    most, however often and for however long one looks: see `scoring.sequential`. So a few bad
+    transcripts right after a deployment do not. Without an error nothing is rolled back, whatever
+    the threshold. Raises `BadInputError` for counts or thresholds that cannot be.
     """
-    if not 0 <= errors <= inferences:
-        raise BadInputError(f"{errors} errors in {inferences} inferences cannot be.")
-    if not 0.0 <= threshold <= 1.0:
-        raise BadInputError(f"A threshold lies between 0 and 1, got {threshold}.")
+    reached = is_surely_above(errors, inferences, threshold)
     if not inferences:
         return RollbackDecision(
             should_roll_back=False,
@@ -41,32 +36,14 @@ def should_roll_back(errors: int, inferences: int, threshold: float) -> Rollback
             error_rate=math.nan,
             lower=math.nan,
         )
-    lower = wilson_lower(errors, inferences)
-    reached = errors > 0 and lower >= threshold
+    lower = lower_bound(errors, inferences)
     return RollbackDecision(
         should_roll_back=reached,
         reason=(
             f"{errors} errors in {inferences} inferences since the deployment: the error rate is "
-            f"at least {lower:.1%} (95 %), which {'reaches' if reached else 'does not reach'} "
+            f"surely at least {lower:.1%}, {'more' if reached else 'not more'} than "
             f"{threshold:.1%}"
         ),
         error_rate=errors / inferences,
         lower=lower,
     )
-
-
-def wilson_lower(successes: int, trials: int) -> float:
-    """Lower end of the 95 % score interval of a share; `trials` must be above 0.
-
-    E. B. Wilson, "Probable inference, the law of succession, and statistical inference", Journal
-    of the American Statistical Association 22 (1927), 209-212.
-
-    >>> round(wilson_lower(5, 10), 4)
-    0.2366
-    """
-    if not successes:
-        return 0.0
-    share, square = successes / trials, _Z**2
-    centre = share + square / (2 * trials)
-    margin = _Z * math.sqrt(share * (1 - share) / trials + square / (4 * trials**2))
-    return (centre - margin) / (1 + square / trials)

@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Any
 
 from misheard.monitoring.drift import Direction, Drift
-from misheard.monitoring.rollback import wilson_lower
+from misheard.scoring.sequential import is_surely_above, lower_bound
 from misheard.scoring.survey import Estimate
 from misheard.settings import AlertSettings
 
@@ -284,10 +284,14 @@ def _error_rate(readings: Readings, limits: AlertSettings) -> Iterator[Condition
     (errors, count), limit = readings.traffic, limits.max_error_rate
     if limit is False or not readings.live_version:
         return
-    lower = wilson_lower(errors, count) if count else math.nan
+    lower = lower_bound(errors, count)
     health = Health.UNKNOWN
     if count >= _MIN_AUDITED:
-        health = Health.BAD if errors and lower >= limit else Health.WELL
+        if is_surely_above(errors, count, limit):
+            health = Health.BAD
+        elif errors <= limit * count:
+            # In between an alert stays as it is, as with the audit's.
+            health = Health.WELL
     yield Condition(
         rule=Rule.ERROR_RATE,
         subject=readings.live_version,
