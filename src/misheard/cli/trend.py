@@ -29,7 +29,8 @@ _METRICS = (
     "audited_error_rate",
 )
 _PERIODS = ("hour", "day", "week")
-_WIDTH = 32
+# What is left of 80 columns beside the longest name.
+_WIDTH = 20
 _FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%a %Y-%m-%d", "week": "week of %Y-%m-%d"}
 
 
