@@ -20,7 +20,7 @@ from misheard.cases.cases import Cases
 from misheard.cases.records import Correction
 from misheard.database import tallies
 from misheard.database.engine import writing
-from misheard.database.schema import hourly, inferences, selections
+from misheard.database.schema import hourly, inferences, latency_totals, selections
 from misheard.monitoring import traffic
 from misheard.scoring.normalize import normalizer
 
@@ -211,6 +211,9 @@ def test_two_followers_that_are_killed_count_nothing_twice(
             one.communicate()
     digest(engine, audit_share=0.5).catch_up()
     assert sum(row["inferences"] for row in hours(engine)) == logged == log.count()
+    assert sum(sum(row["latency_counts"].values()) for row in hours(engine)) == logged
     with engine.connect() as connection:
         counts = tallies.tallied(connection, "")
+        latencies = connection.scalar(select(func.sum(latency_totals.c["count"])))
+    assert latencies == logged
     assert counts["inferences", -1] == logged

@@ -29,7 +29,8 @@ _METRICS = (
     "audited_error_rate",
 )
 _PERIODS = ("hour", "day", "week")
-_WIDTH, _WIDTH_BESIDE_INTERVAL = 32, 8
+# What is left of 80 columns beside the longest name.
+_WIDTH, _WIDTH_BESIDE_INTERVAL = 20, 8
 _FORMATS = {"hour": "%Y-%m-%d %H:%M", "day": "%a %Y-%m-%d", "week": "week of %Y-%m-%d"}
 
 
