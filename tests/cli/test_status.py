@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 from rich.console import Console
 
 from misheard.capture.captured import Captured
+from misheard.cases.records import Correction
 from misheard.cli.group import cli
 from misheard.cli.status import show
 from misheard.cycle.options import CycleOptions
@@ -289,3 +290,27 @@ def test_it_changes_nothing(workspace: Workspace, tmp_path: Path) -> None:
     before = tiny.rows(workspace)
     run(workspace, "status")
     assert tiny.rows(workspace) == before
+
+
+def test_where_nobody_told_how_long_callers_waited_it_shows_a_dash(workspace: Workspace) -> None:
+    workspace.capture([Captured(audio="a.wav", text="press one", heard_at=now(), duration_s=60.0)])
+    (line,) = (one for one in shown(status(workspace)).splitlines() if " 1.0 " in one)
+    assert line.split() == [workspace.deployments.live().version_id, "1", "1.0", "–", "–"]
+
+
+def test_the_rate_that_counts_is_the_one_that_is_shown(tmp_path: Path) -> None:
+    asked = {**tiny.TRIGGERS, "trigger_on_error_rate": True, "min_audited": 5}
+    workspace = tiny.make(tmp_path / "audited", triggers=asked, capture={"audit_share": 1.0})
+    heard = tiny.heard(workspace, 6)
+    workspace.digest.catch_up()
+
+    def rows() -> list[str]:
+        return [one.strip() for one in shown(status(workspace)).splitlines()]
+
+    assert any(one.startswith("error rate ") for one in rows())
+    tiny.correct(workspace, heard[:3])
+    workspace.cases.correct(
+        [Correction(inference_id=one.id, reference=one.text, author="ann") for one in heard[3:]]
+    )
+    assert not any(one.startswith("error rate ") for one in rows())
+    assert any("audited error rate at least" in one for one in rows())

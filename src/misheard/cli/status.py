@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import click
@@ -107,7 +108,7 @@ def _heard(status: Status) -> Table:
             one.version_id,
             one.inferences,
             f"{one.audio_s / 60:.1f}",
-            f"{1000 * one.mean_latency_s:.0f}",
+            "–" if math.isnan(one.mean_latency_s) else f"{1000 * one.mean_latency_s:.0f}",
             "–" if one.mean_logprob is None else f"{one.mean_logprob:.2f}",
         )
         for one in status.activity
@@ -134,7 +135,9 @@ def _trigger(status: Status) -> Table:
     )
     for name, now, wanted, total in counted:
         made.add_row(name, f"{now}", f"{wanted}", _bar(now / wanted), f"{total}")
-    if rules.trigger_on_error_rate:
+    # By the audit it is a line below, with how sure it is.
+    by_audit = any(one.name == "audited error rate" for one in status.trigger.conditions)
+    if rules.trigger_on_error_rate and not by_audit:
         rate, wanted_rate = metrics.error_rate, rules.error_rate_threshold
         share = rate / wanted_rate if wanted_rate else 1.0
         # NaN compares false: without inferences the bar is empty.
