@@ -138,10 +138,15 @@ class Backups:
         return sorted((path for path in found if _NAME.fullmatch(path.name)), reverse=True)
 
     def copies(self) -> list[Path]:
-        """Every file that holds the database as it was: of deployments, by hand, put aside."""
+        """Every file that holds the database as it was: of deployments, by hand, put aside.
+
+        Those that are being written are among them, or whose process was killed.
+        """
         found = [*self.listed(), *sorted(self._root.glob(f"{_BY_HAND}*.db"))]
+        found += sorted(self._root.glob(f"{PARTIAL}*"))
         if self._engine.dialect.name == "sqlite":
-            found += put_aside(Path(self._engine.url.database or ""))
+            database = Path(self._engine.url.database or "")
+            found += [*put_aside(database), *sorted(database.parent.glob(f"{PARTIAL}*"))]
         return found
 
     def _forget_all_but_newest(self, number: int) -> None:

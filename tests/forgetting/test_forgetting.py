@@ -282,8 +282,11 @@ def test_backups_are_named_and_deleted_only_when_asked(office: Office) -> None:
     made = workspace.backups.make(version_id=None, number=1, keep=5).path
     aside = office.root / "misheard.db.before-restore-20260101T000000000000Z"
     shutil.copyfile(str(made), aside)
+    # A process was killed while it copied.
+    half = office.root / "backups" / ".backup-half"
+    half.write_bytes(made.read_bytes()[:200_000] if made else b"")
     done = forget(workspace)
-    assert set(done.backups) == {str(made), str(aside)}
+    assert set(done.backups) == {str(made), str(aside), str(half)}
     assert not done.is_complete
     left = office.holding(*office.of("anna"))
     assert left and all(one.startswith(("backups/", aside.name)) for one in left)
