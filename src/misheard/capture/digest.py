@@ -22,6 +22,8 @@ from misheard.speech.transcriber import Progress, no_progress
 
 _AT_ONCE = 4_000
 """Inferences a transaction: less than a tenth of a second, for which other writers wait."""
+READ_OF_ROWS = ("text", "duration_s", "latency_s", "compute_s", "avg_logprob")
+"""What `Hour` reads of a row of `inferences`, beside the status of its case."""
 _OPEN, _CORRECTED = "open", "corrected"
 _DRAWN_OF = 16**10
 
@@ -43,7 +45,7 @@ Scorer = Callable[[Connection, Sequence[Any]], Sequence[float | None]]
 
 
 @dataclass
-class _Hour:
+class Hour:
     """What is added to a row of `hourly`; the names are its columns."""
 
     inferences: int = 0
@@ -93,7 +95,7 @@ class _Hour:
 class _Portion:
     """What one portion comes to."""
 
-    hours: dict[tuple[datetime, str, str], _Hour] = field(default_factory=dict)
+    hours: dict[tuple[datetime, str, str], Hour] = field(default_factory=dict)
     chosen: list[dict[str, Any]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
@@ -130,6 +132,7 @@ class Digest:
         rows = _rows_after(connection, tallies.digested_to(connection))
         if not rows:
             return 0
+        tallies.count_apart(connection, self._rules.slices)
         traffic = [row for row in rows if not row.reported]
         portion = self._count(connection, traffic)
         _add_hours(connection, portion.hours)
@@ -149,7 +152,7 @@ class Digest:
                 key = (hour, row.version_id, name)
                 of_hour = portion.hours.get(key)
                 if of_hour is None:
-                    of_hour = portion.hours[key] = _Hour()
+                    of_hour = portion.hours[key] = Hour()
                 of_hour.add(row, suspicion)
             if era.holds(row.created_at):
                 since += 1
@@ -199,7 +202,7 @@ def _rows_after(connection: Connection, number: int) -> Sequence[Any]:
     return connection.execute(query).all()
 
 
-def _add_hours(connection: Connection, hours: dict[tuple[datetime, str, str], _Hour]) -> None:
+def _add_hours(connection: Connection, hours: dict[tuple[datetime, str, str], Hour]) -> None:
     if not hours:
         return
     on_sqlite = connection.dialect.name == "sqlite"
@@ -208,7 +211,7 @@ def _add_hours(connection: Connection, hours: dict[tuple[datetime, str, str], _H
     least, most = hourly.c.least_latency_s, hourly.c.most_latency_s
     new_least, new_most = made.excluded.least_latency_s, made.excluded.most_latency_s
     more: dict[str, Any] = {
-        one.name: hourly.c[one.name] + made.excluded[one.name] for one in fields(_Hour)
+        one.name: hourly.c[one.name] + made.excluded[one.name] for one in fields(Hour)
     }
     # SQLite's min() of several is NULL where one is.
     more["least_latency_s"] = smaller(

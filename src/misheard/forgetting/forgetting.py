@@ -17,7 +17,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from misheard.blobs.store import BlobStore
 from misheard.cases.standing import Standing
-from misheard.database import audit
+from misheard.database import audit, tallies
 from misheard.database.discarded import delete_discarded, discard, hold_blobs, portions
 from misheard.database.engine import now, writing
 from misheard.database.schema import audit as audit_table
@@ -286,8 +286,8 @@ class _Run:
         with writing(self._engine) as connection:
             standing = Standing(connection)
             these = inferences.c.id.in_(ids)
-            columns = (inferences.c.audio_sha256, inferences.c.speaker)
-            rows = connection.execute(select(*columns).where(these)).all()
+            rows = connection.execute(select(inferences).where(these)).all()
+            tallies.let_go(connection, rows)
             of_cases = error_cases.c.inference_id.in_(ids)
             for case in connection.execute(select(error_cases).where(of_cases)).all():
                 standing.removed(case.since_cycle, case.status, case.suspicion)
