@@ -24,6 +24,7 @@ from misheard.database.schema import hourly, inferences, selections
 from misheard.monitoring import traffic
 from misheard.scoring.normalize import normalizer
 
+ON_BOTH_DATABASES = True
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 
 
@@ -182,7 +183,6 @@ import sys, time
 from misheard.capture.digest import Digest, DigestRules, no_suspicion
 from misheard.database.engine import open_engine
 
-ON_BOTH_DATABASES = True
 follower = Digest(open_engine(sys.argv[1]), rules=DigestRules(audit_share=0.5), scorer=no_suspicion)
 print("ready", flush=True)
 while True:

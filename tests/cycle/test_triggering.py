@@ -27,6 +27,7 @@ from misheard.scoring.expected_gain import Provable
 from misheard.triggers import Drift, Name, TriggerRules
 from tests.cycle.conftest import traffic
 
+ON_BOTH_DATABASES = True
 S = CycleState
 LoopOf = Callable[..., Any]
 EAGER = TriggerRules(

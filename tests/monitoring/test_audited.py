@@ -19,6 +19,8 @@ from misheard.database.schema import inferences, selections
 from misheard.monitoring.audited import audited
 from misheard.scoring.normalize import normalizer
 
+ON_BOTH_DATABASES = True
+
 
 def suspicions(_: Connection, rows: Sequence[Any]) -> list[float | None]:
     return [0.9 if "odd" in row.text else 0.1 for row in rows]
