@@ -102,14 +102,20 @@ def wav() -> Callable[..., bytes]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     both = getattr(metafunc.module, "ON_BOTH_DATABASES", False)
-    if both and "database_url" in metafunc.fixturenames:
-        metafunc.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
+    if both and "database" in metafunc.fixturenames:
+        metafunc.parametrize("database", ["sqlite", "postgresql"])
 
 
 @pytest.fixture
-def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+def database() -> str:
     """SQLite; in a module with `ON_BOTH_DATABASES = True` each of the two in its turn."""
-    if getattr(request, "param", "sqlite") == "sqlite":
+    return "sqlite"
+
+
+@pytest.fixture
+def database_url(database: str, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """Of a database with the tables of misheard, and nothing in them."""
+    if database == "sqlite":
         yield f"sqlite:///{tmp_path / 'misheard.db'}"
         return
     server: Cluster = request.getfixturevalue("postgres")

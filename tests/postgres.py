@@ -41,10 +41,14 @@ class Cluster:
         query = {"host": str(self.folder)}
         return URL.create("postgresql+psycopg", username="tests", database=database, query=query)
 
-    def new_database(self, *, migrated: bool = False) -> URL:
-        """The address of an empty database; `migrated`: with the tables of misheard."""
+    def new_database(self, *, migrated: bool = False, like: URL | None = None) -> URL:
+        """The address of an empty database; `migrated`: with the tables of misheard.
+
+        Or of a copy of `like`, to which nobody may be connected.
+        """
         name = f"tests_{next(_databases)}"
         template = self._template() if migrated else "template1"
+        template = like.database or template if like else template
         return self.create(name, like=template)
 
     def create(self, name: str, *, like: str = "template1") -> URL:

@@ -26,6 +26,7 @@ from misheard.registry import ModelVersion, Registry
 from misheard.retention import Pruned, Retention
 from misheard.speech.transcriber import Transcript
 
+ON_BOTH_DATABASES = True
 Register = Callable[..., ModelVersion]
 
 
@@ -354,7 +355,7 @@ class Dropping(Registry):
             die()
         super().sweep()
 
-engine = open_engine(f"sqlite:///{folder / 'misheard.db'}")
+engine = open_engine(sys.argv[3])
 if kind == "begin":
     event.listen(engine, "begin", lambda _: die())
 if kind == "commit":
@@ -376,10 +377,12 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
     blobs: DirectoryBlobs,
     engine: Engine,
     live: Deployments,
+    database_url: str,
     tmp_path: Path,
     where: str,
 ) -> None:
-    child = subprocess.run([sys.executable, "-c", KILLED, str(tmp_path), where], check=False)
+    command = [sys.executable, "-c", KILLED, str(tmp_path), where, database_url]
+    child = subprocess.run(command, check=False)
     assert child.returncode == -signal.SIGKILL
     # Whatever still counts as kept is whole.
     for one in registry.listed():
@@ -404,10 +407,8 @@ from misheard.errors import VersionPrunedError
 from misheard.registry import Registry
 from misheard.retention import Retention
 
-ON_BOTH_DATABASES = True
-
 folder, role = Path(sys.argv[1]), sys.argv[2]
-engine = open_engine(f"sqlite:///{folder / 'misheard.db'}")
+engine = open_engine(sys.argv[3])
 blobs = DirectoryBlobs(folder / "blobs")
 registry, live = Registry(engine, blobs, folder / "models"), Deployments(engine)
 retention = Retention(engine, blobs, registry, final_cycle_states=())
@@ -433,11 +434,12 @@ def test_processes_that_register_deploy_and_prune_at_once_leave_nothing_dangling
     registry: Registry,
     blobs: DirectoryBlobs,
     live: Deployments,
+    database_url: str,
     tmp_path: Path,
 ) -> None:
     children = [
         subprocess.Popen(
-            [sys.executable, "-c", REGISTER, str(tmp_path), role],
+            [sys.executable, "-c", REGISTER, str(tmp_path), role, database_url],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
         )

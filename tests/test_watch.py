@@ -16,12 +16,13 @@ from misheard.cycle.cycles import Cycles
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState, Observer
 from misheard.database.engine import now, writing
-from misheard.database.schema import suite_runs
+from misheard.database.schema import inferences, suite_runs
 from misheard.gates.suites import SuiteKind
 from misheard.watch import look, roll_back_if_worse, watch
 from misheard.workspace import Workspace
 from tests import tiny
 
+ON_BOTH_DATABASES = True
 S = CycleState
 Make = Callable[..., Workspace]
 QUIET = {"triggers": {"min_error_cases": 1000, "trigger_on_error_rate": False}}
@@ -30,8 +31,9 @@ ASKING = {"triggers": {**tiny.TRIGGERS, "require_approval": True}}
 
 
 @pytest.fixture
-def make(tmp_path: Path) -> Make:
-    return lambda **settings: tiny.make(tmp_path / "ws", **settings)
+def make(tmp_path: Path, database_url: str) -> Make:
+    database = {"url": database_url}
+    return lambda **settings: tiny.make(tmp_path / "ws", database=database, **settings)
 
 
 def second(workspace: Workspace) -> str:
@@ -122,7 +124,7 @@ def test_what_another_version_heard_is_not_held_against_it(make: Make) -> None:
     made = tiny.heard(workspace, 12)
     assert {one.version_id for one in made} != {base}
     with writing(workspace._engine) as connection:
-        connection.exec_driver_sql("UPDATE inferences SET version_id = ?", (base,))
+        connection.execute(update(inferences).values(version_id=base))
     tiny.correct(workspace, made)
     assert look(workspace).rolled_back is None
 

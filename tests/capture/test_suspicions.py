@@ -30,6 +30,7 @@ from misheard.database.schema import (
 from misheard.errors import TooFewLabelsError
 from misheard.scoring.normalize import normalizer
 
+ON_BOTH_DATABASES = True
 AT = datetime(2026, 1, 31, 9, 30, tzinfo=UTC)
 SENTENCE = "press one to hear your messages or hold the line for an agent who can help you today"
 WORDS = SENTENCE.split()

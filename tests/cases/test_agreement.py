@@ -14,6 +14,7 @@ from misheard.cases.labels import Labels
 from misheard.cases.records import Correction
 from misheard.scoring.normalize import normalizer
 
+ON_BOTH_DATABASES = True
 Hear = Callable[..., list[Inference]]
 
 

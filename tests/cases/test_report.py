@@ -17,10 +17,12 @@ from misheard.errors import MisheardError
 from misheard.workspace import Workspace
 from tests import tiny
 
+ON_BOTH_DATABASES = True
+
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return tiny.make(tmp_path / "ws")
+def workspace(tmp_path: Path, database_url: str) -> Workspace:
+    return tiny.make(tmp_path / "ws", database={"url": database_url})
 
 
 def report(workspace: Workspace, number: int = 1, **given: Any) -> str:
@@ -137,7 +139,6 @@ from misheard.audio import Recording
 from misheard.workspace import Workspace
 from tests import tiny
 
-ON_BOTH_DATABASES = True
 workspace = Workspace.open(sys.argv[1])
 print("ready", flush=True)
 sys.stdin.readline()

@@ -18,6 +18,7 @@ from misheard.database.schema import hypotheses, inferences
 from misheard.registry import ModelVersion
 from misheard.scoring.normalize import normalizer
 
+ON_BOTH_DATABASES = True
 Hear = Callable[..., list[Inference]]
 NORMALIZER = normalizer("whisper-english")
 

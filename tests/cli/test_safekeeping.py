@@ -11,8 +11,11 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 
 from misheard.cli.group import cli
+from misheard.database.engine import writing
+from misheard.database.schema import hourly, tallies
 from misheard.settings import FILE_NAME
 from misheard.workspace import Workspace
 from tests import tiny
@@ -155,6 +158,37 @@ def test_what_is_no_backup_changes_nothing(
 def test_without_a_workspace_there_is_nothing_to_restore(tmp_path: Path) -> None:
     done = run(tmp_path, "restore", str(tmp_path / "copy.db"))
     assert (done.exit_code, FILE_NAME in done.stderr) == (2, True)
+
+
+def test_wrong_counts_are_mended_and_it_says_which(root: Path) -> None:
+    workspace = Workspace.open(root)
+    workspace.digest.catch_up()
+    with writing(workspace._engine) as connection:
+        connection.execute(update(hourly).values(corrected=0))
+        connection.execute(update(tallies).values(count=9))
+    found = told(root, "check", "--deep", code=1)
+    assert {flaw["part"] for flaw in found["flaws"]} == {"counts"}
+    assert "mended" not in found
+    assert told(root, "check")["is_sound"] is True
+    done = told(root, "check", "--mend", "--as", "ann")
+    assert (done["is_sound"], done["deep"]) == (True, False)
+    assert done["mended"]["counts"] == len(found["flaws"]) == len(done["mended"]["changes"])
+    (change,) = [one for one in done["mended"]["changes"] if one["subject"][:9] == "corrected"]
+    assert change["detail"] == "it says 0, the rows are 3"
+    entries = [one for one in workspace.audit.entries() if one.action == "mend"]
+    assert {one.actor for one in entries} == {"ann"}
+    shown = run(root, "check", "--mend")
+    assert (shown.exit_code, "nothing to mend" in shown.stdout) == (0, True)
+    with writing(workspace._engine) as connection:
+        connection.execute(update(hourly).values(corrected=0))
+    shown = run(root, "check", "--mend")
+    assert "Mended 1 counts" in shown.stdout
+    assert "it says 0, the rows are 3" in shown.stdout
+    with writing(workspace._engine) as connection:
+        connection.execute(update(hourly).values(corrected=0, let_go=1))
+    shown = run(root, "check", "--mend")
+    assert shown.exit_code == 1
+    assert "cannot be counted again" in shown.stdout
 
 
 def test_all_is_well_says_what_was_looked_at(root: Path) -> None:

@@ -105,6 +105,7 @@ def make_loop(
     root: Path,
     tone: Callable[..., bytes],
     *,
+    url: str = "",
     require_approval: bool = True,
     require_training_approval: bool = False,
     min_error_cases: int = 3,
@@ -115,7 +116,7 @@ def make_loop(
     hooks: dict[str, Any] | None = None,
     **rules: Any,
 ) -> Loop:
-    engine = open_engine(f"sqlite:///{root / 'misheard.db'}")
+    engine = open_engine(url or f"sqlite:///{root / 'misheard.db'}")
     migrate(engine)
     blobs = DirectoryBlobs(root / "blobs")
     datasets, registry = Datasets(engine, blobs), Registry(engine, blobs, root / "models")
@@ -251,8 +252,8 @@ def traffic(loop: Loop, count: int, *, first: int = 90) -> list[str]:
 
 
 @pytest.fixture
-def loop_of(tmp_path: Path, tone: Callable[..., bytes]) -> Callable[..., Loop]:
-    return lambda **options: make_loop(tmp_path, tone, **options)
+def loop_of(tmp_path: Path, tone: Callable[..., bytes], database_url: str) -> Callable[..., Loop]:
+    return lambda **options: make_loop(tmp_path, tone, url=database_url, **options)
 
 
 @pytest.fixture

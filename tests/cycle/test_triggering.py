@@ -29,6 +29,7 @@ from misheard.settings import TriggerSettings
 from misheard.triggers import Drift, Name
 from tests.cycle.conftest import traffic
 
+ON_BOTH_DATABASES = True
 S = CycleState
 LoopOf = Callable[..., Any]
 EAGER = TriggerSettings(

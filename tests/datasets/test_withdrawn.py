@@ -14,6 +14,8 @@ from misheard.datasets.samples import Sample
 from misheard.datasets.split import Split
 from tests.conftest import make_wav
 
+ON_BOTH_DATABASES = True
+
 
 def three(datasets: Datasets) -> Dataset:
     samples = [Sample(data=make_wav(hertz=300 + n), reference=f"n {n}") for n in range(3)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from sqlalchemy import URL
 
 from misheard import audio
 from misheard.audio import Recording
@@ -23,10 +24,12 @@ from misheard.datasets.datasets import Dataset, Purpose
 from misheard.datasets.samples import Sample
 from misheard.datasets.split import SplitShares
 from misheard.gates.suites import SuiteKind
+from misheard.settings import FILE_NAME
 from misheard.speech.transcriber import Transcript
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.conftest import write_wav
+from tests.postgres import Cluster
 
 HEARD = {"anna": "quetzal nebula", "bert": "ordinary chatter"}
 SAID = {"anna": "xylophone zeppelin", "bert": "usual things"}
@@ -51,6 +54,10 @@ def told(who: str, number: int, **fields: Any) -> Heard:
     return Heard(data=data, audio=audio.decode(data), transcript=transcript, **known | fields)
 
 
+Copied = Callable[["Office", Path], "Office"]
+"""A copy in that directory, with a database of its own."""
+
+
 @dataclass(frozen=True)
 class Office:
     """The workspace, and what is in it of whom."""
@@ -71,12 +78,20 @@ class Office:
                 yield path, path.read_bytes()
 
     def holding(self, *needles: bytes) -> list[str]:
-        return [
+        in_files = [
             f"{path.relative_to(self.root)}: {needle[:24]!r}"
             for path, data in self.files()
             for needle in needles
             if needle in data
         ]
+        return in_files + self._in_rows([one.decode() for one in needles if one.isascii()])
+
+    def _in_rows(self, words: list[str]) -> list[str]:
+        """The same of a database that is no file of the workspace."""
+        if self.workspace._engine.dialect.name == "sqlite":
+            return []
+        rows = {name: repr(some) for name, some in tiny.rows(self.workspace).items()}
+        return [f"{name}: {word}" for name, told in rows.items() for word in words if word in told]
 
     def of(self, who: str) -> list[bytes]:
         """What tells of somebody wherever it turns up: words, names, sound."""
@@ -88,7 +103,18 @@ class Office:
 @pytest.fixture(scope="session")
 def furnished(tmp_path_factory: pytest.TempPathFactory) -> Office:
     """Made once; each test gets a copy."""
-    folder = tmp_path_factory.mktemp("furnished")
+    return _furnish(tmp_path_factory.mktemp("furnished"))
+
+
+@pytest.fixture(scope="session")
+def furnished_on_postgres(tmp_path_factory: pytest.TempPathFactory, postgres: Cluster) -> Office:
+    """The same on PostgreSQL."""
+    url = postgres.new_database(migrated=True)
+    database = {"url": url.render_as_string(hide_password=False)}
+    return _furnish(tmp_path_factory.mktemp("furnished"), database=database)
+
+
+def _furnish(folder: Path, **more: dict[str, Any]) -> Office:
     settings: dict[str, Any] = {
         "triggers": tiny.TRIGGERS,
         "datasets": {"train_percent": 60, "validation_percent": 20, "test_percent": 20},
@@ -97,6 +123,7 @@ def furnished(tmp_path_factory: pytest.TempPathFactory) -> Office:
         "regression": {"max_wer_degradation": 1000.0},
         "deployment": {"check_files": False},
         "scoring": {"replicates": 100},
+        **more,
     }
     workspace = tiny.make(folder / "ws", **settings)
     workspace.functions.baseline = _listen
@@ -203,16 +230,32 @@ def _judge(workspace: Workspace, folder: Path) -> None:
 
 
 @pytest.fixture
-def office(furnished: Office, tmp_path: Path) -> Office:
-    target = tmp_path / "ws"
-    furnished.workspace._engine.dispose()
-    shutil.copytree(furnished.root, target, symlinks=True)
-    return Office(
-        workspace=Workspace.open(target),
-        heard=furnished.heard,
-        job_id=furnished.job_id,
-        version_id=furnished.version_id,
-    )
+def copied(database: str, request: pytest.FixtureRequest) -> Iterator[Copied]:
+    made: list[URL] = []
+
+    def copy(office: Office, target: Path) -> Office:
+        for engine in (office.workspace._engine, office.workspace._log_engine):
+            engine.dispose()
+        shutil.copytree(office.root, target, symlinks=True)
+        if database == "postgresql":
+            server: Cluster = request.getfixturevalue("postgres")
+            made.append(server.new_database(like=office.workspace._engine.url))
+            file, url = target / FILE_NAME, made[-1].render_as_string(hide_password=False)
+            text = file.read_text(encoding="utf-8")
+            assert office.workspace.settings.database.url in text
+            text = text.replace(office.workspace.settings.database.url, url)
+            file.write_text(text, encoding="utf-8")
+        return replace(office, workspace=Workspace.open(target))
+
+    yield copy
+    for url in made:
+        request.getfixturevalue("postgres").drop(url)
+
+
+@pytest.fixture
+def office(database: str, request: pytest.FixtureRequest, copied: Copied, tmp_path: Path) -> Office:
+    name = "furnished" if database == "sqlite" else "furnished_on_postgres"
+    return copied(request.getfixturevalue(name), tmp_path / "ws")
 
 
 @pytest.fixture

@@ -41,8 +41,9 @@ from misheard.gates.contender import from_function
 from misheard.gates.suites import SuiteKind
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.forgetting.conftest import CLIPS, SAID, Office, clip
+from tests.forgetting.conftest import CLIPS, SAID, Copied, Office, clip
 
+ON_BOTH_DATABASES = True
 Say = Callable[..., Heard]
 ANNA = Person(kind=IdKind.SPEAKER, id="anna")
 
@@ -107,7 +108,10 @@ def test_the_answer_says_what_went_and_what_it_cannot_undo(office: Office) -> No
     assert (done.found["cases"], done.found["corrections"]) == (12, 11)
     assert sum(done.datasets.values()) == sum(one.withdrawn for one in workspace.datasets.listed())
     assert done.versions == (office.version_id,)
-    assert done.rewritten is not None and done.rewritten.is_clean
+    if workspace._engine.dialect.name == "sqlite":
+        assert done.rewritten is not None and done.rewritten.is_clean
+    else:
+        assert done.rewritten is None
     assert (done.backups, done.busy, done.shared_recordings) == ((), (), 0)
 
 
@@ -161,7 +165,10 @@ def test_cases_that_are_gone_are_no_reason_to_train(office: Office) -> None:
         assert {kind: told.get(kind, 0) for kind in there} == there
         # What the traffic was like is no longer anybody's.
         assert connection.execute(select(func.sum(hourly.c.inferences))).scalar() == 2 * CLIPS
-        assert connection.scalars(select(speaker_norms.c.speaker)).all() == ["", "bert"]
+        assert sorted(connection.scalars(select(speaker_norms.c.speaker))) == ["", "bert"]
+    # Nor is what cannot be counted again taken for wrong.
+    assert workspace.integrity.check(deep=True).flaws == ()
+    assert workspace.integrity.mend(actor="ann").counts == 0
 
 
 def test_one_session_is_forgotten_and_the_others_stay(office: Office) -> None:
@@ -279,6 +286,8 @@ def test_a_cycle_that_somebody_works_on_is_named(office: Office) -> None:
 
 def test_backups_are_named_and_deleted_only_when_asked(office: Office) -> None:
     workspace = office.workspace
+    if workspace._engine.dialect.name != "sqlite":
+        return  # whose copies are made by its own tools
     made = workspace.backups.make(version_id=None, number=1, keep=5).path
     aside = office.root / "misheard.db.before-restore-20260101T000000000000Z"
     shutil.copyfile(str(made), aside)
@@ -316,6 +325,8 @@ def test_whoever_reads_meanwhile_keeps_the_log_of_the_database_from_being_emptie
     office: Office,
 ) -> None:
     """And the answer says so; asked again afterwards, it is."""
+    if office.workspace._engine.dialect.name != "sqlite":
+        return  # which has no such file
     other = Workspace.open(office.root)
     with other._engine.connect() as connection:
         connection.execute(select(func.count()).select_from(inferences)).scalar()
@@ -366,11 +377,10 @@ workspace.forgetting.forget(person, actor="dora", reason="a letter")
 
 
 def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
-    office: Office, tmp_path: Path
+    office: Office, copied: Copied, tmp_path: Path
 ) -> None:
-    undisturbed = tmp_path / "undisturbed"
-    shutil.copytree(office.root, undisturbed, symlinks=True)
-    forget(Workspace.open(undisturbed))
+    undisturbed = copied(office, tmp_path / "undisturbed").workspace
+    forget(undisturbed)
     kills = 0
     for attempt in range(8):
         child = subprocess.Popen(
@@ -393,7 +403,7 @@ def test_killed_again_and_again_it_ends_as_if_it_had_not_been(
     assert kills >= 2
     forget(office.workspace)
     assert office.holding(*office.of("anna")) == []
-    rows, wanted = counts(office.workspace), counts(Workspace.open(undisturbed))
+    rows, wanted = counts(office.workspace), counts(undisturbed)
     assert rows == wanted
     assert rows["discarded"] == 0
     entries = office.workspace.audit.entries(subject=ANNA.digest)

@@ -24,6 +24,7 @@ from misheard.monitoring.channels.webhook import WebhookChannel
 from misheard.monitoring.rules import Condition, Health, Rule
 from misheard.settings import AlertSettings
 
+ON_BOTH_DATABASES = True
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 
@@ -272,8 +273,7 @@ from misheard.monitoring.rules import Condition, Health, Rule
 from misheard.settings import AlertSettings
 settings = AlertSettings(well_minutes=0.0)
 root = Path(sys.argv[1])
-alerts = Alerts(open_engine(f"sqlite:///{root / 'misheard.db'}"), settings=settings,
-                channels=[LogChannel()], root=root)
+alerts = Alerts(open_engine(sys.argv[2]), settings=settings, channels=[LogChannel()], root=root)
 start = datetime(2026, 3, 1, tzinfo=UTC)
 for number in range(60):
     health = Health.WELL if number % 3 == 2 else Health.BAD
@@ -283,12 +283,10 @@ for number in range(60):
 
 
 def test_several_processes_that_look_at_once_never_open_two(
-    alerts: Alerts, engine: Engine, tmp_path: Path
+    alerts: Alerts, engine: Engine, database_url: str, tmp_path: Path
 ) -> None:
-    children = [
-        subprocess.Popen([sys.executable, "-c", LOOK, str(tmp_path)], stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
+    command = [sys.executable, "-c", LOOK, str(tmp_path), database_url]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
     for child in children:
         _, told = child.communicate(timeout=120)
         assert child.returncode == 0, told.decode()

@@ -29,6 +29,8 @@ from tests import tiny
 Interval = tuple[float, float, float]
 """An estimate with its ends."""
 
+ON_BOTH_DATABASES = True
+
 
 @dataclass(frozen=True)
 class Told:

@@ -26,6 +26,7 @@ from misheard.monitoring.rules import Condition, Health, Rule
 from misheard.settings import AlertSettings
 from tests.loopback import HttpServer, free_port, http_server, until
 
+ON_BOTH_DATABASES = True
 SETTINGS = AlertSettings(well_minutes=0.0)
 BAD = Condition(rule=Rule.DISK, subject="workspace", health=Health.BAD, detail="full")
 
@@ -214,25 +215,25 @@ from datetime import timedelta
 from misheard.database.engine import open_engine
 from misheard.monitoring.channels.webhook import WebhookChannel
 from misheard.monitoring.delivery import DeliveryQueue
-engine = open_engine(f"sqlite:///{sys.argv[1]}/misheard.db")
+engine = open_engine(sys.argv[1])
 hook = WebhookChannel("hook", sys.argv[2], timeout_s=30.0)
 queue = DeliveryQueue(engine, [hook], workspace="calls", give_up=timedelta(days=1))
 print(len(queue.deliver()[0]))
 """
 
 
-def child(root: Path, url: str) -> subprocess.Popen[str]:
-    arguments = [sys.executable, "-c", DELIVER, str(root), url]
+def child(database_url: str, url: str) -> subprocess.Popen[str]:
+    arguments = [sys.executable, "-c", DELIVER, database_url, url]
     return subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True)
 
 
 def test_killed_between_sending_and_writing_it_down_it_is_sent_again(
-    post: Callable[..., Post], web: HttpServer, engine: Engine, tmp_path: Path
+    post: Callable[..., Post], web: HttpServer, engine: Engine, database_url: str
 ) -> None:
     here = post(hook(web, timeout_s=30.0))
     here.fire()
     web.delay_s = 60.0
-    first = child(tmp_path, web.url)
+    first = child(database_url, web.url)
     until(lambda: web.taken, seconds=30)
     first.send_signal(signal.SIGKILL)
     first.wait()
@@ -250,11 +251,11 @@ def test_killed_between_sending_and_writing_it_down_it_is_sent_again(
 
 
 def test_several_processes_do_not_deliver_twice(
-    post: Callable[..., Post], web: HttpServer, tmp_path: Path
+    post: Callable[..., Post], web: HttpServer, database_url: str
 ) -> None:
     here = post(hook(web))
     here.fire(30)
-    workers = [child(tmp_path, web.url) for _ in range(3)]
+    workers = [child(database_url, web.url) for _ in range(3)]
     counts = [int(one.communicate(timeout=120)[0]) for one in workers]
     assert sum(counts) == 30
     subjects = [one["subject"] for one in web.taken]

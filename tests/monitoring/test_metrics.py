@@ -18,12 +18,13 @@ from misheard.workspace import Workspace
 from tests import tiny
 from tests.monitoring.traffic import an_hour
 
+ON_BOTH_DATABASES = True
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+)\})? (\S+)')
 
 
 @pytest.fixture
-def workspace(tmp_path: Path) -> Workspace:
-    return tiny.make(tmp_path / "ws")
+def workspace(tmp_path: Path, database_url: str) -> Workspace:
+    return tiny.make(tmp_path / "ws", database={"url": database_url})
 
 
 def parsed(text: str) -> dict[str, float]:

@@ -19,6 +19,7 @@ from misheard.errors import BadInputError
 from misheard.monitoring.trends import Metric, Period, TrendLine, Trends
 from tests.monitoring.traffic import an_hour, hours
 
+ON_BOTH_DATABASES = True
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

@@ -23,6 +23,8 @@ from misheard.speech.transcriber import Progress, no_progress
 
 _AT_ONCE = 4_000
 """Inferences a transaction: less than a tenth of a second, for which other writers wait."""
+READ_OF_ROWS = ("text", "duration_s", "latency_s", "compute_s", "avg_logprob")
+"""What `Hour` reads of a row of `inferences`, beside the status of its case."""
 _OPEN, _CORRECTED = "open", "corrected"
 _DRAWN_OF = 16**10
 _KEYS = ["hour", "version_id", "slice"]
@@ -45,7 +47,7 @@ Scorer = Callable[[Connection, Sequence[Any]], Sequence[float | None]]
 
 
 @dataclass
-class _Hour:
+class Hour:
     """What is added to a row of `hourly`; the names are its columns."""
 
     inferences: int = 0
@@ -101,7 +103,7 @@ _Key = tuple[datetime, str, str]
 class _Portion:
     """What one portion comes to."""
 
-    hours: dict[_Key, _Hour] = field(default_factory=dict)
+    hours: dict[_Key, Hour] = field(default_factory=dict)
     chosen: list[dict[str, Any]] = field(default_factory=list)
     tally: Tally = field(default_factory=Tally)
 
@@ -137,6 +139,7 @@ class Digest:
         rows = _rows_after(connection, tallies.digested_to(connection))
         if not rows:
             return 0
+        tallies.count_apart(connection, self._rules.slices)
         traffic = [row for row in rows if not row.reported]
         portion = self._count(connection, traffic)
         _add_hours(connection, portion.hours)
@@ -157,7 +160,7 @@ class Digest:
                 key = (hour, row.version_id, name)
                 of_hour = portion.hours.get(key)
                 if of_hour is None:
-                    of_hour = portion.hours[key] = _Hour()
+                    of_hour = portion.hours[key] = Hour()
                 of_hour.add(row, suspicion)
             if era.holds(row.created_at):
                 since += 1
@@ -207,7 +210,7 @@ def _rows_after(connection: Connection, number: int) -> Sequence[Any]:
     return connection.execute(query).all()
 
 
-def _add_hours(connection: Connection, hours: Mapping[_Key, _Hour]) -> None:
+def _add_hours(connection: Connection, hours: Mapping[_Key, Hour]) -> None:
     if not hours:
         return
     on_sqlite = connection.dialect.name == "sqlite"
@@ -217,7 +220,7 @@ def _add_hours(connection: Connection, hours: Mapping[_Key, _Hour]) -> None:
     new_least, new_most = made.excluded.least_latency_s, made.excluded.most_latency_s
     more: dict[str, Any] = {
         one.name: hourly.c[one.name] + made.excluded[one.name]
-        for one in fields(_Hour)
+        for one in fields(Hour)
         if one.name != "latency_counts"
     }
     # Nobody else changes them meanwhile: the digest is held, see `_portion`.
@@ -247,7 +250,7 @@ def _known_latencies(connection: Connection, keys: Iterable[_Key]) -> dict[_Key,
     return {(row[0], row[1], row[2]): row[3] for row in found}
 
 
-def _add_latencies(connection: Connection, hours: Mapping[_Key, _Hour]) -> None:
+def _add_latencies(connection: Connection, hours: Mapping[_Key, Hour]) -> None:
     since_ever: Counter[tuple[str, int]] = Counter()
     for (_, version_id, slice_name), counts in hours.items():
         if not slice_name:

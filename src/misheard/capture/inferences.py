@@ -14,6 +14,7 @@ from misheard import audio
 from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
 from misheard.capture.captured import COLUMNS, Captured, latest_time, row
+from misheard.database import tallies
 from misheard.database.bulk import Row, RowInsert
 from misheard.database.engine import adding_to_sqlite, new_id, new_ids, now, writing
 from misheard.database.schema import error_cases, inferences
@@ -204,6 +205,10 @@ class InferenceLog:
                     "duration_s": clip.duration_s,
                 }
                 with writing(self._engine) as connection:
+                    row = connection.execute(select(inferences).where(this)).first()
+                    if row is None:
+                        continue  # deleted meanwhile
+                    tallies.measured(connection, row, clip.duration_s)
                     connection.execute(update(inferences).where(this).values(**values))
                     self._keep_again({clip.sha256: source})
         return gone

@@ -176,6 +176,7 @@ class CaptureRetention:
                     return
                 after = (rows[-1].created_at, rows[-1].number)
                 ids = [row.id for row in rows]
+                tallies.let_go(connection, rows)
                 # Nobody has looked at them in all that time.
                 connection.execute(delete(selections).where(selections.c.inference_id.in_(ids)))
                 connection.execute(delete(inferences).where(inferences.c.id.in_(ids)))
@@ -263,6 +264,9 @@ def _texts_after(connection: Connection, after: Any, before: datetime) -> Select
             inferences.c.number,
             inferences.c.id,
             inferences.c.created_at,
+            inferences.c.version_id,
+            inferences.c.reported,
+            inferences.c.tags,
             inferences.c.audio_sha256,
         )
         .where(

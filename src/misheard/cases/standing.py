@@ -103,11 +103,10 @@ class Standing:
             return
         if self._era.holds(heard.created_at):
             self._tally.add(self._era.cycle_id, tallies.INFERENCE_ERRORS, errors)
-        slices = ["", *(f"{name}={value}" for name, value in heard.tags.items())]
         rows = (
             (hourly.c.hour == tallies.hour_of(heard.created_at))
             & (hourly.c.version_id == heard.version_id)
-            & hourly.c.slice.in_(slices)
+            & hourly.c.slice.in_(tallies.slices_of(heard.tags))
         )
         more = {
             "errors": hourly.c.errors + errors,

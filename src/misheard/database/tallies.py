@@ -7,19 +7,23 @@ starts at nothing, and no row has to be looked at again.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from misheard.database.schema import cycles, marks, tallies
+from misheard.database.schema import cycles, hourly, marks, tallies
 
 INFERENCES = "inferences"
 INFERENCE_ERRORS = "inference_errors"
 NO_SUSPICION = -1
 READER = "digest"
 """The name of the digest's mark."""
+_SLICE = "slice "
+"""What the name of a tag's mark begins with."""
 
 
 @dataclass(frozen=True)
@@ -103,3 +107,62 @@ def digested_to(connection: Connection) -> int:
     """The number of the last inference that the digest has counted."""
     query = select(func.coalesce(func.max(marks.c.number), 0)).where(marks.c.reader == READER)
     return int(connection.execute(query).scalar_one())
+
+
+def slices_of(tags: Mapping[str, str]) -> list[str]:
+    """Where `hourly` may have an inference: with all of the traffic, and by each of its tags.
+
+    >>> slices_of({"channel": "mobile"})
+    ['', 'channel=mobile']
+    """
+    return ["", *(f"{name}={value}" for name, value in tags.items())]
+
+
+def counted_apart(connection: Connection) -> dict[str, int]:
+    """Tag → the number of the log after which the digest has counted its values apart."""
+    query = select(marks.c.reader, marks.c.number).where(marks.c.reader.startswith(_SLICE))
+    return {row.reader.removeprefix(_SLICE): row.number for row in connection.execute(query)}
+
+
+def count_apart(connection: Connection, tags: Collection[str]) -> None:
+    """From here on the digest counts the values of these tags apart, and of no others."""
+    known = counted_apart(connection)
+    if gone := [_SLICE + name for name in known.keys() - set(tags)]:
+        connection.execute(delete(marks).where(marks.c.reader.in_(gone)))
+    if new := set(tags) - known.keys():
+        number = digested_to(connection)
+        rows = [{"reader": _SLICE + name, "number": number} for name in sorted(new)]
+        connection.execute(insert(marks), rows)
+
+
+def let_go(connection: Connection, rows: Iterable[Any]) -> None:
+    """These rows of the log are deleted; their hours stay as they are, and remember how many."""
+    gone: Counter[tuple[Any, ...]] = Counter()
+    for key in _places(connection, rows):
+        gone[key] += 1
+    _add(connection, [(*key, {"let_go": count}) for key, count in gone.items()])
+
+
+def measured(connection: Connection, row: Any, duration_s: float) -> None:
+    """How long a recording is was not known, or not so well, when its row was counted."""
+    more = {"audio_s": duration_s - (row.duration_s or 0.0)}
+    if row.compute_s is not None:
+        more["computed_audio_s"] = more["audio_s"]
+    _add(connection, [(*key, more) for key in _places(connection, [row])])
+
+
+def _places(connection: Connection, rows: Iterable[Any]) -> Iterable[tuple[datetime, str, str]]:
+    """The keys of `hourly` under which rows of the log may have been counted."""
+    number = digested_to(connection)
+    for row in rows:
+        if not row.reported and row.number <= number:
+            for name in slices_of(row.tags):
+                yield hour_of(row.created_at), row.version_id, name
+
+
+def _add(connection: Connection, changes: Iterable[tuple[Any, ...]]) -> None:
+    """To what is there: a tag whose values nobody counts apart has no row."""
+    for hour, version_id, name, more in sorted(changes, key=lambda one: one[:3]):
+        this = (hourly.c.hour == hour) & (hourly.c.version_id == version_id)
+        values = {column: hourly.c[column] + by for column, by in more.items()}
+        connection.execute(update(hourly).where(this, hourly.c.slice == name).values(**values))

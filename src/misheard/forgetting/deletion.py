@@ -10,6 +10,7 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from misheard.blobs.store import BlobStore
 from misheard.cases.standing import Standing
+from misheard.database import tallies
 from misheard.database.discarded import delete_discarded, discard, portions
 from misheard.database.engine import writing
 from misheard.database.schema import (
@@ -141,8 +142,8 @@ class Deletion:
         with writing(self._engine) as connection:
             standing = Standing(connection)
             these = inferences.c.id.in_(ids)
-            columns = (inferences.c.audio_sha256, inferences.c.speaker)
-            rows = connection.execute(select(*columns).where(these)).all()
+            rows = connection.execute(select(inferences).where(these)).all()
+            tallies.let_go(connection, rows)
             of_cases = error_cases.c.inference_id.in_(ids)
             for case in connection.execute(select(error_cases).where(of_cases)).all():
                 standing.removed(case.since_cycle, case.status, case.suspicion)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from misheard.blobs.store import BlobStore
-from misheard.database import tallies
 from misheard.database.schema import REVISION, metadata
 from misheard.errors import BlobCorruptError, BlobNotFoundError
-from misheard.integrity import counts, latencies
+from misheard.integrity import counts, mending
+from misheard.integrity.difference import Difference
 from misheard.integrity.files import Reference, references
 from misheard.integrity.flaws import Findings, Part, Soundness
 
@@ -20,34 +20,38 @@ _RESTORE = (
     "misheard restore FILE"
 )
 _RESTORE_SERVER = "Put the newest dump back that is sound: pg_restore --clean --if-exists"
-_RECOUNT = (
-    "Rows were changed by other means than misheard, or misheard has made a mistake, of which its "
-    "makers would like to hear. Status and triggers go by counts; a sound backup has them right."
+_MEND = (
+    "Count it again from the rows: misheard check --mend. Rows were changed by other means than "
+    "misheard, or misheard has made a mistake, of which its makers would like to hear."
+)
+_CANNOT_MEND = (
+    "It cannot be counted again, since {}. A sound backup from before may have it right; else it "
+    "has to stay."
 )
 Looked = Callable[[int], None]
 """Called with how many files were looked at since the last call."""
 
 
 class Integrity:
-    """Checks a workspace; nothing is changed, and others may go on writing."""
+    """Checks a workspace, while others may go on writing; only `mend` changes anything."""
 
     def __init__(self, engine: Engine, blobs: BlobStore) -> None:
         self._engine = engine
         self._blobs = blobs
         self._restore = _RESTORE if engine.dialect.name == "sqlite" else _RESTORE_SERVER
 
-    def check(self, *, deep: bool = False, progress: Looked = lambda _: None) -> Soundness:
+    def check(
+        self, *, deep: bool = False, recount: bool = False, progress: Looked = lambda _: None
+    ) -> Soundness:
         """Look at the database, and whether every file is there that a row points at.
 
-        With `deep`, every file is read and compared with its SHA-256, and what is counted as it
-        comes is counted again, which reads the whole log.
+        With `recount`, what is counted as it comes is counted again, which reads the whole log;
+        with `deep`, every file is read and compared with its SHA-256 besides.
         """
         found = Findings()
         parts: list[Callable[[Connection, Findings], None]] = [self._database, self._schema]
         parts.append(lambda connection, to: self._files(connection, to, deep, progress))
-        parts.append(self._mark)
-        if deep:
-            parts.append(self._counts)
+        parts.append(self._counts if deep or recount else self._mark)
         for part in parts:
             try:
                 with self._engine.connect() as connection:
@@ -56,6 +60,14 @@ class Integrity:
                 name = self._engine.url.render_as_string()
                 found.add(Part.DATABASE, name, f"{error.orig}", self._restore)
         return found.soundness(deep=deep)
+
+    def mend(self, *, actor: str, progress: Looked = lambda _: None) -> mending.Mended:
+        """Count again, from the rows, what is not what they come to; see `misheard.audit`.
+
+        What they cannot tell, since transcripts were let go, stays as it is; so do the sums over
+        suspicion, which no row has, unless they cannot be: then they are taken out.
+        """
+        return mending.mend(self._engine, actor=actor, progress=progress)
 
     def missing_files(self) -> list[Reference]:
         """The files that are not there though a row points at them."""
@@ -130,26 +142,19 @@ class Integrity:
         return ""
 
     def _mark(self, connection: Connection, found: Findings) -> None:
-        mark, highest = tallies.digested_to(connection), counts.highest_number(connection)
+        for one in counts.of_mark(connection):
+            _add(found, one)
         found.looked_at["counts"] += 1
-        if mark > highest:
-            detail = f"{mark:,} inferences are counted, and the log has had {highest:,}"
-            found.add(Part.COUNTS, "the digest's mark", detail, _RECOUNT)
 
     def _counts(self, connection: Connection, found: Findings) -> None:
-        for difference in self._differences(connection):
-            right = f"{difference.least:,}"
-            if difference.least != difference.most:
-                right += f" to {difference.most:,}"
-            detail = f"it says {difference.counted:,}, the rows are {right}"
-            found.add(Part.COUNTS, difference.subject, detail, _RECOUNT)
+        for one in mending.wrong(connection):
+            _add(found, one)
         found.looked_at["counts"] += 4
 
-    def _differences(self, connection: Connection) -> Iterator[counts.Difference]:
-        yield from counts.of_cases(connection)
-        yield from counts.of_traffic(connection)
-        yield from counts.of_hours(connection)
-        yield from latencies.of_hours(connection)
+
+def _add(found: Findings, one: Difference) -> None:
+    remedy = _CANNOT_MEND.format(one.why_not) if one.why_not else _MEND
+    found.add(Part.COUNTS, one.subject, one.detail, remedy)
 
 
 def _remedy(one: Reference) -> str:

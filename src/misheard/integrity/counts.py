@@ -4,32 +4,19 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select, text
+from sqlalchemy import Connection, Select, delete, func, insert, select, text, update
 from sqlalchemy.sql import ColumnElement
 
 from misheard.cases.records import CaseStatus
 from misheard.database import tallies
-from misheard.database.schema import error_cases, hourly, inferences, observations
+from misheard.database.schema import error_cases, hourly, inferences, marks, observations
 from misheard.database.schema import tallies as tallies_table
+from misheard.integrity.difference import Difference
 
 _ERRORS = (CaseStatus.OPEN, CaseStatus.CORRECTED)
 _STREAM = {"yield_per": 10_000}
-_IN_HOUR = ("inferences", "timed", "scored", "errors", "corrected")
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A count that is not what the rows say."""
-
-    subject: str
-    counted: int
-    least: int
-    most: int
-    """What the rows come to: between `least` and `most`, which are nearly always the same."""
 
 
 def highest_number(connection: Connection) -> int:
@@ -41,6 +28,19 @@ def highest_number(connection: Connection) -> int:
             WHERE quote_ident(schemaname) || '.' || quote_ident(sequencename)
                 = pg_get_serial_sequence('inferences', 'number')"""
     return int(connection.execute(text(query)).scalar_one())
+
+
+def of_mark(connection: Connection) -> Iterator[Difference]:
+    """How far the digest has come, which is no further than the log."""
+    mark, highest = tallies.digested_to(connection), highest_number(connection)
+    if mark > highest:
+        yield Difference("the digest's mark", mark, 0, highest)
+
+
+def mend_mark(connection: Connection, difference: Difference) -> None:
+    """The whole log counts as counted; what is not will be missing from its hour."""
+    this = marks.c.reader == tallies.READER
+    connection.execute(update(marks).where(this).values(number=difference.most))
 
 
 def of_cases(connection: Connection) -> Iterator[Difference]:
@@ -64,7 +64,7 @@ def of_cases(connection: Connection) -> Iterator[Difference]:
             at = "" if percent == tallies.NO_SUSPICION else f" at {percent} % suspicion"
             since = f"since {cycle_id}" if cycle_id else "before the first cycle"
             subject = f"tally of {status} cases{at}, {since}"
-            yield Difference(subject, counted.get(key, 0), rows[key], rows[key])
+            yield Difference(subject, counted.get(key, 0), rows[key], rows[key], key=key)
 
 
 def of_traffic(connection: Connection) -> Iterator[Difference]:
@@ -81,6 +81,7 @@ def of_traffic(connection: Connection) -> Iterator[Difference]:
         # otherwise. An id begins with the time at which it came.
         began_ms = int(era.began_at.timestamp() * 1000) + 1
         surely = heard & (inferences.c.id > f"inf-{began_ms:011x}")
+    gone = _let_go(connection, era)
     is_error = error_cases.c.status.in_(_ERRORS)
     column: ColumnElement[bool] = observations.c.is_error
     for kind, wrong, told_wrong in (
@@ -93,9 +94,35 @@ def of_traffic(connection: Connection) -> Iterator[Difference]:
         added = connection.execute(by_telling).scalar_one()
         least, most = (added + _heard(connection, which, wrong) for which in (surely, heard))
         found = counted.get((kind, tallies.NO_SUSPICION), 0)
-        if not least <= found <= most:
+        if not least <= found <= most + gone:
             since = f"since {era.cycle_id}" if era.cycle_id else "since the beginning"
-            yield Difference(f"tally of {kind} {since}", found, least, most)
+            yield Difference(
+                f"tally of {kind} {since}",
+                found,
+                least,
+                most + gone,
+                key=(era.cycle_id, kind, tallies.NO_SUSPICION),
+                why_not=f"{gone:,} transcripts were let go since" if gone else "",
+            )
+
+
+def mend_tally(connection: Connection, difference: Difference) -> None:
+    """Let one tally be what its rows come to."""
+    since_cycle, kind, percent = difference.key
+    column = tallies_table.c
+    this = (column.since_cycle == since_cycle) & (column.kind == kind)
+    this &= column.suspicion_percent == percent
+    connection.execute(delete(tallies_table).where(this))
+    row = {"since_cycle": since_cycle, "kind": kind, "suspicion_percent": percent}
+    connection.execute(insert(tallies_table).values(**row, count=difference.most))
+
+
+def _let_go(connection: Connection, era: tallies.Era) -> int:
+    """How many transcripts of an era have no row any more, at most."""
+    query = select(func.coalesce(func.sum(hourly.c.let_go), 0)).where(hourly.c.slice == "")
+    if era.began_at is not None:
+        query = query.where(hourly.c.hour >= tallies.hour_of(era.began_at))
+    return int(connection.execute(query).scalar_one())
 
 
 def _heard(
@@ -108,52 +135,3 @@ def _heard(
         joined = inferences.join(error_cases, error_cases.c.inference_id == inferences.c.id)
         query = query.select_from(joined).where(wrong)
     return int(connection.execute(query).scalar_one())
-
-
-def of_hours(connection: Connection) -> Iterator[Difference]:
-    """Each hour of each version's traffic."""
-    on_sqlite = connection.dialect.name == "sqlite"
-    # A server answers in UTC: see `open_engine`.
-    begins = func.strftime("%Y-%m-%d %H", inferences.c.created_at)
-    if not on_sqlite:
-        begins = func.to_char(inferences.c.created_at, "YYYY-MM-DD HH24")
-    status = error_cases.c.status
-    query = (
-        select(
-            begins.label("begins"),
-            inferences.c.version_id,
-            func.count(),
-            func.count(inferences.c.latency_s),
-            func.count(inferences.c.avg_logprob),
-            func.count().filter(status.in_(_ERRORS)),
-            func.count().filter(status == CaseStatus.CORRECTED),
-        )
-        .select_from(inferences)
-        .outerjoin(error_cases, error_cases.c.inference_id == inferences.c.id)
-        .where(
-            inferences.c.number <= tallies.digested_to(connection),
-            inferences.c.reported.is_(False),
-        )
-        .group_by("begins", inferences.c.version_id)
-    )
-    rows = {
-        (_hour(row[0]), row[1]): tuple(row[2:])
-        for row in connection.execute(query, execution_options=_STREAM)
-    }
-    columns = (hourly.c.hour, hourly.c.version_id, *(hourly.c[name] for name in _IN_HOUR))
-    counted = {
-        (row[0], row[1]): tuple(row[2:])
-        for row in connection.execute(select(*columns).where(hourly.c.slice == ""))
-    }
-    nothing = (0,) * len(_IN_HOUR)
-    for key in sorted(rows.keys() | counted.keys()):
-        for name, right, found in zip(
-            _IN_HOUR, rows.get(key, nothing), counted.get(key, nothing), strict=True
-        ):
-            if right != found:
-                subject = f"{name} of {key[1]} in the hour of {key[0]:%Y-%m-%d %H:%M} UTC"
-                yield Difference(subject, found, right, right)
-
-
-def _hour(text_of_it: str) -> datetime:
-    return datetime.strptime(text_of_it, "%Y-%m-%d %H").replace(tzinfo=UTC)

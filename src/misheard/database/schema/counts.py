@@ -20,6 +20,7 @@ marks = Table(
     "marks",
     metadata,
     # How far each reader of the log has come: the number of the last inference that it counted.
+    # Of a tag whose values are counted apart ("slice channel"): after which number that began.
     Column("reader", Text, primary_key=True),
     Column("number", Serial, nullable=False),
 )
@@ -46,6 +47,8 @@ hourly = Table(
     # Empty for all of it; else a tag and its value, "channel=mobile".
     Column("slice", Text, nullable=False),
     Column("inferences", Integer, nullable=False),
+    # Of those: how many have no row any more, so that nobody can count them again.
+    Column("let_go", Integer, nullable=False, default=0, server_default="0"),
     Column("empty", Integer, nullable=False),
     Column("audio_s", Float, nullable=False),
     # Of those that have a latency: how many, sum, least and most.

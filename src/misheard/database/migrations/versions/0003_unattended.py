@@ -68,6 +68,7 @@ def upgrade() -> None:
         sa.Column("version_id", sa.Text(), nullable=False),
         sa.Column("slice", sa.Text(), nullable=False),
         sa.Column("inferences", sa.Integer(), nullable=False),
+        sa.Column("let_go", sa.Integer(), server_default="0", nullable=False),
         sa.Column("empty", sa.Integer(), nullable=False),
         sa.Column("audio_s", sa.Float(), nullable=False),
         sa.Column("timed", sa.Integer(), nullable=False),
