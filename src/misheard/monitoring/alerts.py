@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from misheard.database import audit
 from misheard.database.audit import AuditEntry
@@ -25,8 +25,6 @@ from misheard.monitoring.channels.channel import Channel, Event
 from misheard.monitoring.delivery import Delivery, DeliveryQueue, read_deliveries
 from misheard.monitoring.rules import Condition, Health, Rule, judge
 from misheard.settings import AlertSettings
-
-_LOCK = 7_266_003
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,7 +124,6 @@ class Alerts:
         """
         told = {(one.rule, one.subject): one for one in conditions}
         with writing(self._engine) as connection:
-            _take_turns(connection)
             known = {(one.rule, one.subject): one for one in _open(connection)}
             fired = [
                 _fire(connection, one, moment)
@@ -241,12 +238,6 @@ class Alerts:
                 failing = alert.rule is Rule.DELIVERY and channel == alert.subject
                 if channel not in told and not failing:
                     _enqueue(connection, alert.id, Event.FIRED, channel, moment)
-
-
-def _take_turns(connection: Connection) -> None:
-    """On SQLite a transaction that writes is alone anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
 def _open(connection: Connection) -> list[Alert]:
