@@ -197,7 +197,7 @@ _CYCLE = (cycles.c.id, cycles.c.state, cycles.c.detail, cycles.c.created_at)
 
 
 def _newest_cycle(connection: Connection) -> CycleReading | None:
-    query = select(*_CYCLE).order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    query = select(*_CYCLE).order_by(cycles.c.number.desc()).limit(1)
     row = connection.execute(query).first()
     if row is None:
         return None
@@ -206,7 +206,7 @@ def _newest_cycle(connection: Connection) -> CycleReading | None:
 
 def _waiting(connection: Connection) -> Iterable[CycleReading]:
     query = select(*_CYCLE).where(cycles.c.state.in_(("proposed", "awaiting_approval")))
-    for row in connection.execute(query.order_by(cycles.c.created_at)).all():
+    for row in connection.execute(query.order_by(cycles.c.number)).all():
         step = select(func.max(cycle_steps.c.created_at)).where(cycle_steps.c.cycle_id == row.id)
         since = connection.execute(step).scalar() or row.created_at
         yield CycleReading(id=row.id, state=row.state, detail=row.detail, since=since)
