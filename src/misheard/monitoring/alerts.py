@@ -7,7 +7,7 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -78,12 +78,17 @@ class Alerts:
         settings: AlertSettings,
         channels: Sequence[Channel],
         root: Path,
+        trained_at: Callable[[str], datetime | None] = lambda _: None,
     ) -> None:
-        """`root` is the workspace's directory: its disk is looked at, its name is told."""
+        """`root` is the workspace's directory: its disk is looked at, its name is told.
+
+        `trained_at` says when a training job gave its last sign of life, by its id.
+        """
         self._engine = engine
         self._settings = settings
         self._channels = [channel.name for channel in channels]
         self._root = root
+        self._trained_at = trained_at
         self._queue = DeliveryQueue(
             engine,
             channels,
@@ -112,6 +117,7 @@ class Alerts:
                 channels=self._channels,
                 root=self._root,
                 moment=at,
+                trained_at=self._trained_at,
             )
         return self.note(judge(read, self._settings), at)
 

@@ -88,6 +88,8 @@ class AlertSettings(Section):
     """The newest cycle failed or was refused."""
     max_approval_hours: Limit = 24.0
     """A cycle waits for a person's word."""
+    max_stuck_hours: Limit = 6.0
+    """A cycle that waits for nobody has not moved, nor given a sign that it is trained."""
     suite_failed: bool = True
     """The live version fails the newest run of a regression suite."""
     max_silent_hours: Limit = 72.0
