@@ -51,7 +51,7 @@ def show(status: Status, console: Console) -> None:
             (one.who, Text.assemble(one.what, *_why(one), "\n", (one.command, "cyan")))
             for one in status.waiting
         ]
-        console.print(table("Waiting", ["for", "how"], rows))
+        console.print(table("Waiting", ["for", "what"], rows))
     if status.cycle is not None:
         past = ", ".join(f"{count} × {state}" for state, count in sorted(status.cycles.items()))
         console.print(f"[bold]Cycles[/]  {past}; the newest is {status.cycle.id}")
