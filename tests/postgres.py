@@ -24,6 +24,9 @@ from misheard.database.engine import migrate, open_engine
 
 PROGRAMS = sorted(Path("/usr/lib/postgresql").glob("*/bin/postgres"))
 _NOT_SAFE_BUT_QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=off")
+# No server runs as root.
+_AS_USER = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
+_AS_USER = _AS_USER if os.getuid() == 0 else []
 _databases = count(1)
 
 
@@ -75,24 +78,22 @@ class Cluster:
             connection.execute(text(statement))
         engine.dispose()
 
-    def start(self) -> None:
-        data = self.folder / "data"
-        programs = PROGRAMS[-1].parent
-        # No server runs as root.
-        as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
-        as_user = as_user if os.getuid() == 0 else []
-        if as_user:
+    def make(self) -> None:
+        if _AS_USER:
             user = pwd.getpwnam("postgres")
             os.chown(self.folder, user.pw_uid, user.pw_gid)
-        made = [programs / "initdb", "-D", data, "-U", "tests", "-A", "trust", "-E", "UTF8"]
-        made += ["--no-sync", "--locale=C.UTF-8"]
-        subprocess.run([*as_user, *map(str, made)], check=True, capture_output=True)
+        made = [PROGRAMS[-1].parent / "initdb", "-D", self.folder / "data", "-U", "tests"]
+        made += ["-A", "trust", "-E", "UTF8", "--no-sync", "--locale=C.UTF-8"]
+        subprocess.run([*_AS_USER, *map(str, made)], check=True, capture_output=True)
+
+    def start(self) -> None:
+        programs, data = PROGRAMS[-1].parent, self.folder / "data"
         command = [programs / "postgres", "-D", data, "-k", self.folder, "-c", "listen_addresses="]
         command += ["-c", "max_connections=60"]
         quick = () if self._durable else _NOT_SAFE_BUT_QUICK
         command += [part for one in quick for part in ("-c", one)]
         log = (self.folder / "log").open("wb")
-        self._server = subprocess.Popen([*as_user, *map(str, command)], stdout=log, stderr=log)
+        self._server = subprocess.Popen([*_AS_USER, *map(str, command)], stdout=log, stderr=log)
         ready = [programs / "pg_isready", "-q", "-h", self.folder, "-U", "tests", "-t", "30"]
         for _ in range(300):
             if subprocess.run(list(map(str, ready)), check=False).returncode == 0:
@@ -116,6 +117,7 @@ def cluster(*, durable: bool = False) -> Iterator[Cluster]:
     folder = Path(tempfile.mkdtemp(prefix="pg-"))
     made = Cluster(folder, durable=durable)
     try:
+        made.make()
         made.start()
         yield made
     finally:

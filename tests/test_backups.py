@@ -236,6 +236,31 @@ def test_restore_brings_the_rows_back_and_keeps_the_present_file(
     assert not list(tmp_path.glob(".backup-*"))
 
 
+@pytest.mark.parametrize("mode", [0o644, 0o660])
+def test_who_could_use_the_database_can_use_the_restored_one(
+    backups: Backups, register: Register, engine: Engine, tmp_path: Path, mode: int
+) -> None:
+    backup = make(backups, register("a"))
+    engine.dispose()
+    database = tmp_path / "misheard.db"
+    database.chmod(mode)
+    if os.getuid() == 0:
+        os.chown(database, 12, 34)
+    before = database.stat()
+    restore(backup, database)
+    after = database.stat()
+    assert (after.st_mode, after.st_uid, after.st_gid) == (
+        before.st_mode,
+        before.st_uid,
+        before.st_gid,
+    )
+    # Where it is lost nobody knows who could; it is as any new one.
+    database.unlink()
+    assert restore(backup, database) is None
+    (tmp_path / "new.db").touch(0o644)
+    assert database.stat().st_mode == (tmp_path / "new.db").stat().st_mode
+
+
 def test_every_copy_of_the_database_is_known_wherever_that_is(
     registry: Registry, tmp_path: Path
 ) -> None:

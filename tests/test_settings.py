@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from misheard.errors import InvalidSettingError
 from misheard.finetune.recipe import Recipe
@@ -206,3 +210,33 @@ def test_the_recipe_takes_every_kind_of_value_as_it_is(
 def test_ways_of_decoding_that_cannot_be_are_named(tmp_path: Path, line: str, named: str) -> None:
     with pytest.raises(InvalidSettingError, match=rf"speech\.{named}"):
         load_settings(written(tmp_path, f"[speech]\n{line}\n"))
+
+
+def timed(section: type[BaseModel], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Every setting that is a time and not a limit that something is compared with."""
+    for name, field in section.model_fields.items():
+        kind = field.annotation
+        if isinstance(kind, type) and issubclass(kind, BaseModel):
+            yield from timed(kind, (*path, name))
+        elif kind is float and re.fullmatch("(?!max_).*_(days|hours|minutes|s)", name):
+            yield (*path, name)
+
+
+def nested(path: tuple[str, ...], value: float) -> dict[str, Any]:
+    name, *rest = path
+    return {name: nested(tuple(rest), value) if rest else value}
+
+
+@pytest.mark.parametrize("path", list(timed(Settings)), ids=".".join)
+def test_no_time_is_so_long_that_a_date_or_a_wait_overflows(path: tuple[str, ...]) -> None:
+    given = nested(path, 1e9)
+    if path[:2] == ("alerts", "smtp"):
+        given["alerts"]["smtp"] |= {"host": "mail.example", "recipients": ("ann@example",)}
+    with pytest.raises(InvalidSettingError, match=path[-1]):
+        parse_settings(given, source="test")
+
+
+def test_the_times_that_are_looked_at_are_all_there() -> None:
+    found = {".".join(path) for path in timed(Settings)}
+    assert {"capture.keep_text_days", "alerts.give_up_hours", "worker.advance_s"} <= found
+    assert len(found) >= 15

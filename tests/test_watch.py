@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import itertools
 import logging
+import sqlite3
 from collections.abc import Callable
+from contextlib import closing
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +18,7 @@ from sqlalchemy import update
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState, Observer
-from misheard.database.engine import now, writing
+from misheard.database.engine import now, open_engine, writing
 from misheard.database.schema import inferences, suite_runs
 from misheard.gates.suites import SuiteKind
 from misheard.watch import look, roll_back_if_worse, watch
@@ -286,6 +289,49 @@ def test_a_cycle_that_another_process_works_on_is_left_to_it(make: Make, tmp_pat
     assert workspace.cycles.get(begun.id).state is S.TRIGGERED
     rival._store.release(begun.id, fence)
     assert [one.state for one in look(workspace).advanced] == [S.AWAITING_APPROVAL]
+
+
+def locked(workspace: Workspace) -> closing[sqlite3.Connection]:
+    """Another program is stopped in the middle of writing."""
+    other = sqlite3.connect(workspace.root / "misheard.db", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    return closing(other)
+
+
+@pytest.fixture
+def impatient(make: Make, monkeypatch: pytest.MonkeyPatch) -> Workspace:
+    """One that does not wait half a minute for a lock."""
+    quick = partial(open_engine, patience_s=0.05)
+    monkeypatch.setattr("misheard.rooms.opened.open_engine", quick)
+    return make(**EAGER)
+
+
+def test_what_goes_wrong_with_one_duty_keeps_no_other_from_being_done(
+    impatient: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    went_wrong(impatient, 3, 3)
+    looks = watch(impatient, interval_s=1.0, sleep=lambda _: None, train=False)
+    with locked(impatient), caplog.at_level(logging.WARNING, logger="misheard"):
+        seen = next(looks)
+    # What only reads is done.
+    assert seen.failed == ("digest", "trigger", "alerts")
+    assert (seen.begun, seen.rolled_back) == (None, None)
+    told = [one.getMessage() for one in caplog.records]
+    assert [one.partition(" ")[0] for one in told] == list(seen.failed)
+    assert all("was locked for 0.05 s by another program" in one for one in told)
+    again = next(looks)
+    assert again.failed == ()
+    assert again.begun is not None
+
+
+def test_a_cycle_whose_database_is_locked_goes_on_at_the_next_look(
+    impatient: Workspace, tmp_path: Path
+) -> None:
+    tiny.hold_out(impatient)
+    begun = tiny.begin_with_model(impatient, tmp_path / "tuned")
+    with locked(impatient):
+        assert look(impatient).advanced == ()
+    assert [one.id for one in look(impatient).advanced] == [begun.id]
 
 
 def test_watching_looks_again_and_again_and_sleeps_in_between(make: Make) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 from misheard.cycle.states import Cycle, CycleState
 from misheard.errors import IllegalTransitionError, TrainingCallbackError, UnknownIdError
-from misheard.watch import watch
+from misheard.watch import going_on, watch
 from misheard.workspace import Workspace, current_actor
 from src.data._shared import Plain, iso, log, open_workspace, present
 from src.data.data_manager import DataManager
@@ -286,7 +286,8 @@ class FinetuningOrchestrator:
             begun = "nothing begun" if look.begun is None else f"{look.begun.id} begun"
             log.info("look %d: %s", number, begun)
             if self._callback is not None:
-                self._start_all()
+                with going_on("training"):
+                    self._start_all()
 
     def _start_all(self) -> None:
         cycles = self.workspace.cycles

@@ -1,6 +1,7 @@
 """Look after a workspace: roll back what does worse, run due suites, train when it is worth it.
 
-One look does what can be done now and returns; `misheard watch` repeats it.
+One look does what can be done now and returns; `misheard watch` repeats it. What goes wrong with
+one duty is logged, and the others are done.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from misheard.capture.retention import LetGo
@@ -25,9 +27,13 @@ from misheard.gates.suites import SuiteRun
 from misheard.monitoring.rollback import should_roll_back
 from misheard.workspace import Workspace
 
+_log = logging.getLogger("misheard.watch")
 ACTOR = "watch"
 _RETENTION_S = 30.0
 """Of each look: some hundred thousand rows; what is left over is let go of in the next ones."""
+
+
+_NOTHING = LetGo(recordings=0, bytes=0, transcripts=0, blobs=0, is_done=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,24 +50,55 @@ class Look:
     """Cycles that went on, as they stand now."""
     let_go: LetGo
     """Audio and transcripts that retention had no more reason to keep."""
+    failed: tuple[str, ...]
+    """Duties that could not be done; why is in the log."""
 
 
 def look(workspace: Workspace, *, observer: Observer | None = None, train: bool = True) -> Look:
     """Look once. With `train` off, cycles are begun, and left to somebody else's trainer."""
-    watcher = observer or Observer()
-    workspace.digest.catch_up()
-    rolled_back = roll_back_if_worse(workspace)
-    runs = run_due_suites(workspace, watcher)
-    begun = begin_if_worth_it(workspace)
-    advanced = [go_on(workspace, one, watcher) for one in can_go_on(workspace, train=train)]
-    workspace.alerts.look()
+    watcher, failed = observer or Observer(), list[str]()
+    rolled_back, begun, let_go = None, None, _NOTHING
+    runs, advanced = list[SuiteRun](), list[Cycle]()
+    with going_on("digest", failed):
+        workspace.digest.catch_up()
+    with going_on("rollback", failed):
+        rolled_back = roll_back_if_worse(workspace)
+    with going_on("suites", failed):
+        runs = run_due_suites(workspace, watcher)
+    with going_on("trigger", failed):
+        begun = begin_if_worth_it(workspace)
+    with going_on("advance", failed):
+        for cycle in can_go_on(workspace, train=train):
+            gone = go_on(workspace, cycle, watcher)
+            advanced += [gone] if gone is not None else []
+    with going_on("alerts", failed):
+        workspace.alerts.look()
+    with going_on("retention", failed):
+        let_go = workspace.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S)
     return Look(
         rolled_back=rolled_back,
         runs=tuple(runs),
         begun=begun,
-        advanced=tuple(cycle for cycle in advanced if cycle is not None),
-        let_go=workspace.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S),
+        advanced=tuple(advanced),
+        let_go=let_go,
+        failed=tuple(failed),
     )
+
+
+@contextmanager
+def going_on(duty: str, failed: list[str] | None = None) -> Iterator[None]:
+    """Whatever goes wrong in the block is logged, noted in `failed`, and what follows is done."""
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it was, the other duties go on
+        _tell(f"{duty} failed and is tried again. {error}", error)
+        if failed is not None:
+            failed.append(duty)
+
+
+def _tell(what: str, error: Exception) -> None:
+    """What a user can mend is a line in the log, and a mistake of ours one with its traceback."""
+    _log.warning(what, exc_info=not isinstance(error, MisheardError))
 
 
 def watch(
@@ -122,16 +159,25 @@ def can_go_on(workspace: Workspace, *, train: bool = True) -> Iterator[Cycle]:
             yield cycle
 
 
-def go_on(workspace: Workspace, cycle: Cycle, observer: Observer) -> Cycle | None:
-    """Take a cycle as far as it goes by itself; None, with the reason logged, where it cannot."""
+def go_on(
+    workspace: Workspace,
+    cycle: Cycle,
+    observer: Observer,
+    *,
+    stuck: Callable[[], object] = lambda: None,
+) -> Cycle | None:
+    """Take a cycle as far as it goes by itself; None where it cannot, or another works on it.
+
+    What keeps it from going on is logged, and then `stuck` is called.
+    """
     try:
         return workspace.cycles.run(cycle.id, observer=observer)
     except (LeaseLostError, IllegalTransitionError):
-        # Another process works on it, or has.
+        # Another process works on it, or has; if that dies, whoever asks next takes it over.
         return None
-    except MisheardError as error:
-        # One cycle that cannot go on must not keep the others, or the next look, from it.
-        logging.getLogger("misheard").warning("%s stands still. %s", cycle.id, error)
+    except Exception as error:  # noqa: BLE001 - the other cycles go on
+        _tell(f"{cycle.id} stands still. {error}", error)
+        stuck()
         return None
 
 

@@ -16,7 +16,6 @@ from datetime import datetime
 from misheard import watch
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database.engine import now
-from misheard.errors import IllegalTransitionError, LeaseLostError, MisheardError
 from misheard.finetune.events import TrainingEvent
 from misheard.speech.transcriber import Progress
 from misheard.workspace import Workspace
@@ -111,14 +110,11 @@ class Worker:
 
     def _do(self, duty: _Duty) -> None:
         try:
-            for what in duty.do():
-                self._tell(duty.name, what)
+            with watch.going_on(duty.name):
+                for what in duty.do():
+                    self._tell(duty.name, what)
         except _Stop:
             self._tell(duty.name, "stopped in the middle, and gave it back")
-        except MisheardError as error:
-            _log.warning("%s: %s", duty.name, error)
-        except Exception:  # noqa: BLE001 - whatever it was, the other duties go on
-            _log.exception("%s failed and is tried again", duty.name)
 
     def _tell(self, duty: str, what: str) -> None:
         with self._telling:
@@ -136,17 +132,12 @@ class Worker:
         return ()
 
     def _go_on(self, cycle: Cycle) -> None:
-        try:
-            self._heavy.cycles.run(cycle.id, observer=self._observer)
-            self._stuck.pop(cycle.id, None)
-        except (LeaseLostError, IllegalTransitionError):
-            # Another process works on it, or has; if that dies, whoever asks next takes it over.
-            return
-        except Exception as error:  # noqa: BLE001 - the other cycles go on
+        def stuck() -> None:
             patience = self._stuck.setdefault(cycle.id, _Patience())
             patience.grow(self._heavy.settings.worker.advance_s)
-            expected = isinstance(error, MisheardError)
-            _log.warning("%s stands still. %s", cycle.id, error, exc_info=not expected)
+
+        if watch.go_on(self._heavy, cycle, self._observer, stuck=stuck) is not None:
+            self._stuck.pop(cycle.id, None)
 
     def _run_suites(self) -> Iterable[str]:
         for run in watch.run_due_suites(self._heavy, self._observer):

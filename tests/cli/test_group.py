@@ -3,6 +3,7 @@
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -12,6 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from misheard.cli.group import VERBS, cli
+from misheard.monitoring.trends import Metric
 
 
 def _commands(command: click.Command, path: tuple[str, ...]) -> list[tuple[str, click.Command]]:
@@ -43,6 +45,28 @@ def test_every_command_has_json_and_help(name: str, command: click.Command) -> N
     shown = CliRunner().invoke(cli, [*name.split(), "--help"])
     assert shown.exit_code == 0
     assert (command.help or "").splitlines()[0] in shown.output
+
+
+@pytest.mark.parametrize(("name", "command"), LEAVES)
+def test_every_command_has_an_example_of_its_own(name: str, command: click.Command) -> None:
+    shown = CliRunner().invoke(cli, [*name.split(), "--help"], terminal_width=80).output
+    _, is_there, examples = shown.partition("\n  Example")
+    assert is_there, shown
+    assert re.search(rf"^ +misheard( -w calls)? {name}\b", examples, re.MULTILINE), examples
+
+
+def test_the_help_of_a_trend_names_every_metric() -> None:
+    shown = CliRunner().invoke(cli, ["trend", "--help"], terminal_width=80).output
+    assert set(Metric) <= set(re.findall(r"\w+", shown.partition("Options:")[0]))
+
+
+@pytest.mark.parametrize(("name", "command"), LEAVES)
+def test_no_number_of_a_command_is_a_nan(name: str, command: click.Command) -> None:
+    for param in command.params:
+        if isinstance(param.type, click.types.FloatParamType):
+            for value in ("nan", "inf", "-inf"):
+                with pytest.raises(click.BadParameter):
+                    param.type.convert(value, param, None)
 
 
 def test_help_is_quick() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from rich.console import Console
+from sqlalchemy import update
 
 from misheard.capture.captured import Captured
 from misheard.cases.records import Correction
@@ -18,8 +19,11 @@ from misheard.cli.group import cli
 from misheard.cli.status import show
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState
-from misheard.database.engine import now
+from misheard.database.engine import now, writing
+from misheard.database.schema import cycle_steps
+from misheard.errors import DeploymentConflictError
 from misheard.gates.suites import SuiteKind
+from misheard.monitoring.rules import Rule
 from misheard.reports.status import Status, status
 from misheard.workspace import Workspace
 from tests import tiny
@@ -124,6 +128,38 @@ def test_a_proposal_waits_for_a_person(workspace: Workspace) -> None:
     assert next_line(text).endswith(command)
     assert run(workspace, *command.split()[1:]).exit_code == 0
     assert workspace.cycles.get(cycle.id).state is CycleState.TRIGGERED
+
+
+def test_a_cycle_that_cannot_go_on_says_why(workspace: Workspace, tmp_path: Path) -> None:
+    tiny.hold_out(workspace)
+    stuck = tiny.begin_with_model(workspace, tmp_path / "tuned", auto_deploy=True)
+    other = workspace.registry.register(
+        tiny.model(tmp_path / "other"), name="tiny", source="x", actor="ann"
+    )
+    workspace.deploy(other.id, actor="ann", reason="by hand", force=True)
+    with pytest.raises(DeploymentConflictError) as caught:
+        workspace.cycles.run(stuck.id)
+    # Others that began later do not hide it.
+    for _ in range(11):
+        begun = workspace.cycles.begin(actor="ann", force=True)
+        assert begun is not None
+        workspace.cycles.cancel(begun.id, actor="ann")
+    found = status(workspace)
+    (one,) = found.waiting
+    assert (one.what, one.error) == ("a cycle stands at 'regression'", str(caught.value))
+    text = shown(found)
+    # The last line wraps as the terminal does.
+    *lines, _ = text.splitlines()
+    assert max(map(len, lines)) <= 80
+    # Each word of it, whatever lines it takes.
+    assert set(one.error.split()) <= set(text.split())
+    assert one.command in text
+    with writing(workspace._engine) as connection:
+        connection.execute(update(cycle_steps).values(created_at=now() - timedelta(days=30)))
+    (alert,), _ = workspace.alerts.evaluate()
+    assert alert.rule is Rule.CYCLE_STUCK
+    assert str(caught.value) in alert.detail
+    assert set(alert.detail.split()) <= set(shown(status(workspace)).split())
 
 
 def test_a_proposal_comes_before_the_training_that_new_errors_ask_for(

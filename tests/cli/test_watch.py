@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +14,7 @@ from click.testing import CliRunner, Result
 
 from misheard.cli.group import cli
 from misheard.cycle.states import CycleState
+from misheard.database.engine import open_engine
 from misheard.datasets.samples import Sample
 from misheard.workspace import Workspace
 from tests import tiny
@@ -21,6 +25,7 @@ NOTHING = {
     "begun": None,
     "advanced": [],
     "let_go": {"recordings": 0, "bytes": 0, "transcripts": 0, "blobs": 0, "is_done": True},
+    "failed": [],
 }
 ASKING = {"triggers": {**tiny.TRIGGERS, "require_approval": True}}
 
@@ -102,7 +107,20 @@ def test_it_says_what_it_has_let_go_of(tmp_path: Path) -> None:
     assert "Nothing to do." in run(workspace, "--once").stdout
 
 
-@pytest.mark.parametrize("interval", ["0", "-1", "soon"])
+def test_a_look_for_cron_says_that_something_failed(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = partial(open_engine, patience_s=0.05)
+    monkeypatch.setattr("misheard.rooms.opened.open_engine", quick)
+    with closing(sqlite3.connect(workspace.root / "misheard.db", isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        done = run(workspace, "--once")
+    assert done.exit_code == 1
+    assert done.stdout == "Could not be done now: trigger, alerts.\n"
+    assert once(workspace) == NOTHING
+
+
+@pytest.mark.parametrize("interval", ["0", "-1", "soon", "nan", "inf"])
 def test_an_interval_is_a_time_above_nothing(workspace: Workspace, interval: str) -> None:
     done = run(workspace, "--once", "--interval", interval)
     assert done.exit_code == 2

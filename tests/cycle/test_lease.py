@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +14,15 @@ from misheard.cycle import lease
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.lease import LeaseKeeper
 from misheard.cycle.states import CycleState, Observer
-from misheard.errors import LeaseLostError
+from misheard.errors import (
+    DatabaseUnreachableError,
+    DiskFullError,
+    LeaseLostError,
+    MisheardError,
+    StorageBusyError,
+)
+from tests import tiny
+from tests.postgres import PROGRAMS, cluster
 
 SHORT = timedelta(seconds=0.2)
 
@@ -51,6 +60,40 @@ def test_silent_work_of_several_leases_is_not_taken_away(loop: Any) -> None:
     assert refused
 
 
+@pytest.mark.skipif(not PROGRAMS, reason="no PostgreSQL here")
+def test_a_server_that_is_started_again_meanwhile_takes_it_from_nobody(tmp_path: Path) -> None:
+    lease = timedelta(seconds=4)
+    with cluster() as server:
+        url = server.new_database().render_as_string(hide_password=False)
+        workspace = tiny.make(tmp_path / "ws", database={"url": url})
+        tiny.hold_out(workspace)
+        mine, rival = (
+            Cycles(
+                workspace._engine,
+                observations=workspace.observations,
+                deployments=workspace.deployments,
+                stages=workspace.cycles._stages,
+                lease=lease,
+            )
+            for _ in range(2)
+        )
+        cycle = mine.advance(tiny.begin_with_model(workspace, tmp_path / "tuned").id)
+
+        class Long(Observer):
+            def progress(self, what: str, total: int) -> Any:
+                server.stop()
+                # As long as it takes to fail at renewing it.
+                time.sleep(lease.total_seconds() / 2)
+                server.start()
+                time.sleep(lease.total_seconds())
+                with pytest.raises(LeaseLostError):
+                    rival.advance(cycle.id)
+                return super().progress(what, total)
+
+        assert mine.advance(cycle.id, observer=Long()).state is CycleState.VALIDATED
+        workspace._engine.dispose()
+
+
 def test_who_has_lost_it_learns_of_it_at_the_next_sign_of_life() -> None:
     def renew() -> None:
         raise LeaseLostError("cycle-1")
@@ -69,15 +112,14 @@ def test_what_hangs_loses_it(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not keeper._thread.is_alive()
 
 
-def test_a_database_that_is_away_for_a_moment_loses_nothing() -> None:
-    from misheard.errors import StorageBusyError  # noqa: PLC0415
-
+@pytest.mark.parametrize("error", [StorageBusyError, DatabaseUnreachableError, DiskFullError])
+def test_a_database_that_is_away_for_a_moment_loses_nothing(error: type[MisheardError]) -> None:
     tried, again = [0], threading.Event()
 
     def renew() -> None:
         tried[0] += 1
         if tried[0] == 1:
-            raise StorageBusyError
+            raise error
         again.set()
 
     with LeaseKeeper(Observer(), renew, timedelta(seconds=0.04)) as keeper:

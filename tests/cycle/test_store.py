@@ -11,11 +11,13 @@ import pytest
 from sqlalchemy import Engine, func, insert, select, update
 
 from misheard.cycle.options import CycleOptions
+from misheard.cycle.pace import pace
 from misheard.cycle.stages import Step
 from misheard.cycle.states import Cycle, CycleState
-from misheard.cycle.store import CycleStore
+from misheard.cycle.store import CycleStore, newest_of
 from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import audit, cycles
+from misheard.database.tallies import current_era
 from misheard.errors import IllegalTransitionError, LeaseLostError, UnknownIdError
 from misheard.registry import ModelVersion
 
@@ -54,6 +56,21 @@ def test_what_is_kept_comes_back(engine: Engine, base: str) -> None:
     assert (store.newest_id(), store.counts()) == (cycle.id, {S.TRIGGERED: 1})
     with pytest.raises(UnknownIdError):
         store.get("cycle-x")
+
+
+def test_the_newest_is_the_last_to_begin_whatever_the_clock_said(engine: Engine, base: str) -> None:
+    store, ahead = CycleStore(engine), timedelta(hours=2)
+    first = begun(base, created_at=now() + ahead, version_id=base)
+    second = begun(base, id="cycle-0", version_id=base)
+    for cycle in (first, second):
+        store.add(cycle)
+    assert (store.newest_id(), store.listed()) == (second.id, [second, first])
+    assert store.unfinished() == [first, second]
+    with engine.connect() as connection:
+        assert newest_of(connection, base, [S.TRIGGERED]) == second
+        assert current_era(connection).cycle_id == second.id
+        before = pace(connection)
+    assert (before.running, before.began_at) == (f"{first.id} is triggered", second.created_at)
 
 
 def test_of_two_that_begin_after_the_same_one_only_one_does(engine: Engine, base: str) -> None:

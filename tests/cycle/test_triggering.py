@@ -181,6 +181,19 @@ def test_a_schedule_counts_from_the_beginning_of_the_last_cycle(loop_of: LoopOf)
     assert loop.cycles.check_trigger().should_trigger
 
 
+def test_a_clock_that_was_set_back_makes_no_cycle_after_cycle(loop_of: LoopOf) -> None:
+    loop = loop_of(triggers=eager())
+    begun = begin(loop)
+    loop.cycles.cancel(begun.id, actor="ann")
+    with writing(loop.engine) as connection:
+        connection.execute(update(cycles).values(created_at=now() + timedelta(hours=2)))
+    correct(loop, 3)
+    again = begin(loop)
+    loop.cycles.cancel(again.id, actor="ann")
+    assert loop.cycles.begin(actor="watch") is None
+    assert [one.id for one in loop.cycles.listed()] == [again.id, begun.id]
+
+
 def test_a_drift_is_asked_for_only_where_it_may_be_a_cause(loop_of: LoopOf) -> None:
     asked: list[int] = []
 

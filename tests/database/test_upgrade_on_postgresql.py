@@ -10,15 +10,26 @@ from typing import Any
 
 import pytest
 from alembic import command
+from alembic.autogenerate import compare_metadata
 from alembic.config import Config
+from alembic.migration import MigrationContext
 from sqlalchemy import Engine, MetaData, insert, select, text
 
 import misheard.database
 from misheard.database.engine import migrate, open_engine, writing
+from misheard.database.schema import cycles, metadata
 from tests.postgres import Cluster
 from tests.tiny import everything
 
 OLD = Path(__file__).with_name("revision_0001.sql")
+EARLIER = """
+CREATE TEMP TABLE earlier AS SELECT * FROM cycles;
+UPDATE earlier SET id = 'cycle-1', created_at = '2026-11-01 09:00:00.000000', state = 'refused';
+INSERT INTO cycles SELECT * FROM earlier;
+UPDATE earlier SET id = 'cycle-0';
+INSERT INTO cycles SELECT * FROM earlier;
+"""
+"""Cycles that began before the one whose row comes first, two of them at once."""
 
 
 @pytest.fixture
@@ -26,6 +37,7 @@ def on_sqlite(tmp_path: Path) -> Iterator[Engine]:
     path = tmp_path / "misheard.db"
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(OLD.read_text(encoding="utf-8"))
+        connection.executescript(EARLIER)
     made = open_engine(f"sqlite:///{path}")
     yield made
     made.dispose()
@@ -72,3 +84,16 @@ def test_it_comes_to_the_same_rows(on_sqlite: Engine, on_postgresql: Engine) -> 
         # The log goes on counting where it was.
         query = "SELECT last_value FROM inferences_number_seq"
         assert connection.execute(text(query)).scalar_one() == len(expected["inferences"])
+        query = "SELECT last_value FROM cycles_number_seq"
+        assert connection.execute(text(query)).scalar_one() == 3
+    for engine in (on_sqlite, on_postgresql):
+        with engine.connect() as connection:
+            ids = connection.scalars(select(cycles.c.id).order_by(cycles.c.number)).all()
+        assert ids == ["cycle-0", "cycle-1", "cycle-1a2049f2907f6fbf92a54"]
+
+
+def test_it_comes_to_today_s_schema(on_postgresql: Engine) -> None:
+    migrate(on_postgresql)
+    with on_postgresql.connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, update
 
+from misheard.cycle.options import CycleOptions
 from misheard.database import latencies
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
@@ -16,10 +18,12 @@ from misheard.database.schema import (
     cycles,
     deployments,
     inferences,
+    jobs,
     selections,
     suite_runs,
     suspicion_models,
 )
+from misheard.finetune.events import TrainingEvent, append_event
 from misheard.gates.suites import SuiteKind
 from misheard.monitoring import readings
 from misheard.monitoring.alerts import Alerts
@@ -258,6 +262,66 @@ def test_a_cycle_that_waits_too_long(workspace: Workspace, state: str) -> None:
     cycle_id = a_cycle(workspace, state, since=AT - 23 * HOUR)
     assert fired(workspace) == {}
     assert fired(workspace, AT + 2 * HOUR) == {Rule.APPROVAL: cycle_id}
+
+
+@pytest.mark.parametrize(
+    "state", ["triggered", "dataset", "training", "converted", "validated", "regression", "watched"]
+)
+def test_a_cycle_that_ought_to_move_and_does_not(workspace: Workspace, state: str) -> None:
+    cycle_id = a_cycle(workspace, state, since=AT - 5 * HOUR)
+    assert fired(workspace) == {}
+    assert fired(workspace, AT + 2 * HOUR) == {Rule.CYCLE_STUCK: cycle_id}
+
+
+@pytest.mark.parametrize("state", ["deployed", "closed", "rejected", "cancelled", "rolled_back"])
+def test_a_cycle_that_has_ended_is_well(workspace: Workspace, state: str) -> None:
+    a_cycle(workspace, state, since=AT - 900 * HOUR)
+    assert fired(workspace) == {}
+
+
+def change(workspace: Workspace, cycle_id: str, **values: Any) -> None:
+    with writing(workspace._engine) as connection:
+        connection.execute(update(cycles).where(cycles.c.id == cycle_id).values(**values))
+
+
+def test_a_cycle_that_a_process_works_on_or_somebody_trains_is_not_stuck(
+    workspace: Workspace,
+) -> None:
+    cycle_id = a_cycle(workspace, "converted", since=AT - 30 * HOUR)
+    change(workspace, cycle_id, lease_until=AT + timedelta(minutes=1))
+    assert fired(workspace) == {}
+    change(workspace, cycle_id, state="dataset", lease_until=None)
+    change(workspace, cycle_id, options=CycleOptions(trained_elsewhere=True).to_dict())
+    assert fired(workspace) == {}
+    # Once its model has come, it is misheard's turn.
+    change(workspace, cycle_id, state="validated", error="no room")
+    assert [one.error for one in read(workspace).standing] == ["no room"]
+    assert fired(workspace) == {Rule.CYCLE_STUCK: cycle_id}
+
+
+def test_a_training_is_alive_while_events_come_of_it(workspace: Workspace) -> None:
+    cycle_id = a_cycle(workspace, "training", since=AT - 30 * HOUR)
+    row = {
+        "id": "job-1",
+        "created_at": AT,
+        "state": "running",
+        "backend": "local",
+        "base_version_id": live(workspace),
+        "dataset_id": tiny.hold_out(workspace).id,
+        "recipe": {},
+    }
+    with writing(workspace._engine) as connection:
+        connection.execute(insert(jobs).values(**row))
+    # A process that waits for it is no sign of its life.
+    change(workspace, cycle_id, job_id="job-1", lease_until=AT + timedelta(minutes=1))
+    events = workspace.jobs.paths("job-1").events
+    events.parent.mkdir(parents=True)
+    append_event(events, TrainingEvent(at_s=1.0, phase="train"))
+    for silent_h, is_stuck in ((1, False), (7, True)):
+        last = (AT - silent_h * HOUR).timestamp()
+        os.utime(events, (last, last))
+        found, _ = workspace.alerts.evaluate(AT)
+        assert [one.rule for one in found] == [Rule.CYCLE_STUCK] * is_stuck
 
 
 def test_the_newest_run_of_a_suite_on_the_live_version(workspace: Workspace) -> None:

@@ -20,6 +20,7 @@ from misheard.monitoring.rules import (
     Readings,
     RecentTraffic,
     Rule,
+    StandingReading,
     SuiteReading,
     WatchedMean,
     judge,
@@ -38,6 +39,7 @@ QUIET = Readings(
     traffic=(0, 0),
     newest_cycle=None,
     waiting=(),
+    standing=(),
     suites=(),
     last_heard_at=None,
     behind=0,
@@ -62,6 +64,7 @@ OFF = AlertSettings(
     max_error_rate=False,
     cycle_ended=False,
     max_approval_hours=False,
+    max_stuck_hours=False,
     suite_failed=False,
     max_silent_hours=False,
     max_digest_behind=False,
@@ -95,6 +98,13 @@ def traffic(**sums: Any) -> Readings:
     return replace(QUIET, recent=(RecentTraffic(**known | sums),))
 
 
+def stands(hours: float, **fields: Any) -> StandingReading:
+    """A cycle that took its last step so long ago."""
+    known: dict[str, Any] = {"id": "cycle-1", "state": "regression", "is_held": False, "error": ""}
+    moved_at = AT - timedelta(hours=hours)
+    return StandingReading(**known | fields, moved_at=moved_at)
+
+
 def test_what_is_off_says_nothing_whatever_happens() -> None:
     cycle = CycleReading(id="cycle-1", state="failed", detail="", since=AT - timedelta(days=9))
     terrible = replace(
@@ -103,6 +113,7 @@ def test_what_is_off_says_nothing_whatever_happens() -> None:
         traffic=(99, 100),
         newest_cycle=cycle,
         waiting=(cycle,),
+        standing=(stands(99),),
         suites=(SuiteReading(name="s", run_id="r", passed=False, reason=""),),
         last_heard_at=AT - timedelta(days=99),
         behind=10**9,
@@ -283,6 +294,39 @@ def test_a_cycle_waits_for_a_person() -> None:
     assert health(Rule.APPROVAL, waits(23)) is WELL
     assert health(Rule.APPROVAL, waits(25)) is BAD
     assert health(Rule.APPROVAL, waits(25), max_approval_hours=48) is WELL
+
+
+@pytest.mark.parametrize(
+    ("hours", "fields", "expected"),
+    [
+        (5, {"error": "the disk is full"}, WELL),
+        (7, {"error": "the disk is full"}, BAD),
+        (7, {}, BAD),
+        (7, {"is_held": True}, UNKNOWN),
+        (5, {"is_held": True}, WELL),
+    ],
+)
+def test_a_cycle_that_ought_to_move_stands(
+    hours: float, fields: dict[str, Any], expected: Health
+) -> None:
+    readings = replace(QUIET, standing=(stands(hours, **fields),))
+    assert health(Rule.CYCLE_STUCK, readings) is expected
+    assert health(Rule.CYCLE_STUCK, readings, max_stuck_hours=9) is WELL
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"error": "The disk is full."}, "It cannot go on: The disk is full."),
+        ({}, "Nothing works on it. Is a worker running?"),
+        ({"state": "training"}, "Its training gives no sign of life."),
+    ],
+)
+def test_why_a_cycle_stands_is_said(fields: dict[str, Any], why: str) -> None:
+    condition = said(Rule.CYCLE_STUCK, replace(QUIET, standing=(stands(720, **fields),)))
+    assert condition is not None
+    assert f" for 720 hours. {why} To try again: misheard cycle run cycle-1" in condition.detail
+    assert condition.figures["error"] == fields.get("error", "")
 
 
 @pytest.mark.parametrize(("passed", "expected"), [(True, WELL), (False, BAD)])

@@ -192,6 +192,7 @@ def corrected_since(
     """
     query: Select[Any] = (
         select(
+            corrections.c.number,
             corrections.c.inference_id,
             corrections.c.is_error,
             corrections.c.reference,
@@ -204,6 +205,7 @@ def corrected_since(
     if since is not None:
         query = query.where(corrections.c.created_at > since)
     newest: dict[str, Any] = {}
-    for row in connection.execute(query):
+    # A clock may have been set back: of one transcript the highest number is the newest.
+    for row in sorted(connection.execute(query), key=lambda row: -row.number):
         newest.setdefault(row.inference_id, row)
     return [(one.reference, one.text) for one in newest.values() if one.is_error]

@@ -9,6 +9,7 @@ import click
 from rich.text import Text
 
 from misheard.cli.output import (
+    FiniteRange,
     acting,
     actor_option,
     json_option,
@@ -93,7 +94,7 @@ Examples:
 """
 )
 @click.argument("rule", default="")
-@click.option("--hours", required=True, type=click.FloatRange(0.0, 8760.0, min_open=True))
+@click.option("--hours", required=True, type=FiniteRange(0.0, 8760.0, min_open=True))
 @click.option("--reason", required=True, help="For whoever is on call next.")
 @actor_option
 @json_option

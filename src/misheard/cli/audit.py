@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from misheard.cli.output import json_option, open_workspace, out, print_json, table, when
+from misheard.cli.output import json_option, listing, open_workspace, out, print_json, when
 
 if TYPE_CHECKING:
     from misheard.database.audit import AuditEntry
@@ -25,7 +25,9 @@ def command(directory: str | None, limit: int, subject: str | None, as_json: boo
         print_json(found)
         return
     rows = [(f"{when(one.created_at)}\n{one.actor}", _what(one)) for one in found]
-    out.print(table("Audit log, newest first", ["at, and who", "what, and why"], rows))
+    nothing = f"Nothing was done to '{subject}'." if subject else "Nothing was done yet."
+    columns = ["at, and who", "what, and why"]
+    out.print(listing("Audit log, newest first", columns, rows, nothing=nothing))
 
 
 def _what(one: AuditEntry) -> Text:

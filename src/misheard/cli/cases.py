@@ -11,6 +11,7 @@ from rich.text import Text
 
 from misheard.cli.output import (
     json_option,
+    listing,
     open_workspace,
     out,
     percent,
@@ -91,7 +92,12 @@ def command(
         for one in found
     ]
     columns = ["inference", "status", "wrong ", "heard, and below it what was spoken"]
-    out.print(table("Error cases, newest first", columns, rows))
+    nothing = (
+        "No error case is like that."
+        if any((status, error_type, group, tags))
+        else "No error case yet."
+    )
+    out.print(listing("Error cases, newest first", columns, rows, nothing=nothing))
     out.print(
         f"Of all: {counts.error_cases} of error, {counts.corrected} of them corrected; "
         f"confirmed as right: {counts.confirmations}."

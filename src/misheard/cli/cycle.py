@@ -12,10 +12,10 @@ from misheard.cli.output import (
     actor_option,
     bars,
     json_option,
+    listing,
     open_workspace,
     out,
     print_json,
-    table,
 )
 from misheard.cycle.states import Cycle, CycleState
 
@@ -181,7 +181,14 @@ def advance(directory: str | None, cycle_id: str | None, as_json: bool) -> None:
         out.print(f"next: {escape(taken.next.what)} ({taken.next.who})" if taken.next else "")
 
 
-@command.command("list")
+@command.command(
+    "list",
+    epilog="""\b
+Examples:
+  misheard -w calls cycle list
+  misheard -w calls cycle list --state awaiting_approval --json
+""",
+)
 @click.option(
     "--state", type=click.Choice([state.value for state in CycleState]), help="Only those."
 )
@@ -197,7 +204,11 @@ def list_(directory: str | None, state: str | None, limit: int, as_json: bool) -
         print_json(found)
         return
     rows = [(one.id, _begun(one), one.state, cycles.outlook(one).who) for one in found]
-    out.print(table("Cycles", ["cycle", "begun", "state", "waits for"], rows))
+    columns = ["cycle", "begun", "state", "waits for"]
+    nothing = (
+        f"No cycle is {state}." if state else "No cycle yet. To begin one: misheard cycle begin"
+    )
+    out.print(listing("Cycles", columns, rows, nothing=nothing))
 
 
 @command.command(epilog="\b\nExample:\n  misheard -w calls cycle show cycle-…")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from misheard.cli.output import json_option, open_workspace, out, print_json, table, when
+from misheard.cli.output import json_option, listing, open_workspace, out, print_json, when
 
 
 @click.group()
@@ -41,7 +41,7 @@ def hold_out(directory: str | None, manifest: Path, name: str, as_json: bool) ->
     out.print(f"{made.id}: {told}.")
 
 
-@command.command("list")
+@command.command("list", epilog="\b\nExample:\n  misheard -w calls dataset list --json")
 @json_option
 @click.pass_obj
 def list_(directory: str | None, as_json: bool) -> None:
@@ -62,7 +62,10 @@ def list_(directory: str | None, as_json: bool) -> None:
         for one in found
     ]
     columns = ["dataset", "name", "purpose", "utterances", "minutes ", "made"]
-    out.print(table("Dataset versions", columns, rows))
+    nothing = (
+        "No dataset yet: a cycle builds one, and `misheard dataset hold-out` keeps one to test on."
+    )
+    out.print(listing("Dataset versions", columns, rows, nothing=nothing))
 
 
 @command.command(epilog="\b\nExample:\n  misheard -w calls dataset export ds-… out/")

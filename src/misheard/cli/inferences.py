@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from misheard.cli.output import json_option, open_workspace, out, print_json, table, when
+from misheard.cli.output import json_option, listing, open_workspace, out, print_json, when
 
 if TYPE_CHECKING:
     from misheard.capture.inferences import Inference
@@ -32,7 +32,8 @@ def command(directory: str | None, limit: int, as_json: bool) -> None:
         )
         for one in found
     ]
-    out.print(table("Newest first", ["inference", "at", "text"], rows))
+    nothing = "No transcript yet: misheard transcribe FILE, or misheard record FILE"
+    out.print(listing("Newest first", ["inference", "at", "text"], rows, nothing=nothing))
 
 
 def _figures(one: Inference) -> str:

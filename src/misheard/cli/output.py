@@ -53,6 +53,19 @@ err = Console(stderr=True, highlight=False)
 """Progress and logs."""
 
 
+class FiniteRange(click.FloatRange):
+    """A number within bounds; NaN is within all of click's own, as it compares false."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """See `click.ParamType`."""
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"'{value}' is no finite number.", param, ctx)
+        return number
+
+
 def json_option(function: Callable[..., Any]) -> Callable[..., Any]:
     """`--json`: the result for machines."""
     return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")(
@@ -109,6 +122,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) 
     for row in rows:
         made.add_row(*map(_cell, row))
     return made
+
+
+def listing(
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], *, nothing: str
+) -> Table | Text:
+    """A `table`, or the sentence `nothing` where it would have no row."""
+    return table(title, columns, rows) if rows else Text(nothing, style="dim")
 
 
 def _cell(value: object) -> str | Text:

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from misheard.cli.output import bars, json_option, open_workspace, out, percent, print_json, table
+from misheard.cli.output import (
+    FiniteRange,
+    bars,
+    json_option,
+    open_workspace,
+    out,
+    percent,
+    print_json,
+    table,
+)
 
 if TYPE_CHECKING:
     from misheard.cases.audited import AuditedRate
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 _QUICKLY_COUNTED = 20_000
 _limit = click.option("--limit", default=20, show_default=True, type=click.IntRange(1, 1_000))
 _days = click.option(
-    "--days", type=click.FloatRange(0, 36_500, min_open=True), help="Only the last so many days."
+    "--days", type=FiniteRange(0, 36_500, min_open=True), help="Only the last so many days."
 )
 
 

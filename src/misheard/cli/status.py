@@ -14,7 +14,7 @@ from rich.text import Text
 from misheard.cli.output import json_option, open_workspace, out, percent, print_json, table, when
 
 if TYPE_CHECKING:
-    from misheard.reports.status import Status
+    from misheard.reports.status import Status, Waiting
 
 _BAR = 16
 _IN_TABLE = {"corrected cases", "error cases", "error rate"}
@@ -49,16 +49,20 @@ def show(status: Status, console: Console) -> None:
     if status.waiting:
         # What to type stands on a line of its own, so that it is whole at 80 columns.
         rows = [
-            (one.who, Text.assemble(one.what, "\n", (one.command, "cyan")))
+            (one.who, Text.assemble(one.what, *_why(one), "\n", (one.command, "cyan")))
             for one in status.waiting
         ]
-        console.print(table("Waiting", ["for", "how"], rows))
+        console.print(table("Waiting", ["for", "what"], rows))
     if status.cycle is not None:
         past = ", ".join(f"{count} × {state}" for state, count in sorted(status.cycles.items()))
         console.print(f"[bold]Cycles[/]  {past}; the newest is {status.cycle.id}")
     suites = "1 regression suite" if status.suites == 1 else f"{status.suites} regression suites"
     console.print(f"[bold]Gates[/]   {suites}")
     console.print(f"\n[bold cyan]Next:[/] [cyan]{escape(status.next_step)}[/]", soft_wrap=True)
+
+
+def _why(one: Waiting) -> tuple[str | tuple[str, str], ...]:
+    return ("\n", (one.error, "red")) if one.error else ()
 
 
 def _live(status: Status, console: Console) -> None:

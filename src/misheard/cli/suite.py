@@ -17,6 +17,7 @@ from misheard.cli.output import (
     actor_option,
     bars,
     json_option,
+    listing,
     open_workspace,
     out,
     percent,
@@ -80,7 +81,7 @@ def add(
     out.print(f"Suite '{escape(made.name)}' ({made.kind}): {dataset.counts['test']} utterances.")
 
 
-@command.command("list")
+@command.command("list", epilog="\b\nExample:\n  misheard -w calls suite list --json")
 @json_option
 @click.pass_obj
 def list_(directory: str | None, as_json: bool) -> None:
@@ -117,7 +118,9 @@ def list_(directory: str | None, as_json: bool) -> None:
         for one, history in zip(found, histories, strict=True)
     ]
     columns = ["suite", "kind", "clips ", "held to ", "newest ", "", "trend of WER"]
-    out.print(table("Regression suites", columns + (["what it holds"] if wide else []), rows))
+    columns += ["what it holds"] if wide else []
+    nothing = "No regression suite yet. To add one: misheard suite add NAME MANIFEST"
+    out.print(listing("Regression suites", columns, rows, nothing=nothing))
     show_movable(movable, live)
 
 
@@ -192,11 +195,13 @@ def history(directory: str | None, name: str, clip: str | None, limit: int, as_j
         for one in points
     ]
     columns = ["run", "candidate", "against", "WER ", *(["held to "] if wide else []), "clips ", ""]
+    if not points:
+        out.print(f"Suite '{escape(name)}' was not run yet: misheard regress", style="dim")
+        return
     made = table(f"Suite '{name}', newest run first", columns, rows)
     made.columns[columns.index("against")].no_wrap = True
     out.print(made)
-    if points:
-        out.print("[dim]clips: + fixed, − broken[/]")
+    out.print("[dim]clips: + fixed, − broken[/]")
     if trend := sparkline([point.wer for point in reversed(points)]):
         out.print(f"WER, oldest to newest  [bold]{trend}[/]")
     if flaky:

@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING
 import click
 from rich.text import Text
 
-from misheard.cli.output import err, json_option, open_workspace, out, print_json, table
+from misheard.cli.output import (
+    FiniteRange,
+    err,
+    json_option,
+    open_workspace,
+    out,
+    print_json,
+    table,
+)
 
 if TYPE_CHECKING:
     from misheard.monitoring.trends import TrendLine, TrendPoint
@@ -43,8 +51,8 @@ Examples:
   misheard -w calls trend empty_share --slice channel=mobile
 """
 )
-@click.argument("metric", type=click.Choice(_METRICS))
-@click.option("--days", default=28.0, show_default=True, type=click.FloatRange(0.0, 36_500.0))
+@click.argument("metric", metavar="METRIC", type=click.Choice(_METRICS))
+@click.option("--days", default=28.0, show_default=True, type=FiniteRange(0.0, 36_500.0))
 @click.option("--by", "period", default="day", show_default=True, type=click.Choice(_PERIODS))
 @click.option("--version", "version_id", default="", help="Only of this version or recogniser.")
 @click.option("--each-version", is_flag=True, help="One chart for each version.")
@@ -63,7 +71,11 @@ def command(
     slice_name: str,
     as_json: bool,
 ) -> None:
-    """How suspicion, latency, errors and the like went, by hour, day or week."""
+    """How suspicion, latency, errors and the like went, by hour, day or week.
+
+    METRIC is inferences, suspicion, empty_share, latency, latency_p50, latency_p95, latency_p99,
+    real_time_factor, errors, corrections, audited_wer or audited_error_rate.
+    """
     from misheard.database.engine import now  # noqa: PLC0415 - SQLAlchemy
     from misheard.monitoring.trends import Metric, Period  # noqa: PLC0415 - as above
 
@@ -87,6 +99,8 @@ def command(
         return
     for line in lines:
         out.print(_chart(line))
+    if not lines:
+        out.print(f"Nothing was heard in the last {days:g} days.", style="dim")
     if behind := workspace.digest.behind():
         err.print(f"{behind:,} transcripts are not counted yet.", style="yellow")
 

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import itertools
-import math
+import logging
 from typing import TYPE_CHECKING
 
 import click
 from rich.markup import escape
 
-from misheard.cli.output import bars, json_option, open_workspace, out, print_json
+from misheard.cli.output import (
+    FiniteRange,
+    bars,
+    json_option,
+    open_workspace,
+    out,
+    print_json,
+)
 
 if TYPE_CHECKING:
     from misheard.watch import Look
+
+_MOST_S = 31 * 86_400.0
+"""No clock waits for ever."""
 
 
 @click.command(
@@ -26,7 +36,7 @@ Examples:
     "--interval",
     default=3600.0,
     show_default=True,
-    type=click.FloatRange(min=0.0, min_open=True),
+    type=FiniteRange(min=0.0, max=_MOST_S, min_open=True),
     help="Seconds between two looks.",
 )
 @click.option("--once", is_flag=True, help="Look once and leave.")
@@ -36,11 +46,13 @@ Examples:
 def command(
     directory: str | None, interval: float, once: bool, no_train: bool, as_json: bool
 ) -> None:
-    """Roll back what does worse, run due suites, train when it is worth it."""
+    """Roll back what does worse, run due suites, train when it is worth it.
+
+    What goes wrong is logged, and the rest is done; --once then leaves with 1.
+    """
     from misheard.watch import watch  # noqa: PLC0415 - SQLAlchemy
 
-    if math.isnan(interval):
-        raise click.BadParameter("not a number of seconds", param_hint="--interval")
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     workspace = open_workspace(directory)
     with bars() as shown:
         looks = watch(workspace, interval_s=interval, observer=shown, train=not no_train)
@@ -49,6 +61,8 @@ def command(
                 print_json(look)
             else:
                 _show(look)
+    if once and look.failed:
+        click.get_current_context().exit(1)
 
 
 def _show(look: Look) -> None:
@@ -68,6 +82,8 @@ def _show(look: Look) -> None:
             f"Let go of {gone.recordings:,} recordings ({gone.bytes / 1e6:,.1f} MB) and "
             f"{gone.transcripts:,} transcripts."
         )
+    if look.failed:
+        out.print(f"[red]Could not be done now:[/] {', '.join(look.failed)}.")
     if not (
         look.rolled_back
         or look.runs
@@ -75,5 +91,6 @@ def _show(look: Look) -> None:
         or look.advanced
         or gone.recordings
         or gone.transcripts
+        or look.failed
     ):
         out.print("Nothing to do.", style="dim")

@@ -13,7 +13,7 @@ from typing import Self
 from sqlalchemy.exc import SQLAlchemyError
 
 from misheard.cycle.states import Observer
-from misheard.errors import LeaseLostError, StorageBusyError
+from misheard.errors import LeaseLostError, MisheardError
 from misheard.finetune.events import TrainingEvent
 from misheard.speech.transcriber import Progress
 
@@ -85,5 +85,6 @@ class LeaseKeeper(Observer):
             except LeaseLostError as error:
                 self._lost = error
                 return
-            except (SQLAlchemyError, StorageBusyError) as error:
+            except (SQLAlchemyError, MisheardError) as error:
+                # The database is away or full for a moment; the lease holds for some more beats.
                 logging.getLogger("misheard").warning("A lease could not be renewed: %s", error)

@@ -27,9 +27,8 @@ def pace(connection: Connection) -> Pace:
     """By indexed look-ups, at the same cost after any number of cycles."""
     holding = [state for state in CycleState if state.holds_up_others]
     oldest = select(cycles.c.id, cycles.c.state).where(cycles.c.state.in_(holding))
-    running = connection.execute(oldest.order_by(cycles.c.created_at).limit(1)).first()
-    newest = select(cycles.c.id, cycles.c.created_at)
-    newest = newest.order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    running = connection.execute(oldest.order_by(cycles.c.number).limit(1)).first()
+    newest = select(cycles.c.id, cycles.c.created_at).order_by(cycles.c.number.desc()).limit(1)
     last = connection.execute(newest).first()
     if last is None:
         return Pace(running="", began_at=None, ended_at=None)

@@ -66,7 +66,7 @@ class CycleStore:
 
     def listed(self, *, state: CycleState | None = None, limit: int = 20) -> list[Cycle]:
         """Cycles, newest first."""
-        query = select(cycles).order_by(cycles.c.created_at.desc(), cycles.c.id.desc())
+        query = select(cycles).order_by(cycles.c.number.desc())
         if state is not None:
             query = query.where(cycles.c.state == state)
         return self._read(query.limit(limit))
@@ -187,7 +187,7 @@ class CycleStore:
 
     def _in(self, states: Collection[CycleState]) -> list[Cycle]:
         query = select(cycles).where(cycles.c.state.in_(states))
-        return self._read(query.order_by(cycles.c.created_at, cycles.c.id))
+        return self._read(query.order_by(cycles.c.number))
 
     def _read(self, query: Any) -> list[Cycle]:
         with self._engine.connect() as connection:
@@ -199,13 +199,13 @@ def newest_of(
 ) -> Cycle | None:
     """The newest cycle that made `version_id` and is in one of `states`."""
     query = select(cycles).where(cycles.c.version_id == version_id, cycles.c.state.in_(states))
-    query = query.order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    query = query.order_by(cycles.c.number.desc()).limit(1)
     row = connection.execute(query).mappings().first()
     return _cycle(dict(row)) if row is not None else None
 
 
 def _newest_id(connection: Connection) -> str:
-    query = select(cycles.c.id).order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    query = select(cycles.c.id).order_by(cycles.c.number.desc()).limit(1)
     return connection.execute(query).scalar() or ""
 
 

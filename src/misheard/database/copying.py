@@ -6,9 +6,10 @@ A copy is checked and on disk before it has its name, and it is one file, whatev
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sqlite3
-import tempfile
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from misheard.errors import BadInputError, DatabaseInUseError, DiskFullError, Ne
 PARTIAL = ".backup-"
 """How the names of unfinished copies begin."""
 _ASIDE = ".before-restore-"
+_PRIVATE, _AS_SQLITE_MAKES_IT = 0o600, 0o644
+"""Modes of files; the umask takes its part away."""
 # Copied between two reports of progress: 1 MiB of SQLite's usual pages.
 _PAGES = 256
 
@@ -75,7 +78,9 @@ def restore(backup: Path, database: Path, *, progress: Counted = not_counted) ->
             _check(source)
             _check_revision(source, backup)
             require_room(source, database.parent)
-            with _partial(database.parent) as partial:
+            # Where there is one, nobody who may not read it may read what takes its place.
+            mode = _PRIVATE if database.exists() else _AS_SQLITE_MAKES_IT
+            with _partial(database.parent, mode) as partial:
                 _write(source, partial, progress)
                 aside = _replace(database, partial)
     except (OSError, sqlite3.Error) as error:
@@ -107,11 +112,10 @@ def _pages(source: sqlite3.Connection) -> int:
 
 
 @contextmanager
-def _partial(folder: Path) -> Iterator[Path]:
-    """The name of a temporary file, which is gone afterwards unless it was renamed."""
-    descriptor, name = tempfile.mkstemp(dir=folder, prefix=PARTIAL)
-    os.close(descriptor)
-    path = Path(name)
+def _partial(folder: Path, mode: int = _PRIVATE) -> Iterator[Path]:
+    """A temporary file, which is gone afterwards unless it was renamed."""
+    path = folder / f"{PARTIAL}{secrets.token_hex(8)}"
+    path.touch(mode, exist_ok=False)
     try:
         yield path
     finally:
@@ -186,8 +190,18 @@ def _replace(database: Path, partial: Path) -> Path | None:
             shutil.copyfile(database, aside)
             _sync(aside)
         _put_aside_leftovers(database, aside)
+        _as_accessible_as(database, partial)
         partial.replace(database)
     return aside
+
+
+def _as_accessible_as(database: Path, partial: Path) -> None:
+    """Who could read and write the present file can do so with the other one."""
+    present = database.stat()
+    # Another's file may be restored by who may not give files away.
+    with suppress(PermissionError):
+        os.chown(partial, present.st_uid, present.st_gid)
+    partial.chmod(stat.S_IMODE(present.st_mode))
 
 
 def _aside(database: Path) -> Path:

@@ -41,8 +41,7 @@ class Era:
 
 def current_era(connection: Connection) -> Era:
     """The era of now."""
-    newest = select(cycles.c.id, cycles.c.created_at)
-    newest = newest.order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    newest = select(cycles.c.id, cycles.c.created_at).order_by(cycles.c.number.desc()).limit(1)
     found = connection.execute(newest).first()
     return Era(found.id, found.created_at) if found else Era("", None)
 

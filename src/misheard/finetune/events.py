@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 
@@ -56,6 +57,14 @@ def course(events: Iterable[TrainingEvent]) -> list[TrainingEvent]:
         reached = event.step
         made[event.step, event.loss is None] = event
     return list(made.values())
+
+
+def last_event_at(path: Path) -> datetime | None:
+    """When the last event was appended; None where there is none yet."""
+    try:
+        return datetime.fromtimestamp(path.stat().st_mtime, UTC)
+    except FileNotFoundError:
+        return None
 
 
 def read_events(path: Path) -> Iterator[TrainingEvent]:

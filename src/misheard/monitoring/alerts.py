@@ -7,13 +7,13 @@ again.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, text, update
+from sqlalchemy import Connection, Engine, delete, insert, select, update
 
 from misheard.database import audit
 from misheard.database.audit import AuditEntry
@@ -25,8 +25,6 @@ from misheard.monitoring.channels.channel import Channel, Event
 from misheard.monitoring.delivery import Delivery, DeliveryQueue, read_deliveries
 from misheard.monitoring.rules import Condition, Health, Rule, judge
 from misheard.settings import AlertSettings
-
-_LOCK = 7_266_003
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,12 +78,17 @@ class Alerts:
         settings: AlertSettings,
         channels: Sequence[Channel],
         root: Path,
+        trained_at: Callable[[str], datetime | None] = lambda _: None,
     ) -> None:
-        """`root` is the workspace's directory: its disk is looked at, its name is told."""
+        """`root` is the workspace's directory: its disk is looked at, its name is told.
+
+        `trained_at` says when a training job gave its last sign of life, by its id.
+        """
         self._engine = engine
         self._settings = settings
         self._channels = [channel.name for channel in channels]
         self._root = root
+        self._trained_at = trained_at
         self._queue = DeliveryQueue(
             engine,
             channels,
@@ -114,6 +117,7 @@ class Alerts:
                 channels=self._channels,
                 root=self._root,
                 moment=at,
+                trained_at=self._trained_at,
             )
         return self.note(judge(read, self._settings), at)
 
@@ -126,7 +130,6 @@ class Alerts:
         """
         told = {(one.rule, one.subject): one for one in conditions}
         with writing(self._engine) as connection:
-            _take_turns(connection)
             known = {(one.rule, one.subject): one for one in _open(connection)}
             fired = [
                 _fire(connection, one, moment)
@@ -241,12 +244,6 @@ class Alerts:
                 failing = alert.rule is Rule.DELIVERY and channel == alert.subject
                 if channel not in told and not failing:
                     _enqueue(connection, alert.id, Event.FIRED, channel, moment)
-
-
-def _take_turns(connection: Connection) -> None:
-    """On SQLite a transaction that writes is alone anyway."""
-    if connection.dialect.name == "postgresql":
-        connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
 
 
 def _open(connection: Connection) -> list[Alert]:

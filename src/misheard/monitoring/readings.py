@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from misheard.monitoring.rules import (
     CycleReading,
     Readings,
     RecentTraffic,
+    StandingReading,
     SuiteReading,
     WatchedMean,
 )
@@ -59,8 +60,12 @@ def read(
     channels: Sequence[str],
     root: Path,
     moment: datetime,
+    trained_at: Callable[[str], datetime | None] = lambda _: None,
 ) -> Readings:
-    """Everything that the rules look at, at `moment`."""
+    """Everything that the rules look at, at `moment`.
+
+    `trained_at` says when a job gave its last sign of life, by its id.
+    """
     live = _live(connection)
     version_id = live.version_id if live is not None else ""
     serving = _serving(connection, version_id, moment)
@@ -82,6 +87,7 @@ def read(
         traffic=heard,
         newest_cycle=_newest_cycle(connection),
         waiting=tuple(_waiting(connection)),
+        standing=tuple(_standing(connection, moment, trained_at)),
         suites=tuple(_suites(connection, version_id)),
         last_heard_at=_last_heard(connection),
         behind=_behind(connection),
@@ -197,7 +203,7 @@ _CYCLE = (cycles.c.id, cycles.c.state, cycles.c.detail, cycles.c.created_at)
 
 
 def _newest_cycle(connection: Connection) -> CycleReading | None:
-    query = select(*_CYCLE).order_by(cycles.c.created_at.desc(), cycles.c.id.desc()).limit(1)
+    query = select(*_CYCLE).order_by(cycles.c.number.desc()).limit(1)
     row = connection.execute(query).first()
     if row is None:
         return None
@@ -206,10 +212,38 @@ def _newest_cycle(connection: Connection) -> CycleReading | None:
 
 def _waiting(connection: Connection) -> Iterable[CycleReading]:
     query = select(*_CYCLE).where(cycles.c.state.in_(("proposed", "awaiting_approval")))
-    for row in connection.execute(query.order_by(cycles.c.created_at)).all():
-        step = select(func.max(cycle_steps.c.created_at)).where(cycle_steps.c.cycle_id == row.id)
-        since = connection.execute(step).scalar() or row.created_at
+    for row in connection.execute(query.order_by(cycles.c.number)).all():
+        since = _last_step(connection, row.id) or row.created_at
         yield CycleReading(id=row.id, state=row.state, detail=row.detail, since=since)
+
+
+_MOVING = ("triggered", "dataset", "training", "converted", "validated", "regression", "watched")
+_OF_TRAINER = ("dataset", "training")
+
+
+def _standing(
+    connection: Connection, moment: datetime, trained_at: Callable[[str], datetime | None]
+) -> Iterable[StandingReading]:
+    query = select(cycles).where(cycles.c.state.in_(_MOVING)).order_by(cycles.c.number)
+    for row in connection.execute(query).all():
+        if row.options.get("trained_elsewhere") and row.state in _OF_TRAINER:
+            continue
+        moved_at = _last_step(connection, row.id) or row.created_at
+        is_held = row.lease_until is not None and row.lease_until > moment
+        if row.state == "training" and row.job_id is not None:
+            # Who waits for it would wait for ever, so that is no sign of its life.
+            is_held = False
+            moved_at = max(moved_at, trained_at(row.job_id) or moved_at)
+        yield StandingReading(
+            id=row.id, state=row.state, moved_at=moved_at, is_held=is_held, error=row.error
+        )
+
+
+def _last_step(connection: Connection, cycle_id: str) -> datetime | None:
+    query = select(cycle_steps.c.created_at).where(cycle_steps.c.cycle_id == cycle_id)
+    newest = query.order_by(cycle_steps.c.number.desc()).limit(1)
+    found: datetime | None = connection.execute(newest).scalar()
+    return found
 
 
 def _suites(connection: Connection, version_id: str) -> Iterable[SuiteReading]:

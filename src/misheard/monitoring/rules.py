@@ -32,6 +32,7 @@ class Rule(StrEnum):
     ERROR_RATE = "error_rate"
     CYCLE_ENDED = "cycle_ended"
     APPROVAL = "approval"
+    CYCLE_STUCK = "cycle_stuck"
     SUITE_FAILED = "suite_failed"
     NO_TRAFFIC = "no_traffic"
     DIGEST_BEHIND = "digest_behind"
@@ -50,6 +51,7 @@ _ERRORS = (
     Rule.LATENCY,
     Rule.LATENCY_P95,
     Rule.REAL_TIME_FACTOR,
+    Rule.CYCLE_STUCK,
     Rule.SUITE_FAILED,
     Rule.NO_TRAFFIC,
     Rule.DELIVERY,
@@ -110,6 +112,20 @@ class CycleReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StandingReading:
+    """A cycle that has to move without a person or a trainer elsewhere."""
+
+    id: str
+    state: str
+    moved_at: datetime
+    """When it took its last step, or its training gave its last sign of life."""
+    is_held: bool
+    """Whether a process works on it, and does more than wait for its training."""
+    error: str
+    """Why it could not go on when that was last tried; empty where it could."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteReading:
     """The newest run of a suite on the live version."""
 
@@ -144,6 +160,8 @@ class Readings:
     newest_cycle: CycleReading | None
     waiting: tuple[CycleReading, ...]
     """Cycles that wait for a person."""
+    standing: tuple[StandingReading, ...]
+    """Cycles that wait for nobody."""
     suites: tuple[SuiteReading, ...]
     last_heard_at: datetime | None
     behind: int
@@ -327,6 +345,7 @@ def _of_cycles(readings: Readings, limits: AlertSettings) -> Iterator[Condition]
                 ),
                 figures={"state": one.state, "since": one.since.isoformat()},
             )
+    yield from _stuck(readings, limits)
     if limits.suite_failed:
         for run in readings.suites:
             yield Condition(
@@ -336,6 +355,32 @@ def _of_cycles(readings: Readings, limits: AlertSettings) -> Iterator[Condition]
                 detail=f"{readings.live_version} fails the suite '{run.name}': {run.reason}",
                 figures={"run": run.run_id},
             )
+
+
+def _stuck(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    if limits.max_stuck_hours is False:
+        return
+    for one in readings.standing:
+        hours = (readings.moment - one.moved_at).total_seconds() / 3600
+        health = Health.WELL
+        if hours > limits.max_stuck_hours:
+            # Whether what works on it gets any further is seen when it moves.
+            health = Health.UNKNOWN if one.is_held else Health.BAD
+        why = "Nothing works on it. Is a worker running?"
+        if one.error:
+            why = f"It cannot go on: {one.error}"
+        elif one.state == "training":
+            why = "Its training gives no sign of life."
+        yield Condition(
+            rule=Rule.CYCLE_STUCK,
+            subject=one.id,
+            health=health,
+            detail=(
+                f"{one.id} has stood at '{one.state}' for {hours:.0f} hours. {why} "
+                f"To try again: misheard cycle run {one.id}"
+            ),
+            figures={"state": one.state, "since": one.moved_at.isoformat(), "error": one.error},
+        )
 
 
 def _of_machine(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:

@@ -34,6 +34,8 @@ class Waiting:
     """Who has to act: a person, a trainer elsewhere, a process."""
     command: str
     """What to type."""
+    error: str = ""
+    """Why it could not go on when that was last tried; empty where it could."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,9 +74,10 @@ def status(workspace: Workspace) -> Status:
     live = workspace.deployments.live()
     trigger = workspace.cycles.check_trigger()
     cases = workspace.cases.standings()
-    newest = workspace.cycles.listed(limit=10)
+    newest = workspace.cycles.latest()
     queue = workspace.review.waiting()
-    waiting = (*_waiting(newest, cases), *_to_review(queue))
+    unfinished = workspace.cycles.unfinished()[::-1]
+    waiting = (*_waiting(unfinished, cases), *_to_review(queue))
     return Status(
         live=live,
         live_version=workspace.registry.get(live.version_id),
@@ -91,7 +94,7 @@ def status(workspace: Workspace) -> Status:
         rules=workspace.settings.triggers,
         evaluation=next(iter(workspace.cycles.evaluations(limit=1)), None),
         cycles=workspace.cycles.counts(),
-        cycle=newest[0] if newest else None,
+        cycle=newest,
         suites=len(workspace.suites.listed()),
         waiting=waiting,
         next_step=_next_step(trigger, waiting),
@@ -113,10 +116,11 @@ def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:
             what = "a model is trained elsewhere"
             command = f"misheard cycle take-model {cycle.id} DIRECTORY"
             found.append(Waiting(what=what, who="a trainer", command=command))
-        elif not cycle.state.is_decided:
+        else:
             what = f"a cycle stands at '{cycle.state}'"
             command = f"misheard cycle run {cycle.id}"
-            found.append(Waiting(what=what, who="a process", command=command))
+            error = cycle.error
+            found.append(Waiting(what=what, who="a process", command=command, error=error))
     if cases.open:
         one = cases.open == 1
         what = f"{cases.open} error {'case has' if one else 'cases have'} no correction"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from misheard.finetune.events import last_event_at
+from misheard.finetune.paths import JobPaths
 from misheard.monitoring.activity import Monitor
 from misheard.monitoring.alerts import Alerts
 from misheard.monitoring.channels.configured import configured
@@ -35,7 +37,13 @@ class MonitoringRooms(Opened):
     def alerts(self) -> Alerts:
         """What is wrong, and who was told."""
         alerts = self.settings.alerts
-        return Alerts(self._engine, settings=alerts, channels=configured(alerts), root=self.root)
+        return Alerts(
+            self._engine,
+            settings=alerts,
+            channels=configured(alerts),
+            root=self.root,
+            trained_at=lambda job_id: last_event_at(JobPaths(self._jobs_root / job_id).events),
+        )
 
     @cached_property
     def metrics(self) -> Metrics:

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from misheard.settings.section import Section
+from misheard.settings.section import Hours, Minutes, Seconds, Section
 
 Limit = Annotated[float, Field(gt=0.0)] | Literal[False]
 """A threshold, or false where a rule is off."""
@@ -20,7 +20,7 @@ class WebhookSettings(Section):
     url: SecretStr = SecretStr("")
     routing_key: SecretStr = SecretStr("")
     """Of PagerDuty's Events API v2; given, its fields are sent."""
-    timeout_s: float = Field(default=10.0, gt=0.0)
+    timeout_s: Seconds = Field(default=10.0, gt=0.0)
 
     @field_validator("url")
     @classmethod
@@ -42,7 +42,7 @@ class SmtpSettings(Section):
     password: SecretStr = SecretStr("")
     sender: str = "misheard@localhost"
     recipients: tuple[str, ...] = ()
-    timeout_s: float = Field(default=20.0, gt=0.0)
+    timeout_s: Seconds = Field(default=20.0, gt=0.0)
 
     @model_validator(mode="after")
     def _complete(self) -> SmtpSettings:
@@ -54,7 +54,7 @@ class SmtpSettings(Section):
 class AlertSettings(Section):
     """What a person is told of, when, and how. A rule with `false` is off."""
 
-    well_minutes: float = Field(default=30.0, ge=0.0)
+    well_minutes: Minutes = Field(default=30.0, ge=0.0)
     """What was bad has to be well for so long, without a break, before it counts as over."""
     window_hours: int = Field(default=2, ge=1, le=168)
     """Latency and real-time factor are means over the running hour and so many before it."""
@@ -88,6 +88,8 @@ class AlertSettings(Section):
     """The newest cycle failed or was refused."""
     max_approval_hours: Limit = 24.0
     """A cycle waits for a person's word."""
+    max_stuck_hours: Limit = 6.0
+    """A cycle that waits for nobody has not moved, nor given a sign that it is trained."""
     suite_failed: bool = True
     """The live version fails the newest run of a regression suite."""
     max_silent_hours: Limit = 72.0
@@ -103,7 +105,7 @@ class AlertSettings(Section):
     webhooks: dict[str, WebhookSettings] = {}
     """By name: MISHEARD_ALERTS__WEBHOOKS__SLACK__URL=https://…"""
     smtp: SmtpSettings = SmtpSettings()
-    give_up_hours: float = Field(default=72.0, gt=0.0)
+    give_up_hours: Hours = Field(default=72.0, gt=0.0)
     """What could not be delivered for so long is not tried again."""
 
     @field_validator("webhooks")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from misheard.settings.section import Section
+from misheard.settings.section import Days, Section
 
 
 class CaptureSettings(Section):
@@ -19,9 +19,9 @@ class CaptureSettings(Section):
     """Tags whose values are counted apart: ["channel", "noise"]."""
     durable: bool = False
     """Each logged transcript survives a power cut, too; it then takes several times as long."""
-    keep_audio_days: float = Field(default=0.0, ge=0.0)
+    keep_audio_days: Days = Field(default=0.0, ge=0.0)
     """Audio that was heard longer ago is let go of, unless something needs it; 0: it stays."""
-    keep_audio_gb: float = Field(default=0.0, ge=0.0)
+    keep_audio_gb: float = Field(default=0.0, ge=0.0, le=1e9)
     """Beyond so many gigabytes (1e9 bytes) the oldest audio is let go of; 0: no limit."""
-    keep_text_days: float = Field(default=0.0, ge=0.0)
+    keep_text_days: Days = Field(default=0.0, ge=0.0)
     """Transcripts that are older, and that nobody has to do with, are deleted; 0: they stay."""

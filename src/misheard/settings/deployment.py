@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from misheard.settings.section import Section
+from misheard.settings.section import Hours, Section
 
 
 class DeploymentSettings(Section):
@@ -20,7 +20,7 @@ class DeploymentSettings(Section):
     """`misheard watch` rolls back when the live version's error rate is too high."""
     rollback_on_error_threshold: float = Field(default=0.5, ge=0.0, le=1.0)
     """Error rate since the deployment, by the lower end of its 95 % interval."""
-    watch_hours: float = Field(default=24.0, ge=0.0)
+    watch_hours: Hours = Field(default=24.0, ge=0.0)
     """A cycle watches over what it has deployed for so long, and is then closed."""
     watch_inferences: int = Field(default=0, ge=0)
     """And until what it has deployed made so many transcripts, however long that takes."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from misheard.settings.section import Section
+from misheard.settings.section import Hours, Section
 
 
 class RegressionSettings(Section):
@@ -20,7 +20,7 @@ class RegressionSettings(Section):
     """A cycle runs all suites before it deploys."""
     run_on_schedule: bool = False
     """`misheard watch` runs all suites on the live version, too."""
-    schedule_interval_hours: float = Field(default=24.0, gt=0.0)
+    schedule_interval_hours: Hours = Field(default=24.0, gt=0.0)
     fail_on_any_degradation: bool = False
     """No rise of WER or CER is tolerated on any suite, however small."""
     fail_on_critical_degradation: bool = True

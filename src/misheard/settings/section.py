@@ -2,7 +2,17 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+# What is longer than a hundred years overflows a date sooner or later.
+Days = Annotated[float, Field(le=36_500.0)]
+Hours = Annotated[float, Field(le=876_000.0)]
+Minutes = Annotated[float, Field(le=1_440.0)]
+"""Up to a day."""
+Seconds = Annotated[float, Field(le=2_678_400.0)]
+"""Up to a month of 31 days."""
 
 
 class Section(BaseModel):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field, model_validator
 
-from misheard.settings.section import Section
+from misheard.settings.section import Days, Hours, Section
 
 
 class TriggerSettings(Section):
@@ -26,9 +26,9 @@ class TriggerSettings(Section):
     are not."""
     trigger_on_drift: bool = False
     """A drift of suspicion is a cause, too."""
-    every_days: float = Field(default=0.0, ge=0.0)
+    every_days: Days = Field(default=0.0, ge=0.0)
     """So many days since the last cycle began are a cause, too; 0: no schedule."""
-    cooldown_hours: float = Field(default=0.0, ge=0.0)
+    cooldown_hours: Hours = Field(default=0.0, ge=0.0)
     """Hours between the end of a cycle and the beginning of the next."""
     max_training_hours_per_month: float = Field(default=0.0, ge=0.0)
     """Once so much was spent on training in a calendar month (UTC), none begins; 0: no limit."""

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from misheard.settings.section import Section
+from misheard.settings.section import Seconds, Section
 
 
 class WorkerSettings(Section):
     """How often `misheard worker` does each of its duties, in seconds."""
 
-    advance_s: float = Field(default=5.0, gt=0.0)
+    advance_s: Seconds = Field(default=5.0, gt=0.0)
     """Take cycles on that wait for nobody."""
-    digest_s: float = Field(default=10.0, gt=0.0)
+    digest_s: Seconds = Field(default=10.0, gt=0.0)
     """Count what production heard, and choose what a person should look at."""
-    rollback_s: float = Field(default=60.0, gt=0.0)
+    rollback_s: Seconds = Field(default=60.0, gt=0.0)
     """Roll back what does worse."""
-    trigger_s: float = Field(default=60.0, gt=0.0)
+    trigger_s: Seconds = Field(default=60.0, gt=0.0)
     """Begin a cycle, or propose one, where it is worth it."""
-    alerts_s: float = Field(default=60.0, gt=0.0)
+    alerts_s: Seconds = Field(default=60.0, gt=0.0)
     """Look at what alerts, and deliver what is to be told."""
-    retention_s: float = Field(default=600.0, gt=0.0)
+    retention_s: Seconds = Field(default=600.0, gt=0.0)
     """Let go of audio and transcripts that nobody needs any more."""
-    suites_s: float = Field(default=300.0, gt=0.0)
+    suites_s: Seconds = Field(default=300.0, gt=0.0)
     """Run the suites that are due."""

@@ -9,8 +9,10 @@ from misheard.database.schema.base import Serial, UtcDateTime, metadata
 cycles = Table(
     "cycles",
     metadata,
-    Column("id", Text, primary_key=True),
-    Column("created_at", UtcDateTime, nullable=False, index=True),
+    # The order in which they began: a clock may be set back in between.
+    Column("number", Serial, primary_key=True, autoincrement=True),
+    Column("id", Text, nullable=False, unique=True),
+    Column("created_at", UtcDateTime, nullable=False),
     Column("state", Text, nullable=False, index=True),
     Column("actor", Text, nullable=False),
     Column("baseline_id", Text, ForeignKey("versions.id"), nullable=False),

@@ -195,6 +195,10 @@ def upgrade() -> None:
             unique=False,
         )
 
+    if op.get_bind().dialect.name == "sqlite":
+        _make_cycles_anew()
+    else:
+        _change_cycles()
     op.create_table(
         "trigger_evaluations",
         sa.Column(
@@ -221,7 +225,6 @@ def upgrade() -> None:
         batch_op.create_index(
             "ix_error_cases_status_suspicion_id", ["status", "suspicion", "id"], unique=False
         )
-    op.add_column("cycles", sa.Column("error", sa.Text(), server_default="", nullable=False))
 
     op.create_table(
         "marks",
@@ -304,7 +307,7 @@ def _change_inferences() -> None:
     op.create_unique_constraint("uq_inferences_id", "inferences", ["id"])
     op.execute("ALTER TABLE inferences ADD COLUMN number BIGSERIAL")
     op.create_primary_key("pk_inferences", "inferences", ["number"])
-    for table in ("error_cases", "corrections", "suite_cases"):
+    for table in ("error_cases", "corrections", "selections", "suite_cases"):
         name = f"fk_{table}_inference_id_inferences"
         op.create_foreign_key(name, table, "inferences", ["inference_id"], ["id"])
     op.add_column("inferences", sa.Column("speaker", sa.Text()))
@@ -317,6 +320,79 @@ def _change_inferences() -> None:
     op.drop_index("ix_inferences_version_id_created_at")
 
 
+_OF_CYCLES = (
+    "id, created_at, state, actor, baseline_id, held_out_id, options, decision, dataset_id, "
+    "job_id, version_id, validation_id, detail, lease_owner, lease_until, fence"
+)
+
+
+def _make_cycles_anew() -> None:
+    """As `_make_inferences_anew`."""
+    versions, datasets = ["versions.id"], ["datasets.id"]
+    op.create_table(
+        "moved",
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("id", sa.Text(), nullable=False),
+        sa.Column("created_at", UtcDateTime(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("actor", sa.Text(), nullable=False),
+        sa.Column("baseline_id", sa.Text(), nullable=False),
+        sa.Column("held_out_id", sa.Text()),
+        sa.Column("options", sa.JSON(), nullable=False),
+        sa.Column("decision", sa.JSON(), nullable=False),
+        sa.Column("dataset_id", sa.Text()),
+        sa.Column("job_id", sa.Text()),
+        sa.Column("version_id", sa.Text()),
+        sa.Column("validation_id", sa.Text()),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.Column("error", sa.Text(), server_default="", nullable=False),
+        sa.Column("lease_owner", sa.Text()),
+        sa.Column("lease_until", UtcDateTime()),
+        sa.Column("fence", sa.Integer(), nullable=False),
+        sa.PrimaryKeyConstraint("number", name=op.f("pk_cycles")),
+        sa.UniqueConstraint("id", name=op.f("uq_cycles_id")),
+        sa.ForeignKeyConstraint(
+            ["baseline_id"], versions, name=op.f("fk_cycles_baseline_id_versions")
+        ),
+        sa.ForeignKeyConstraint(
+            ["held_out_id"], datasets, name=op.f("fk_cycles_held_out_id_datasets")
+        ),
+        sa.ForeignKeyConstraint(
+            ["dataset_id"], datasets, name=op.f("fk_cycles_dataset_id_datasets")
+        ),
+        sa.ForeignKeyConstraint(["job_id"], ["jobs.id"], name=op.f("fk_cycles_job_id_jobs")),
+        sa.ForeignKeyConstraint(
+            ["version_id"], versions, name=op.f("fk_cycles_version_id_versions")
+        ),
+        sa.ForeignKeyConstraint(
+            ["validation_id"], ["validations.id"], name=op.f("fk_cycles_validation_id_validations")
+        ),
+    )
+    op.execute(
+        f"INSERT INTO moved ({_OF_CYCLES}) SELECT {_OF_CYCLES} FROM cycles ORDER BY created_at, id"
+    )
+    op.drop_table("cycles")
+    op.rename_table("moved", "cycles")
+    op.create_index("ix_cycles_state", "cycles", ["state"])
+
+
+def _change_cycles() -> None:
+    op.execute("ALTER TABLE cycles DROP CONSTRAINT pk_cycles CASCADE")
+    op.create_unique_constraint("uq_cycles_id", "cycles", ["id"])
+    op.execute("ALTER TABLE cycles ADD COLUMN number BIGSERIAL")
+    op.execute(
+        """UPDATE cycles SET number = ordered.place FROM (
+               SELECT id, row_number() OVER (ORDER BY created_at, id) AS place FROM cycles
+           ) ordered WHERE ordered.id = cycles.id"""
+    )
+    op.create_primary_key("pk_cycles", "cycles", ["number"])
+    op.create_foreign_key(
+        "fk_cycle_steps_cycle_id_cycles", "cycle_steps", "cycles", ["cycle_id"], ["id"]
+    )
+    op.add_column("cycles", sa.Column("error", sa.Text(), server_default="", nullable=False))
+    op.drop_index("ix_cycles_created_at")
+
+
 _NEWEST = """
     SELECT c.is_error FROM corrections c WHERE c.inference_id = {of}
     ORDER BY c.number DESC LIMIT 1
@@ -327,7 +403,7 @@ def _fill() -> None:
     """What would have been counted had it been counted as it came."""
     newest = _NEWEST.format(of="error_cases.inference_id")
     later = "(SELECT max(created_at) FROM cycles)"
-    last = "(SELECT id FROM cycles ORDER BY created_at DESC, id DESC LIMIT 1)"
+    last = "(SELECT id FROM cycles ORDER BY number DESC LIMIT 1)"
     op.execute(
         f"""UPDATE error_cases SET
             status = CASE ({newest}) WHEN true THEN 'corrected' WHEN false THEN 'confirmed'
