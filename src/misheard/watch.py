@@ -9,8 +9,10 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from misheard.capture.retention import LetGo
+from misheard.capture.suspicion_kept import KeptModel
 from misheard.cycle.outlook import Outlook
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database.engine import now
@@ -20,6 +22,7 @@ from misheard.errors import (
     IllegalTransitionError,
     LeaseLostError,
     MisheardError,
+    MissingExtraError,
 )
 from misheard.gates.suites import SuiteRun
 from misheard.monitoring.rollback import should_roll_back
@@ -40,6 +43,8 @@ class Look:
     """Suites that were due."""
     begun: Cycle | None
     """The cycle that the trigger began or proposed."""
+    suspicion: KeptModel | None
+    """What was learnt of suspicion, where enough labels had come; its figures say if it is used."""
     advanced: tuple[Cycle, ...]
     """Cycles that went on, as they stand now."""
     let_go: LetGo
@@ -59,6 +64,7 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
         rolled_back=rolled_back,
         runs=tuple(runs),
         begun=begun,
+        suspicion=learn_suspicion_if_due(workspace),
         advanced=tuple(cycle for cycle in advanced if cycle is not None),
         let_go=workspace.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S),
     )
@@ -111,6 +117,23 @@ def begin_if_worth_it(workspace: Workspace, *, actor: str = ACTOR) -> Cycle | No
     known = {cycle.id for cycle in workspace.cycles.unfinished()}
     begun = workspace.cycles.begin(actor=actor)
     return begun if begun is not None and begun.id not in known else None
+
+
+def learn_suspicion_if_due(workspace: Workspace, *, actor: str = ACTOR) -> KeptModel | None:
+    """What was fitted to the labels that have come, used or not; None where too few have.
+
+    Where scikit-learn is missing, that is logged once, and what is in use stays.
+    """
+    try:
+        return workspace.suspicions.fit_if_due(actor=actor)
+    except MissingExtraError as error:
+        _warn_once(f"Suspicion is not learnt from corrections: {error}")
+        return None
+
+
+@cache
+def _warn_once(text: str) -> None:
+    logging.getLogger("misheard").warning(text)
 
 
 def can_go_on(workspace: Workspace, *, train: bool = True) -> Iterator[Cycle]:
