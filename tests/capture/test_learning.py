@@ -90,7 +90,7 @@ def test_a_fit_that_is_not_surely_better_is_kept_and_not_used(
         made = fitted(suspicions)
         assert made.figures is not None and not made.figures.is_used
         assert made.figures.current.average_precision > made.figures.defaults.average_precision
-        assert "not surely better, so model 1 stays" in made.figures.reason
+        assert "not surely better, still in use: model 1" in made.figures.reason
         assert suspicions.newest() == made
         assert suspicions.current() == good
         newest = AuditLog(engine).entries(limit=1)[0]

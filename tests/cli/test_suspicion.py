@@ -115,7 +115,7 @@ def test_a_fit_that_was_refused_says_why(folder: Path) -> None:
     assert "In use: Model 1" in shown
     assert "Model 2, of 20" in shown
     assert "by 120 labels, is not used: average precision" in shown
-    assert "not surely better, so model 1 stays." in shown
+    assert "not surely better, still in use: model 1." in shown
     assert "0 of them since model 2." in shown
 
 

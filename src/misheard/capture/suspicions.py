@@ -147,7 +147,7 @@ def _judged(examples: Examples, rows: Sequence[Any], before: KeptModel) -> FitFi
         Ranked.of(one, place, examples) for one, place in zip(scored, places, strict=True)
     )
     gained = gain(places[0], places[1], examples)
-    decided = "it is used" if gained.is_sure else f"not surely better, so {before.name} stays"
+    decided = "it is used" if gained.is_sure else f"not surely better, still in use: {before.name}"
     return FitFigures(
         labels=len(examples),
         errors=int(examples.errors.sum()),
