@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import logging
 import sqlite3
+import sys
 from collections.abc import Callable
 from contextlib import closing
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from misheard.gates.suites import SuiteKind
 from misheard.watch import look, roll_back_if_worse, watch
 from misheard.workspace import Workspace
 from tests import tiny
+from tests.capture.labelled import correct, traffic
 
 ON_BOTH_DATABASES = True
 S = CycleState
@@ -355,3 +357,39 @@ def test_what_comes_between_two_looks_is_seen_by_the_second(make: Make) -> None:
     begun = next(looks).begun
     assert begun is not None
     assert begun.created_at > moments[0]
+
+
+def labelled(workspace: Workspace) -> None:
+    """Enough to learn what is suspicious."""
+    items, wrong = traffic(150)
+    workspace.capture(items)
+    correct(workspace.cases, workspace.inferences, wrong)
+
+
+def test_suspicion_is_learnt_when_enough_was_corrected(make: Make) -> None:
+    workspace = make(**QUIET)
+    assert look(workspace).suspicion is None
+    labelled(workspace)
+    made = look(workspace).suspicion
+    assert made is not None and made.figures is not None
+    assert made.figures.is_used
+    assert workspace.suspicions.current() == made
+    (entry, *_) = workspace.audit.entries(limit=1)
+    assert (entry.actor, entry.action) == ("watch", "fit suspicion")
+    assert look(workspace).suspicion is None
+
+
+def test_without_the_library_for_it_that_is_said_once(
+    make: Make, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    workspace = make(**QUIET)
+    # As import finds it where it is not installed.
+    monkeypatch.setitem(sys.modules, "sklearn", None)
+    look(workspace)
+    assert "suspicion" not in caplog.text
+    labelled(workspace)
+    for _ in range(3):
+        assert look(workspace).suspicion is None
+    (said,) = [one for one in caplog.messages if "not learnt" in one]
+    assert "pip install 'misheard[suspicion]'" in said
+    assert workspace.suspicions.newest() is None

@@ -18,6 +18,7 @@ from misheard.speech.transcriber import Progress
 from misheard.worker import Done, Worker
 from misheard.workspace import Workspace
 from tests import tiny
+from tests.capture.labelled import correct, traffic
 
 S = CycleState
 QUIET = {"min_error_cases": 1000, "trigger_on_error_rate": False}
@@ -107,6 +108,21 @@ def test_of_two_one_runs_each_due_suite(tmp_path: Path) -> None:
         wait_for(lambda: len(workspace.suites.runs()) >= 3)
         time.sleep(0.2)
     assert len(workspace.suites.runs()) == 3
+
+
+def test_of_two_one_learns_what_is_suspicious(tmp_path: Path) -> None:
+    workspace = make(tmp_path, worker={**OFTEN, "suspicion_s": 0.02})
+    items, wrong = traffic(150)
+    workspace.capture(items)
+    correct(workspace.cases, workspace.inferences, wrong)
+    with working(workspace) as (_, one), working(workspace.configured({})) as (_, other):
+        wait_for(lambda: "suspicion" in {done.duty for done in [*one, *other]})
+        time.sleep(0.5)
+    (told,) = [done.what for done in [*one, *other] if done.duty == "suspicion"]
+    assert told.startswith("model 1: average precision ")
+    assert [entry.action for entry in workspace.audit.entries(limit=500)].count(
+        "fit suspicion"
+    ) == 1
 
 
 class Busy(Observer):

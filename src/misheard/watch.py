@@ -11,8 +11,10 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cache
 
 from misheard.capture.retention import LetGo
+from misheard.capture.suspicion_kept import KeptModel
 from misheard.cycle.outlook import Outlook
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database.engine import now
@@ -22,6 +24,7 @@ from misheard.errors import (
     IllegalTransitionError,
     LeaseLostError,
     MisheardError,
+    MissingExtraError,
 )
 from misheard.gates.suites import SuiteRun
 from misheard.monitoring.rollback import should_roll_back
@@ -46,6 +49,8 @@ class Look:
     """Suites that were due."""
     begun: Cycle | None
     """The cycle that the trigger began or proposed."""
+    suspicion: KeptModel | None
+    """What was learnt of suspicion, where enough labels had come; its figures say if it is used."""
     advanced: tuple[Cycle, ...]
     """Cycles that went on, as they stand now."""
     let_go: LetGo
@@ -57,7 +62,7 @@ class Look:
 def look(workspace: Workspace, *, observer: Observer | None = None, train: bool = True) -> Look:
     """Look once. With `train` off, cycles are begun, and left to somebody else's trainer."""
     watcher, failed = observer or Observer(), list[str]()
-    rolled_back, begun, let_go = None, None, _NOTHING
+    rolled_back, begun, suspicion, let_go = None, None, None, _NOTHING
     runs, advanced = list[SuiteRun](), list[Cycle]()
     with going_on("digest", failed):
         workspace.digest.catch_up()
@@ -67,6 +72,8 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
         runs = run_due_suites(workspace, watcher)
     with going_on("trigger", failed):
         begun = begin_if_worth_it(workspace)
+    with going_on("suspicion", failed):
+        suspicion = learn_suspicion_if_due(workspace)
     with going_on("advance", failed):
         for cycle in can_go_on(workspace, train=train):
             gone = go_on(workspace, cycle, watcher)
@@ -79,6 +86,7 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
         rolled_back=rolled_back,
         runs=tuple(runs),
         begun=begun,
+        suspicion=suspicion,
         advanced=tuple(advanced),
         let_go=let_go,
         failed=tuple(failed),
@@ -148,6 +156,23 @@ def begin_if_worth_it(workspace: Workspace, *, actor: str = ACTOR) -> Cycle | No
     known = {cycle.id for cycle in workspace.cycles.unfinished()}
     begun = workspace.cycles.begin(actor=actor)
     return begun if begun is not None and begun.id not in known else None
+
+
+def learn_suspicion_if_due(workspace: Workspace, *, actor: str = ACTOR) -> KeptModel | None:
+    """What was fitted to the labels that have come, used or not; None where too few have.
+
+    Where scikit-learn is missing, that is logged once, and what is in use stays.
+    """
+    try:
+        return workspace.suspicions.fit_if_due(actor=actor)
+    except MissingExtraError as error:
+        _warn_once(f"Suspicion is not learnt from corrections: {error}")
+        return None
+
+
+@cache
+def _warn_once(text: str) -> None:
+    _log.warning(text)
 
 
 def can_go_on(workspace: Workspace, *, train: bool = True) -> Iterator[Cycle]:

@@ -33,7 +33,7 @@ class Done:
 
     at: datetime
     duty: str
-    """advance, suites, digest, rollback, trigger, alerts or retention."""
+    """advance, suites, suspicion, digest, rollback, trigger, alerts or retention."""
     what: str
 
 
@@ -47,8 +47,8 @@ class _Duty:
 class Worker:
     """Does the duties; what takes hours does not keep what takes moments waiting.
 
-    Cycles and suites take turns in the thread that calls `run`; the digest, the roll-back check and
-    the trigger do in another.
+    Cycles, suites and the fit of suspicion take turns in the thread that calls `run`; the digest,
+    the roll-back check and the trigger do in another.
     """
 
     def __init__(
@@ -83,6 +83,7 @@ class Worker:
         heavy = [
             _Duty(name="advance", interval_s=often.advance_s, do=self._advance),
             _Duty(name="suites", interval_s=often.suites_s, do=self._run_suites),
+            _Duty(name="suspicion", interval_s=often.suspicion_s, do=self._learn_suspicion),
         ]
         other = threading.Thread(target=self._work, args=(light,), name="misheard-light")
         other.start()
@@ -143,6 +144,11 @@ class Worker:
         for run in watch.run_due_suites(self._heavy, self._observer):
             verdict = "passed" if run.verdict.passed else "failed"
             yield f"suite {run.suite_id} {verdict}: {'; '.join(run.verdict.reasons)}"
+
+    def _learn_suspicion(self) -> Iterable[str]:
+        made = watch.learn_suspicion_if_due(self._heavy, actor=ACTOR)
+        if made is not None and made.figures is not None:
+            yield f"{made.name}: {made.figures.reason}"
 
     def _digest(self) -> Iterable[str]:
         counted = self._light.digest.catch_up()

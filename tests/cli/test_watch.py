@@ -23,6 +23,7 @@ NOTHING = {
     "rolled_back": None,
     "runs": [],
     "begun": None,
+    "suspicion": None,
     "advanced": [],
     "let_go": {"recordings": 0, "bytes": 0, "transcripts": 0, "blobs": 0, "is_done": True},
     "failed": [],

@@ -10,6 +10,9 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, update
 
+from misheard.capture import suspicion_kept
+from misheard.capture.suspicion import DEFAULTS
+from misheard.capture.suspicion_figures import FitFigures, Gain, Ranked
 from misheard.cycle.options import CycleOptions
 from misheard.database import latencies
 from misheard.database.engine import now, writing
@@ -21,7 +24,6 @@ from misheard.database.schema import (
     jobs,
     selections,
     suite_runs,
-    suspicion_models,
 )
 from misheard.finetune.events import TrainingEvent, append_event
 from misheard.gates.suites import SuiteKind
@@ -168,13 +170,43 @@ def test_a_drift_is_looked_for_since_the_deployment(workspace: Workspace) -> Non
     assert fired(workspace) == {}
 
 
+def keep_model(workspace: Workspace, moment: datetime, *, is_used: bool) -> None:
+    ranked = Ranked(average_precision=0.5, log_loss=0.5, budgets=())
+    figures = FitFigures(
+        labels=100,
+        errors=50,
+        groups=10,
+        audited=0,
+        error_rate=0.5,
+        fitted=ranked,
+        current=ranked,
+        defaults=ranked,
+        gain=Gain(estimate=0.0, low=0.0, high=0.0),
+        is_used=is_used,
+        reason="so it is",
+    )
+    with writing(workspace._engine) as connection:
+        suspicion_kept.keep(connection, DEFAULTS, figures, moment=moment)
+
+
 def test_another_model_of_suspicion_is_no_drift(workspace: Workspace) -> None:
     change = timedelta(days=9)
     hours(workspace._engine, quarter_days(live(workspace), 50, change=change, suspicion=60.0))
-    with writing(workspace._engine) as connection:
-        row = {"created_at": AT - change, "weights": {}, "figures": {}}
-        connection.execute(insert(suspicion_models).values(**row))
+    keep_model(workspace, AT - change, is_used=True)
     assert fired(workspace) == {}
+    found = {one.metric: one for one in read(workspace).means}
+    assert found["suspicion"].anew_since == AT - change
+    assert found["latency"].anew_since is None
+
+
+def test_a_fit_that_is_not_used_leaves_the_chart_as_it_is(workspace: Workspace) -> None:
+    worse = quarter_days(live(workspace), 50, change=timedelta(days=4), suspicion=40.0)
+    hours(workspace._engine, worse)
+    keep_model(workspace, AT - timedelta(days=30), is_used=True)
+    before = read(workspace).means
+    keep_model(workspace, AT - timedelta(hours=1), is_used=False)
+    assert read(workspace).means == before
+    assert fired(workspace).keys() == {Rule.DRIFT_SUSPICION}
 
 
 def test_a_block_that_is_not_over_is_not_judged(workspace: Workspace) -> None:

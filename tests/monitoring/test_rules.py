@@ -273,6 +273,17 @@ def test_drift_alerts_on_a_rise_that_is_large_enough(readings: Readings, expecte
         assert "misheard trend latency --version v-1" in condition.detail
 
 
+def test_drift_alerts_tell_of_another_model_of_suspicion() -> None:
+    readings = drift(Direction.RISE, 0.2, 0.3)
+    anew = replace(readings.means[0], metric="suspicion", anew_since=AT - timedelta(days=20))
+    condition = said(Rule.DRIFT_SUSPICION, replace(readings, means=(anew,)))
+    assert condition is not None
+    assert "since 2026-02-09, when another model of suspicion was taken" in condition.detail
+    plain = said(Rule.DRIFT_LATENCY, readings)
+    assert plain is not None
+    assert "another model" not in plain.detail
+
+
 @pytest.mark.parametrize(
     ("state", "expected"),
     [("failed", BAD), ("refused", BAD), ("deployed", WELL), ("training", WELL), ("rejected", WELL)],

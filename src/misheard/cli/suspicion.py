@@ -20,7 +20,12 @@ from misheard.cli.output import (
 )
 
 if TYPE_CHECKING:
-    from misheard.capture.suspicions import FitFigures, KeptModel
+    from misheard.capture.suspicion_figures import FitFigures
+    from misheard.capture.suspicion_kept import KeptModel
+    from misheard.capture.suspicion_labels import LabelCounts
+
+
+_LEAST = 0.005
 
 
 @click.group()
@@ -39,8 +44,6 @@ Examples:
 @click.pass_obj
 def show(directory: str | None, as_json: bool) -> None:
     """Show what makes a transcript suspicious here, and how well that works."""
-    from misheard.capture.suspicion_fit import MIN_OF_EACH  # noqa: PLC0415 - numpy
-
     suspicions = open_workspace(directory).suspicions
     current, newest, labels = suspicions.current(), suspicions.newest(), suspicions.labels()
     if as_json:
@@ -52,14 +55,15 @@ def show(directory: str | None, as_json: bool) -> None:
             }
         )
         return
-    out.print(_inputs(current))
-    if current.figures is not None:
-        _show_figures(current.figures)
-    if newest is not None and newest.figures is not None and newest.number != current.number:
-        out.print(f"Model {newest.number} was fitted since: {escape(newest.figures.reason)}.")
-    out.print(f"Labels: {labels.errors:,} wrong, {labels.right:,} right.")
-    if current.number == 0 and min(labels.errors, labels.right) < MIN_OF_EACH:
-        out.print(f"From {MIN_OF_EACH} of each on: [cyan]misheard suspicion fit[/]")
+    _show_inputs(current)
+    refused = newest if newest is not None and newest.number != current.number else None
+    # Of the defaults it is known how well they do here since something was compared with them.
+    judged = current if current.figures is not None else refused
+    if judged is not None and judged.figures is not None:
+        _show_figures(judged.name, judged.figures)
+    if refused is not None and refused.figures is not None:
+        out.print(f"{_fitted(refused)}, is not used: {escape(refused.figures.reason)}.")
+    _show_labels(labels, newest)
 
 
 @command.command(
@@ -69,7 +73,8 @@ Examples:
   misheard -w calls suspicion fit --json
 \b
 Needs scikit-learn: pip install 'misheard[suspicion]'. The fit is judged on speaker groups that it
-has not seen, and is used only if it ranks no worse than what is in use.
+has not seen, and is used only if it surely ranks better than what is in use. A worker does it, too,
+whenever a fifth more labels have come.
 """
 )
 @actor_option
@@ -79,11 +84,12 @@ def fit(directory: str | None, actor: str | None, as_json: bool) -> None:
     """Learn from this workspace's corrections what is suspicious."""
     made = open_workspace(directory).suspicions.fit(actor=acting(actor))
     if as_json:
-        print_json(_plain(made))
-        return
-    if made.figures is not None:
-        out.print(f"Model {made.number}: {escape(made.figures.reason)}.")
-        _show_figures(made.figures)
+        print_json(_plain(made) if made else None)
+    elif made is None:
+        out.print("No label has come since the newest fit. See: [cyan]misheard suspicion show[/]")
+    elif made.figures is not None:
+        out.print(f"{made.name.capitalize()}: {escape(made.figures.reason)}.")
+        _show_figures(made.name, made.figures)
 
 
 def _plain(kept: KeptModel) -> dict[str, Any]:
@@ -95,10 +101,15 @@ def _plain(kept: KeptModel) -> dict[str, Any]:
     }
 
 
-def _inputs(kept: KeptModel) -> Any:
+def _fitted(kept: KeptModel) -> str:
+    if kept.created_at is None or kept.figures is None:
+        return "The default weights"
+    return f"Model {kept.number}, of {when(kept.created_at)}, by {kept.figures.labels:,} labels"
+
+
+def _show_inputs(kept: KeptModel) -> None:
     """The weights, the heaviest first; each for one usual spread of its signal."""
-    model, made = kept.model, kept.created_at
-    title = f"Model {kept.number}, of {when(made)}" if made is not None else "The default weights"
+    model = kept.model
     rows = [
         (
             name,
@@ -107,26 +118,60 @@ def _inputs(kept: KeptModel) -> Any:
             f"{model.scales[name]:.2f}" if name in model.scales else "",
         )
         for name, weight in sorted(model.weights.items(), key=lambda one: -abs(one[1]))
+        # That a signal is missing mostly tells nothing.
+        if name in model.means or abs(weight) >= _LEAST
     ]
-    return table(title, ["signal", "weight ", "usual ", "spread "], rows)
+    out.print(f"[bold]In use: {_fitted(kept)}[/]")
+    out.print(table("", ["signal", "weight ", "usual ", "spread "], rows))
 
 
-def _show_figures(figures: FitFigures) -> None:
+def _show_figures(name: str, figures: FitFigures) -> None:
+    fitted, defaults = figures.fitted, figures.defaults
     rows = [
         (
             f"{new.share:.0%}",
             percent(new.precision),
-            percent(old.precision),
-            percent(figures.error_rate),
             percent(new.recall),
+            percent(old.precision),
+            percent(old.recall),
+            percent(figures.error_rate),
         )
-        for new, old in zip(figures.budgets, figures.current_budgets, strict=True)
+        for new, old in zip(fitted.budgets, defaults.budgets, strict=True)
     ]
-    of = f"{figures.errors:,} of {figures.labels:,} labels are wrong, from {figures.groups} groups"
-    columns = ["reviewed ", "precision ", "before ", "at random ", "of all errors "]
-    out.print(table(f"Out of fold; {of}", columns, rows))
+    columns = [
+        "reviewed ",
+        "precision ",
+        "recall ",
+        "precision\nby defaults ",
+        "recall\nby defaults ",
+        "precision\nat random ",
+    ]
+    out.print(
+        f"[bold]What reviewing finds by {name}, out of fold[/]\n{figures.errors:,} of "
+        f"{figures.labels:,} labels are wrong, from {figures.groups:,} speaker groups."
+    )
+    out.print(table("", columns, rows))
+    out.print(
+        f"Average precision: {fitted.average_precision:.3f} of {name}, "
+        f"{defaults.average_precision:.3f} of the defaults."
+    )
     if not figures.audited:
         out.print(
             "[dim]None of them was drawn at random, so the shares are of what was labelled, not "
             "of the traffic (capture.audit_share).[/]"
+        )
+
+
+def _show_labels(labels: LabelCounts, newest: KeptModel | None) -> None:
+    from misheard.capture.suspicion_fit import FOLDS, MIN_OF_EACH  # noqa: PLC0415 - numpy
+
+    since = f"; {labels.new:,} of them since {newest.name}" if newest is not None else ""
+    out.print(
+        f"Labels: {labels.errors:,} wrong, {labels.right:,} right, of {labels.groups:,} speaker "
+        f"groups{since}."
+    )
+    if not labels.are_enough:
+        out.print(
+            f"From {MIN_OF_EACH} of each on, of {FOLDS} speaker groups: "
+            "[cyan]misheard suspicion fit[/]"
         )

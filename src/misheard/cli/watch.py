@@ -74,6 +74,9 @@ def _show(look: Look) -> None:
         out.print(f"Suite {run.suite_id} {verdict}: {escape('; '.join(run.verdict.reasons))}")
     if look.begun is not None:
         out.print(f"{look.begun.id} is [bold]{look.begun.state}[/]: {escape(look.begun.detail)}")
+    learnt = look.suspicion
+    if learnt is not None and learnt.figures is not None:
+        out.print(f"Suspicion, {learnt.name}: {escape(learnt.figures.reason)}")
     for cycle in look.advanced:
         out.print(f"{cycle.id} is [bold]{cycle.state}[/]: {escape(cycle.detail)}")
     gone = look.let_go
@@ -88,6 +91,7 @@ def _show(look: Look) -> None:
         look.rolled_back
         or look.runs
         or look.begun
+        or look.suspicion
         or look.advanced
         or gone.recordings
         or gone.transcripts

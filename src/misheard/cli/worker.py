@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 @click.command(
     epilog="""\b
 Takes cycles on, runs due suites, counts what was heard, rolls back what does worse, alerts, begins
-what is worth it; how often stands in [worker] of the settings. SIGTERM and Ctrl-C stop it:
-what it is at is given back at the next sign of life, and a training goes on. Several may run.
+what is worth it, learns what is suspicious; how often stands in [worker] of the settings. SIGTERM
+and Ctrl-C stop it: what it is at is given back at the next sign of life, and a training goes on.
+Several may run.
 \b
 Examples:
   misheard -w calls worker                      until it is stopped

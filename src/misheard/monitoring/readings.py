@@ -10,6 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
+from misheard.capture import suspicion_kept
 from misheard.cases.audited import audited_rate
 from misheard.database import latencies, tallies
 from misheard.database.schema import (
@@ -21,7 +22,6 @@ from misheard.database.schema import (
     inferences,
     suite_runs,
     suites,
-    suspicion_models,
     versions,
 )
 from misheard.monitoring import latency, traffic
@@ -183,7 +183,7 @@ def _means(
         block_hours=settings.drift_block_hours,
     )
     until = tallies.hour_of(moment - _GRACE, block=rules.block_hours)
-    newest = connection.execute(select(func.max(suspicion_models.c.created_at))).scalar()
+    model = suspicion_kept.in_use(connection)
     for version_id in serving:
         since = drift_start(moment)
         if live is not None and version_id == live.version_id:
@@ -191,12 +191,17 @@ def _means(
         found = drift_blocks(
             connection, version_id, since=since, until=until, block_hours=rules.block_hours
         )
-        if newest is not None:
+        began = model.created_at
+        if began is not None:
             # Another model of suspicion has other figures: what was before says nothing of them.
-            found["suspicion"] = [one for one in found["suspicion"] if one.start >= newest]
+            found["suspicion"] = [one for one in found["suspicion"] if one.start >= began]
         for metric in settings.drift_of:
-            drift = detect(found[metric], rules)
-            yield WatchedMean(metric=metric, version_id=version_id, drift=drift)
+            yield WatchedMean(
+                metric=metric,
+                version_id=version_id,
+                drift=detect(found[metric], rules),
+                anew_since=began if metric == "suspicion" and began and began >= since else None,
+            )
 
 
 _CYCLE = (cycles.c.id, cycles.c.state, cycles.c.detail, cycles.c.created_at)

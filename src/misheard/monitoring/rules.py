@@ -99,6 +99,8 @@ class WatchedMean:
     metric: str
     version_id: str
     drift: Drift
+    anew_since: datetime | None = None
+    """When another model of suspicion was taken, where that is why the chart is no older."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -194,7 +196,7 @@ def _drifts(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
             detail = (
                 f"The mean {one.metric.replace('_', ' ')} of {one.version_id} is "
                 f"{drift.after:.3g}{unit} since {drift.since:%Y-%m-%d %H:%M} UTC, where "
-                f"{drift.before:.3g}{unit} was usual at those hours. "
+                f"{drift.before:.3g}{unit} was usual at those hours{_anew(one)}. "
                 f"See: misheard trend {one.metric} --version {one.version_id}"
             )
         yield Condition(
@@ -204,6 +206,12 @@ def _drifts(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
             detail=detail,
             figures={"before": _round(drift.before), "after": _round(drift.after)},
         )
+
+
+def _anew(one: WatchedMean) -> str:
+    if one.anew_since is None:
+        return ""
+    return f" since {one.anew_since:%Y-%m-%d}, when another model of suspicion was taken into use"
 
 
 def _loads(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:

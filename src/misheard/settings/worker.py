@@ -22,5 +22,7 @@ class WorkerSettings(Section):
     """Look at what alerts, and deliver what is to be told."""
     retention_s: Seconds = Field(default=600.0, gt=0.0)
     """Let go of audio and transcripts that nobody needs any more."""
+    suspicion_s: Seconds = Field(default=86_400.0, gt=0.0)
+    """Learn anew what is suspicious, where enough labels have come."""
     suites_s: Seconds = Field(default=300.0, gt=0.0)
     """Run the suites that are due."""
