@@ -13,7 +13,8 @@ import pytest
 
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.captured import Captured
-from misheard.capture.inferences import InferenceLog, Logged
+from misheard.capture.inferences import InferenceLog
+from misheard.capture.intake import Logged
 from misheard.database.engine import now
 from misheard.errors import BadInputError, InvalidTranscriptError, NotAudioError
 
