@@ -19,6 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, and_, delete, func, or_, select, update
 
 from misheard.blobs.store import BlobStore
+from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
 from misheard.database.discarded import InUse, delete_discarded, discard, portions
 from misheard.database.engine import now, writing
@@ -180,6 +181,7 @@ class CaptureRetention:
                 connection.execute(delete(selections).where(selections.c.inference_id.in_(ids)))
                 connection.execute(delete(inferences).where(inferences.c.id.in_(ids)))
                 discard(connection, (row.audio_sha256 for row in rows))
+                drop_norms(connection, {row.speaker for row in rows if row.speaker})
                 run.transcripts += len(rows)
                 figures = {"transcripts": len(rows), "before": before.isoformat()}
                 _record(connection, run.actor, figures)
@@ -264,6 +266,7 @@ def _texts_after(connection: Connection, after: Any, before: datetime) -> Select
             inferences.c.id,
             inferences.c.created_at,
             inferences.c.audio_sha256,
+            inferences.c.speaker,
         )
         .where(
             inferences.c.created_at < before,
