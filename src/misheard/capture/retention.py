@@ -21,7 +21,7 @@ from sqlalchemy import Connection, Engine, Select, and_, delete, func, or_, sele
 from misheard.blobs.store import BlobStore
 from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
-from misheard.database.discarded import InUse, delete_discarded, discard, portions
+from misheard.database.discarded import InUse, delete_discarded, discard, portions, unknown_blobs
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
     KEEPS_AUDIO,
@@ -129,6 +129,17 @@ class CaptureRetention:
             blobs=blobs,
             is_done=run.has_time,
         )
+
+    def note_unknown(self) -> int:
+        """Have the next `run` delete files that nothing points at; how many there are.
+
+        Not while a model, a dataset or a validation is added: its files come before its row.
+        """
+        found = list(unknown_blobs(self._engine, self._blobs, self._in_datasets))
+        for some in portions(found):
+            with writing(self._engine) as connection:
+                discard(connection, some)
+        return len(found)
 
     def _shrink(self, run: _Run, limit: int) -> None:
         kept = self.kept()

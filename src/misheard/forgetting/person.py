@@ -83,28 +83,19 @@ class Traces:
         return bool(self.ids) or self.has_norm
 
 
-@dataclass(frozen=True, kw_only=True)
-class Referred:
+def referred_of(connection: Connection, person: Person) -> dict[str, str]:
     """Inferences that name nobody, whose recording is elsewhere under a name that is the person's.
 
-    Found by reading the whole log, so before anybody has to wait for it.
-    """
+    Each with the SHA-256 of what was copied in since. A `source` that somebody else's has as well
+    is no name of one recording; and where both are kept, their bytes say whether they are one.
 
-    ids: frozenset[str] = frozenset()
-    recordings: frozenset[str] = frozenset()
-    """SHA-256 of those that were copied in since."""
-
-
-def referred_of(connection: Connection, person: Person) -> Referred:
-    """Those of the same `source`, unless somebody else has a recording of that name.
-
-    Where both are kept, their bytes say whether they are one recording, and not their names.
+    The whole log is read for it, so ask before anybody has to wait.
     """
     column = inferences.c[person.kind.value]
     source, key = inferences.c.source, inferences.c.audio_sha256
     theirs = (person.rows, source != "")
     if connection.execute(select(inferences.c.id).where(*theirs).limit(1)).first() is None:
-        return Referred()
+        return {}
     named = select(source).where(*theirs)
     elsewhere = select(source).where(*theirs, key == "")
     others = select(source).where(column.is_not(None), column != person.id, source.in_(named))
@@ -114,26 +105,30 @@ def referred_of(connection: Connection, person: Person) -> Referred:
         source.not_in(others),
         or_(key == "", source.in_(elsewhere)),
     )
-    rows = connection.execute(query).all()
-    return Referred(
-        ids=frozenset(row.id for row in rows),
-        recordings=frozenset(row.audio_sha256 for row in rows) - {""},
-    )
+    return {row.id: row.audio_sha256 for row in connection.execute(query)}
 
 
 def traces_of(
-    connection: Connection, person: Person, referred: Referred, *, also: Collection[str] = ()
+    connection: Connection,
+    person: Person,
+    referred: Mapping[str, str],
+    *,
+    also: Collection[str] = (),
 ) -> Traces:
-    """What there is of a person; `also` are recordings of it whose rows may be gone already."""
+    """What there is of a person.
+
+    `referred` is what `referred_of` has found; `also` are recordings of it whose rows may be gone
+    already.
+    """
     columns = (
         inferences.c.id,
         inferences.c.audio_sha256,
         inferences.c.speaker_group,
     )
     rows = connection.execute(select(*columns).where(person.rows)).all()
-    keys = {row.audio_sha256 for row in rows} - {""} | referred.recordings | set(also)
+    keys = ({row.audio_sha256 for row in rows} | set(referred.values()) | set(also)) - {""}
     theirs = keys - _of_others(connection, person, keys)
-    nameless = set(referred.ids)
+    nameless = {one for one, key in referred.items() if not key or key in theirs}
     for some in portions(sorted(theirs)):
         query = select(inferences.c.id).where(inferences.c.audio_sha256.in_(some), person.nobody)
         nameless.update(connection.scalars(query))
