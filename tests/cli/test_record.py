@@ -60,7 +60,9 @@ def test_arguments_that_do_not_fit_are_refused(arguments: list[str], complaint: 
 def test_what_trickles_in_is_kept_within_a_second_or_two(workspace: str) -> None:
     """As from `tail -f`: a quoted CSV line that is only half there waits for its other half."""
     header = "audio,text,heard_at\n"
-    command = [sys.executable, "-m", "misheard", "-w", workspace, "record", "-", "--format", "csv"]
+    program = "from misheard.cli.group import cli; cli()"
+    arguments = ["-w", workspace, "record", "-", "--format", "csv"]
+    command = [sys.executable, "-c", program, *arguments]
     with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as piped:
         assert piped.stdin is not None
         piped.stdin.write(f'{header}s3://1,one,2026-01-31\ns3://2,"two')
