@@ -14,7 +14,8 @@ from typing import Any, Self
 from misheard import audio
 from misheard.backups import restore
 from misheard.capture.captured import Captured
-from misheard.capture.inferences import Heard, Inference, Logged
+from misheard.capture.inferences import Heard, Inference
+from misheard.capture.intake import Intake, Logged
 from misheard.cases.records import Correction
 from misheard.database.audit import AuditEntry
 from misheard.database.copying import Counted, not_counted
@@ -182,8 +183,12 @@ class Workspace(Gatekeeping):
         progress: Progress = no_progress,
     ) -> Logged:
         """Log what a recogniser heard, ours or not, one or millions; see `InferenceLog.capture`."""
+        return self.intake(copy_audio=copy_audio, progress=progress).take(items)
+
+    def intake(self, *, copy_audio: bool = False, progress: Progress = no_progress) -> Intake:
+        """As `capture`, for a stream: what has come so far is kept whenever it is told to."""
         live = self.deployments.live().version_id
-        return self.inferences.capture(items, live=live, copy_audio=copy_audio, progress=progress)
+        return self.inferences.intake(live=live, copy_audio=copy_audio, progress=progress)
 
     def report_case(
         self,

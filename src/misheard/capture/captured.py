@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from numbers import Real
 from operator import attrgetter
 from typing import Any
@@ -15,14 +16,33 @@ from misheard.errors import BadInputError
 from misheard.scoring.normalize import require_text
 from misheard.tags import require_tags
 
+LIMITS: Mapping[str, tuple[float, float]] = {
+    "duration_s": (0.0, 365 * 86_400.0),
+    "latency_s": (0.0, 365 * 86_400.0),
+    "compute_s": (0.0, 365 * 86_400.0),
+    "avg_logprob": (-1_000.0, 1_000.0),
+    "no_speech_prob": (0.0, 1.0),
+    "compression_ratio": (0.0, 10_000.0),
+}
+"""The least and the most of each number. Sums of years stay far from what a database can add."""
+NAME_CHARACTERS = 250
+"""The longest name of a recogniser or a slice: two of them fit into a key of PostgreSQL."""
+_ID_CHARACTERS = 500
+_TAG_CHARACTERS = 2_000
 _CLOCKS_APART = timedelta(days=1)
+_EARLIEST = datetime(1900, 1, 1, tzinfo=UTC)
+_FIRST_EPOCH_S = 1e8
+"""March 1973. A smaller number is not seconds since 1970 but a date, as in 20260131."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Captured:
     """One transcript that a recogniser made, ours or not; the first three are what is needed.
 
-    Raises `BadInputError` for what cannot be, so that whatever exists can be logged.
+    An id that is empty is none. Raises `BadInputError` for what cannot be, so that whatever exists
+    can be logged: seconds are 0 to those of a year, `avg_logprob` is within ±1,000,
+    `no_speech_prob` 0 to 1, `compression_ratio` 0 to 10,000; `heard_at` is not before 1900; ids
+    have at most 500 characters, names of recognisers and of tags 250, values of tags 2,000.
     """
 
     audio: str
@@ -53,20 +73,29 @@ class Captured:
 
     def __post_init__(self) -> None:
         """Check it."""
-        for name in ("text", "audio", "recogniser", "speaker_group"):
+        for name in ("text", "audio"):
             require_text(getattr(self, name), what=f"the {name} of a transcript")
-        for name in ("client_id", "speaker", "session", "second_text"):
+        if self.second_text is not None:
+            require_text(self.second_text, what="the second_text of a transcript")
+        require_name(self.recogniser, what="the recogniser of a transcript")
+        if self.speaker_group:
+            require_id(self.speaker_group, what="the speaker_group of a transcript")
+        for name in ("client_id", "speaker", "session"):
             value = getattr(self, name)
-            if value is not None:
-                require_text(value, what=f"the {name} of a transcript")
+            if value == "":
+                object.__setattr__(self, name, None)
+            elif value is not None:
+                require_id(value, what=f"the {name} of a transcript")
         if not isinstance(self.heard_at, datetime) or self.heard_at.tzinfo is None:
             raise BadInputError(f"heard_at must be a time with its zone, got {self.heard_at!r}.")
-        for name in _NUMBERS:
+        if self.heard_at < _EARLIEST:
+            raise BadInputError(f"heard_at = {self.heard_at} is before 1900.")
+        for name in LIMITS:
             value = getattr(self, name)
             if value is not None:
-                object.__setattr__(self, name, _number(name, value))
+                object.__setattr__(self, name, number(name, value))
         if self.tags or not isinstance(self.tags, dict):
-            require_tags(self.tags, what="the tags of a transcript")
+            _require_tags(self.tags)
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, what: str) -> Captured:
@@ -77,14 +106,16 @@ class Captured:
                 f"{what} has '{unknown[0]}'. Known: {', '.join(sorted(FIELDS))}. Another name is "
                 "given as --column text=transcript, and what is not needed as --ignore NAME."
             )
-        given = {name: value for name, value in record.items() if value is not None}
+        given = {name: _told(name, value) for name, value in record.items() if value is not None}
         if missing := [name for name in ("audio", "text", "heard_at") if name not in given]:
             raise BadInputError(f"{what} has no '{missing[0]}'.")
         given["heard_at"] = _moment(given["heard_at"], what=what)
         try:
-            return cls(**given)
+            made = cls(**given)
+            require_past(made.heard_at, latest_time(datetime.now(UTC)))
         except BadInputError as error:
             raise type(error)(f"{what}: {error.detail}") from error
+        return made
 
 
 FIELDS = frozenset(one.name for one in fields(Captured))
@@ -104,15 +135,6 @@ COLUMNS = (
 )
 """Of `inferences`, in the order of `row`."""
 _as_given = attrgetter(*_AS_GIVEN)
-_NUMBERS = (
-    "duration_s",
-    "avg_logprob",
-    "no_speech_prob",
-    "compression_ratio",
-    "latency_s",
-    "compute_s",
-)
-_NOT_NEGATIVE = ("duration_s", "compression_ratio", "latency_s", "compute_s")
 
 
 def row(
@@ -129,8 +151,7 @@ def row(
 
     A microsecond of it is noticed: it is done for every transcript there is.
     """
-    if item.heard_at > latest:
-        raise BadInputError(f"heard_at = {item.heard_at} is in the future.")
+    require_past(item.heard_at, latest)
     return (
         inference_id,
         stored_time(item.heard_at, on_sqlite=on_sqlite),
@@ -149,15 +170,64 @@ def latest_time(moment: datetime) -> datetime:
     return moment + _CLOCKS_APART
 
 
-def _number(name: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, Real):
+def require_past(heard_at: datetime, latest: datetime) -> None:
+    """Raises `BadInputError` for what was heard after `latest_time`."""
+    if heard_at > latest:
+        raise BadInputError(f"heard_at = {heard_at} is in the future.")
+
+
+def require_id(value: object, *, what: str) -> None:
+    """Raises `BadInputError` unless it is a text that can be stored and looked up."""
+    _require_short(require_text(value, what=what), _ID_CHARACTERS, what)
+
+
+def require_name(value: object, *, what: str) -> None:
+    """Raises `BadInputError` unless it is a text that figures can be kept under."""
+    _require_short(require_text(value, what=what), NAME_CHARACTERS, what)
+
+
+def number(name: str, value: Any) -> float:
+    """A number of a transcript; raises `BadInputError` for one that is outside of its `LIMITS`."""
+    if isinstance(value, bool) or not isinstance(value, Real | Decimal):
         raise BadInputError(f"{name} = {value!r} of a transcript is no number.")
-    number = float(value)
-    if not math.isfinite(number):
-        raise BadInputError(f"{name} of a transcript is {number}; leave it out instead.")
-    if number < 0 and name in _NOT_NEGATIVE:
-        raise BadInputError(f"{name} of a transcript is {number:g}; it cannot be below 0.")
-    return number
+    least, most = LIMITS[name]
+    try:
+        made = float(value)
+    except (OverflowError, ValueError) as error:
+        raise BadInputError(f"{name} of a transcript is no number that can be kept.") from error
+    if not math.isfinite(made):
+        raise BadInputError(f"{name} of a transcript is {made}; leave it out instead.")
+    if not least <= made <= most:
+        bound = f"below {least:g}" if made < least else f"above {most:,.0f}"
+        raise BadInputError(f"{name} of a transcript is {made:g}; it cannot be {bound}.")
+    return made
+
+
+def _require_tags(tags: Mapping[str, str]) -> None:
+    require_tags(tags, what="the tags of a transcript")
+    for name, value in tags.items():
+        _require_short(name, NAME_CHARACTERS, "the name of a tag")
+        _require_short(value, _TAG_CHARACTERS, f"the tag '{name}'")
+
+
+def _require_short(text: str, most: int, what: str) -> None:
+    if len(text) > most:
+        raise BadInputError(
+            f"{what} has {len(text):,} characters, '{text[:30]}…'; it cannot have more than "
+            f"{most:,}."
+        )
+
+
+def _told(name: str, value: Any) -> Any:
+    """A value as files have it: an id may be a whole number, and a tag that is null is none."""
+    if name in _IDS and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if name == "tags" and isinstance(value, Mapping):
+        return {tag: given for tag, given in value.items() if given is not None}
+    return value
+
+
+_IDS = frozenset({"audio", "client_id", "speaker", "session", "speaker_group"})
 
 
 def _moment(value: Any, *, what: str) -> datetime:
@@ -165,8 +235,10 @@ def _moment(value: Any, *, what: str) -> datetime:
     try:
         if isinstance(value, datetime):
             moment = value
-        elif isinstance(value, Real) and not isinstance(value, bool):
-            return datetime.fromtimestamp(float(value), UTC)
+        elif (isinstance(value, Real | Decimal) and not isinstance(value, bool)) or (
+            isinstance(value, str) and _is_epoch(value)
+        ):
+            return _since_1970(float(value))
         else:
             moment = datetime.fromisoformat(value)
     except (TypeError, ValueError, OverflowError, OSError) as error:
@@ -175,3 +247,16 @@ def _moment(value: Any, *, what: str) -> datetime:
             "since 1970."
         ) from error
     return moment if moment.tzinfo is not None else moment.replace(tzinfo=UTC)
+
+
+def _is_epoch(value: Any) -> bool:
+    if isinstance(value, str):
+        whole, _, part = value.partition(".")
+        return len(whole) >= len(f"{_FIRST_EPOCH_S:.0f}") and (whole + part).isdecimal()
+    return isinstance(value, Real | Decimal) and not isinstance(value, bool)
+
+
+def _since_1970(seconds: float) -> datetime:
+    if seconds < _FIRST_EPOCH_S:
+        raise ValueError(f"{seconds:g} s since 1970")
+    return datetime.fromtimestamp(seconds, UTC)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import islice
+from pathlib import Path
 
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from misheard import audio
 from misheard.audio import Audio, sha256_of
 from misheard.blobs.store import BlobStore
-from misheard.capture.captured import COLUMNS, Captured, latest_time, row
+from misheard.capture.captured import LIMITS, Captured, number, require_id
+from misheard.capture.intake import Intake, Logged
+from misheard.capture.recordings import Recordings
 from misheard.database import tallies
-from misheard.database.bulk import Row, RowInsert
-from misheard.database.engine import adding_to_sqlite, new_id, new_ids, now, writing
+from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import error_cases, inferences
 from misheard.errors import BadInputError, NotAudioError, UnknownIdError
 from misheard.scoring.normalize import require_text
@@ -75,23 +74,23 @@ class Heard:
     source: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
+    def __post_init__(self) -> None:
+        """An id that is empty is none."""
+        for name in ("client_id", "speaker", "session"):
+            if getattr(self, name) == "":
+                object.__setattr__(self, name, None)
 
-@dataclass(frozen=True, kw_only=True)
-class Logged:
-    """What became of transcripts that were sent."""
+    @property
+    def sha256(self) -> str:
+        """Of its data."""
+        return self.audio.sha256
 
-    new: int
-    known: int
-    """Their `client_id` was in the log already."""
+    def read(self) -> bytes:
+        """Its data."""
+        return self.data
 
 
-_AT_ONCE = 2_000
-"""Rows a transaction: a few hundredths of a second, for which other writers wait."""
 _IDS_AT_ONCE = 500
-_Kept = tuple[str, int | None]
-"""The SHA-256 of a recording, and its bytes."""
-_REFERRED_TO: _Kept = ("", None)
-_insert = RowInsert(inferences, COLUMNS, unless_known="client_id")
 _columns = [inferences.c[name] for name in Inference.__dataclass_fields__]
 
 
@@ -101,8 +100,7 @@ class InferenceLog:
     def __init__(self, engine: Engine, blobs: BlobStore) -> None:
         """The log may be kept by an engine that is opened for telemetry."""
         self._engine = engine
-        self._blobs = blobs
-        self._on_sqlite = engine.dialect.name == "sqlite"
+        self._recordings = Recordings(engine, blobs)
 
     def capture(
         self,
@@ -118,41 +116,15 @@ class InferenceLog:
         none of them: what cannot be is refused, with nothing after it. Sent again, what has a
         `client_id` makes no second row.
         """
-        new = sent = 0
-        rest = iter(items)
-        while some := list(islice(rest, _AT_ONCE)):
-            latest = latest_time(now())
-            ids = new_ids("inf", len(some))
-            kept = [_REFERRED_TO] * len(some)
-            if copy_audio:
-                some, kept = self._copied(some)
-            rows = [
-                row(
-                    item,
-                    id_,
-                    live=live,
-                    latest=latest,
-                    on_sqlite=self._on_sqlite,
-                    audio_sha256=key,
-                    audio_bytes=size,
-                )
-                for item, id_, (key, size) in zip(some, ids, kept, strict=True)
-            ]
-            new += self._add(rows, _sources(some, kept) if copy_audio else {})
-            sent += len(some)
-            progress(len(some))
-        return Logged(new=new, known=sent - new)
+        return self.intake(live=live, copy_audio=copy_audio, progress=progress).take(items)
 
-    def _add(self, rows: Sequence[Row], sources: Mapping[str, str]) -> int:
-        """One transaction; `sources` are where audio that was copied in came from."""
-        if self._on_sqlite and not sources:
-            with adding_to_sqlite(self._engine) as driver:
-                return _insert.add_to_sqlite(driver, rows)
-        with writing(self._engine, together=True) as connection:
-            added = _insert.add(connection, rows)
-            if sources:
-                self._keep_again(sources)
-        return added
+    def intake(
+        self, *, live: str, copy_audio: bool = False, progress: Progress = no_progress
+    ) -> Intake:
+        """As `capture`, for a stream that may have nothing more for a while."""
+        return Intake(
+            self._engine, self._recordings, live=live, copy_audio=copy_audio, progress=progress
+        )
 
     def record(self, version_id: str, heard: Sequence[Heard]) -> list[Inference]:
         """Log transcripts of `version_id`, all or none, audio first.
@@ -177,13 +149,14 @@ class InferenceLog:
                     known[item.client_id] = vars(inference)
             if fresh:
                 connection.execute(insert(inferences), fresh)
-            self._still_kept(heard)
+            self._recordings.named(connection, heard)
         return made
 
     def fetch_audio(self, inference_ids: Sequence[str]) -> list[str]:
         """Copy in the audio of transcripts that only refer to it; ids of those where it is gone.
 
-        For when a person has said what was spoken, so that it can be trained on.
+        For when a person has said what was spoken, so that it can be trained on. A path that is
+        not absolute would be another file wherever this runs, so it is as good as gone.
         """
         gone = []
         for start in range(0, len(inference_ids), _IDS_AT_ONCE):
@@ -194,60 +167,32 @@ class InferenceLog:
                 referred = connection.execute(query).all()
             for inference_id, source in referred:
                 try:
-                    clip, size = self._copy(source)
+                    if not Path(source).is_absolute():
+                        raise NotAudioError(f"'{source}' is no absolute path.")
+                    copied = self._recordings.copy([source])
                 except NotAudioError:
                     gone.append(inference_id)
                     continue
                 this = inferences.c.id == inference_id
                 values = {
-                    "audio_sha256": clip.sha256,
-                    "audio_bytes": size,
-                    "duration_s": clip.duration_s,
+                    "audio_sha256": copied[0].sha256,
+                    "audio_bytes": copied[0].size_bytes,
+                    "duration_s": copied[0].duration_s,
                 }
                 with writing(self._engine) as connection:
                     row = connection.execute(select(inferences).where(this)).first()
                     if row is None:
                         continue  # deleted meanwhile
-                    tallies.measured(connection, row, clip.duration_s)
+                    tallies.measured(connection, row, copied[0].duration_s)
                     connection.execute(update(inferences).where(this).values(**values))
-                    self._keep_again({clip.sha256: source})
+                    self._recordings.named(connection, copied)
         return gone
-
-    def _copied(self, items: Sequence[Captured]) -> tuple[list[Captured], list[_Kept]]:
-        clips = [self._copy(item.audio) for item in items]
-        measured = [
-            replace(item, duration_s=clip.duration_s, tags=tagged(clip, item.tags))
-            for item, (clip, _) in zip(items, clips, strict=True)
-        ]
-        return measured, [(clip.sha256, size) for clip, size in clips]
-
-    def _copy(self, path: str) -> tuple[Audio, int]:
-        data = audio.read_bytes(path)
-        clip = audio.decode(data, name=path)
-        self._blobs.put_bytes(data)
-        return clip, len(data)
-
-    def _keep_again(self, paths: Mapping[str, str]) -> None:
-        """Retention may have deleted, since it was put, what an older row had as well.
-
-        Inside the transaction that writes the new row: nobody deletes meanwhile.
-        """
-        for key, path in paths.items():
-            if key not in self._blobs:
-                self._blobs.put_bytes(audio.read_bytes(path))
-
-    def _still_kept(self, heard: Sequence[Heard]) -> None:
-        """As `_keep_again`, for what is at hand."""
-        for item in heard:
-            if item.audio.sha256 not in self._blobs:
-                self._blobs.put_bytes(item.data)
 
     def keep_audio(self, heard: Sequence[Heard]) -> None:
         """Check all, then keep their audio: what has to come before any row."""
         for item in heard:
             _check(item)
-        for item in heard:
-            self._blobs.put_bytes(item.data)
+        self._recordings.put(heard)
 
     def report_in(self, connection: Connection, version_id: str, item: Heard) -> str:
         """The id of the inference that somebody reports as wrong, in the caller's transaction.
@@ -271,7 +216,7 @@ class InferenceLog:
             return known
         inference = _inference(version_id, item, reported=True)
         connection.execute(insert(inferences).values(**vars(inference)))
-        self._still_kept([item])
+        self._recordings.named(connection, [item])
         return inference.id
 
     def get(self, inference_id: str) -> Inference:
@@ -301,17 +246,17 @@ class InferenceLog:
 
 def _check(item: Heard) -> None:
     require_text(item.transcript.text, what="the transcript")
-    require_text(item.speaker_group, what="the speaker group")
+    if item.speaker_group:
+        require_id(item.speaker_group, what="the speaker group")
     require_tags(item.tags, what="the tags")
     for name in ("client_id", "speaker", "session"):
         if (value := getattr(item, name)) is not None:
-            require_text(value, what=f"the {name}")
+            require_id(value, what=f"the {name}")
     if sha256_of(item.data) != item.audio.sha256:
         raise BadInputError("The audio was decoded from other data than is to be kept.")
-    for name in ("avg_logprob", "no_speech_prob", "compression_ratio", "latency_s"):
-        value = getattr(item.transcript, name)
-        if value is not None and not math.isfinite(value):
-            raise BadInputError(f"{name} of a transcript is {value}; leave it out instead.")
+    for name in LIMITS.keys() - {"duration_s"}:
+        if (value := getattr(item.transcript, name)) is not None:
+            number(name, value)
 
 
 def _inference(version_id: str, item: Heard, *, reported: bool = False) -> Inference:
@@ -339,7 +284,3 @@ def _inference(version_id: str, item: Heard, *, reported: bool = False) -> Infer
         reported=reported,
         tags=tagged(item.audio, item.tags),
     )
-
-
-def _sources(items: Sequence[Captured], kept: Sequence[_Kept]) -> dict[str, str]:
-    return {key: item.audio for item, (key, _) in zip(items, kept, strict=True)}

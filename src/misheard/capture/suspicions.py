@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from sqlalchemy import Connection, Engine, select
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy import Connection, Engine
 
 from misheard.capture import suspicion_kept, suspicion_labels
-from misheard.capture.signals import Norm, Signals, Speeds, signals_of
+from misheard.capture.norms import keep_norms, norms_of
+from misheard.capture.signals import Signals, Speeds, signals_of
 from misheard.capture.suspicion import DEFAULTS, Floats
 from misheard.capture.suspicion_figures import FitFigures, Ranked, gain
 from misheard.capture.suspicion_fit import (
@@ -24,13 +25,11 @@ from misheard.capture.suspicion_kept import KeptModel
 from misheard.capture.suspicion_labels import LabelCounts
 from misheard.database import audit
 from misheard.database.engine import now, writing
-from misheard.database.schema import speaker_norms
 from misheard.optional import optional
 
 MORE = 0.2
 """Of what the newest fit has learnt from: so much more makes another worth it."""
 MIN_MORE = 20
-_SPEAKERS_AT_ONCE = 500
 
 
 class Suspicions:
@@ -45,15 +44,16 @@ class Suspicions:
         """The suspicion of each row of `inferences`, in the transaction of a digest.
 
         In their order, so that a speaker's norm is what was known before; then they are part of it.
+        None for one that the normaliser cannot read.
         """
         if not rows:
             return []
-        norms = _norms(connection, {row.speaker for row in rows if row.speaker})
-        speeds = Speeds(norms)
-        signals = [signals_of(row, speeds.heard, normalize=self._normalize) for row in rows]
-        _keep_norms(connection, norms)
-        scores: list[float | None] = suspicion_kept.in_use(connection).model.score(signals).tolist()
-        return scores
+        norms = norms_of(connection, {row.speaker for row in rows if row.speaker})
+        signals = self._signals(rows, Speeds(norms).heard)
+        keep_norms(connection, norms)
+        known = [one for one in signals if one is not None]
+        scores = iter(suspicion_kept.in_use(connection).model.score(known).tolist())
+        return [None if one is None else next(scores) for one in signals]
 
     def current(self) -> KeptModel:
         """The model in use."""
@@ -84,7 +84,7 @@ class Suspicions:
             if newest is not None and not _came(connection, newest, most=1):
                 return None
             rows = connection.execute(suspicion_labels.newest_labels()).all()
-            signals = self._signals_now(connection, rows)
+            rows, signals = self._signals_now(connection, rows)
         examples = suspicion_labels.examples_of(rows, signals)
         require_enough(examples)
         figures = _judged(examples, rows, before)
@@ -121,10 +121,33 @@ class Suspicions:
         optional("sklearn", extra="suspicion")
         return self.fit(actor=actor)
 
-    def _signals_now(self, connection: Connection, rows: Sequence[Any]) -> list[Signals]:
-        """By the norms of today: those of then are gone."""
-        speeds = Speeds(_norms(connection, {row.speaker for row in rows if row.speaker}))
-        return [signals_of(row, speeds.deviation, normalize=self._normalize) for row in rows]
+    def _signals_now(
+        self, connection: Connection, rows: Sequence[Any]
+    ) -> tuple[list[Any], list[Signals]]:
+        """By the norms of today, for those of then are gone; of the rows that can be read."""
+        speeds = Speeds(norms_of(connection, {row.speaker for row in rows if row.speaker}))
+        signals = self._signals(rows, speeds.deviation)
+        read = [(row, one) for row, one in zip(rows, signals, strict=True) if one is not None]
+        return [row for row, _ in read], [one for _, one in read]
+
+    def _signals(
+        self, rows: Sequence[Any], deviation: Callable[[str | None, float], float]
+    ) -> list[Signals | None]:
+        found: list[Signals | None] = []
+        failures: list[str] = []
+        for row in rows:
+            try:
+                found.append(signals_of(row, deviation, normalize=self._normalize))
+            except Exception as error:  # noqa: BLE001 - a normaliser may be anybody's program
+                found.append(None)
+                failures.append(f"{row.id}: {type(error).__name__}")
+        if failures:
+            logging.getLogger("misheard").warning(
+                "%d transcripts have no suspicion, since their signals cannot be read, such as %s.",
+                len(failures),
+                failures[0],
+            )
+        return found
 
 
 def _came(connection: Connection, newest: KeptModel | None, *, most: int) -> int:
@@ -164,34 +187,3 @@ def _judged(examples: Examples, rows: Sequence[Any], before: KeptModel) -> FitFi
             f"{current.average_precision:.3f} of {before.name} ({gained}): {decided}"
         ),
     )
-
-
-def _norms(connection: Connection, speakers: set[str]) -> dict[str, Norm]:
-    """Of these speakers, as far as they are known, and of everybody, under ""."""
-    wanted, found = sorted(speakers | {""}), {}
-    for start in range(0, len(wanted), _SPEAKERS_AT_ONCE):
-        some = wanted[start : start + _SPEAKERS_AT_ONCE]
-        for row in connection.execute(
-            select(speaker_norms).where(speaker_norms.c.speaker.in_(some))
-        ):
-            found[row.speaker] = Norm(row.utterances, row.mean, row.squared_distance)
-    return found
-
-
-def _keep_norms(connection: Connection, norms: dict[str, Norm]) -> None:
-    rows = [
-        {
-            "speaker": speaker,
-            "utterances": norm.utterances,
-            "mean": norm.mean,
-            "squared_distance": norm.squared_distance,
-        }
-        for speaker, norm in sorted(norms.items())
-        if norm.utterances
-    ]
-    if not rows:
-        return
-    made = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(speaker_norms)
-    # Only one digest at a time writes them, so what it made of them replaces what was there.
-    more = {name: made.excluded[name] for name in ("utterances", "mean", "squared_distance")}
-    connection.execute(made.on_conflict_do_update(index_elements=["speaker"], set_=more), rows)

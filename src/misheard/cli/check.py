@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   misheard -w calls check                for every night
-  misheard -w calls check --deep         reads every file and counts everything again
+  misheard -w calls check --deep         reads every file, names left-overs, counts everything again
   misheard -w calls check --mend         puts counts right that are not what the rows come to
 \b
 Ends with exit code 1 where something is wrong, with --mend where something still is. Nothing has to
@@ -36,7 +36,11 @@ log. Hours of which transcripts were let go (keep_text_days, misheard forget) ca
 again; they stay as they are, and are named.
 """
 )
-@click.option("--deep", is_flag=True, help="Read every file, and count everything again.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Read every file, name those that nothing points at, and count everything again.",
+)
 @click.option("--mend", is_flag=True, help="Count everything again, and put wrong counts right.")
 @actor_option
 @json_option

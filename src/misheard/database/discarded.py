@@ -8,7 +8,8 @@ stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
 
 from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
@@ -40,14 +41,37 @@ def discard(connection: Connection, keys: Iterable[str]) -> None:
         connection.execute(made.on_conflict_do_nothing(), rows)
 
 
-def put_announced(engine: Engine, key: str, put: Callable[[], object]) -> None:
-    """Put a blob that a row will name in a later transaction; killed before that, it goes again.
+def put_announced(engine: Engine, keys: Iterable[str], put: Callable[[], object]) -> None:
+    """Put blobs that rows will name in a later transaction; killed before that, they go again.
 
-    In that transaction, look whether it is still there: nothing named it until then.
+    In that transaction, look whether they are still there: nothing named them until then. Those
+    that rows name are off the list once that transaction calls `kept`, or `delete_discarded` has
+    looked at them.
     """
     with writing(engine) as connection:
-        discard(connection, [key])
+        discard(connection, keys)
     put()
+
+
+def kept(connection: Connection, keys: Iterable[str]) -> None:
+    """Take recordings off the list that a row of the inference log names."""
+    for some in portions(sorted(set(keys))):
+        named = select(inferences.c.audio_sha256).where(inferences.c.audio_sha256.in_(some))
+        query = delete(discarded).where(discarded.c.sha256.in_(some))
+        connection.execute(query.where(discarded.c.sha256.in_(named)))
+
+
+def unknown_blobs(engine: Engine, keys: Iterable[str], in_use: InUse) -> Iterator[str]:
+    """Which of the blobs that are there nothing names, and nobody has noted as one that may go.
+
+    Each portion is looked up after it was found, so what is announced first is always known.
+    """
+    found = iter(keys)
+    while some := list(islice(found, AT_ONCE)):
+        with engine.connect() as connection:
+            noted = select(discarded.c.sha256).where(discarded.c.sha256.in_(some))
+            known = set(connection.scalars(noted)) | referred_to(connection, some)
+            yield from sorted(set(some) - known - in_use(connection, some))
 
 
 def delete_discarded(engine: Engine, drop: Callable[[str], object], in_use: InUse) -> int:

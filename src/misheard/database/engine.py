@@ -39,8 +39,9 @@ def open_engine(
     """
     on_postgresql = str(url).startswith("postgresql")
     # What is read in one go is of one moment on SQLite, and so it is here.
-    engine = create_engine(url, isolation_level="REPEATABLE READ") if on_postgresql else None
-    engine = engine or create_engine(url)
+    options: dict[str, Any] = {"isolation_level": "REPEATABLE READ"} if on_postgresql else {}
+    # What people said and who they are is in no traceback.
+    engine = create_engine(url, hide_parameters=True, **options)
     event.listen(engine, "handle_error", translate, retval=True)
     if engine.dialect.name == "sqlite":
         synchronous = "NORMAL" if telemetry else "FULL"

@@ -229,7 +229,7 @@ class Datasets:
             manifest = to_jsonl(kept)
             new = audio.sha256_of(manifest)
             # It still has the words of others, so it must not be left behind either.
-            put_announced(self._engine, new, partial(self._blobs.put_bytes, manifest))
+            put_announced(self._engine, [new], partial(self._blobs.put_bytes, manifest))
             values = {
                 "manifest_sha256": new,
                 "withdrawn": before.withdrawn + gone,

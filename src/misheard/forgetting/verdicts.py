@@ -193,7 +193,7 @@ class Verdicts:
             seen = listed
             while changes := change(seen):
                 if new := changes.get("utterances_sha256"):
-                    put_announced(self._engine, new, partial(keep, seen, changes))
+                    put_announced(self._engine, [new], partial(keep, seen, changes))
                 with writing(self._engine) as connection:
                     this = table.c[key] == seen[key]
                     row = connection.execute(select(table).where(this)).mappings().one_or_none()

@@ -8,7 +8,9 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from misheard.blobs.store import BlobStore
+from misheard.database.discarded import unknown_blobs
 from misheard.database.schema import REVISION, metadata
+from misheard.datasets.datasets import Datasets
 from misheard.errors import BlobCorruptError, BlobNotFoundError
 from misheard.integrity import counts, mending
 from misheard.integrity.difference import Difference
@@ -28,6 +30,10 @@ _CANNOT_MEND = (
     "It cannot be counted again, since {}. A sound backup from before may have it right; else it "
     "has to stay."
 )
+_UNKNOWN = (
+    "Unless a model, a dataset or a validation is being added at this moment, delete it: "
+    "misheard retention run --unknown"
+)
 Looked = Callable[[int], None]
 """Called with how many files were looked at since the last call."""
 
@@ -46,12 +52,15 @@ class Integrity:
         """Look at the database, and whether every file is there that a row points at.
 
         With `recount`, what is counted as it comes is counted again, which reads the whole log;
-        with `deep`, every file is read and compared with its SHA-256 besides.
+        with `deep`, every file is read and compared with its SHA-256 besides, and files that
+        nothing points at are named.
         """
         found = Findings()
         parts: list[Callable[[Connection, Findings], None]] = [self._database, self._schema]
         parts.append(lambda connection, to: self._files(connection, to, deep, progress))
         parts.append(self._counts if deep or recount else self._mark)
+        if deep:
+            parts.append(self._unknown)
         for part in parts:
             try:
                 with self._engine.connect() as connection:
@@ -127,6 +136,12 @@ class Integrity:
                 found.add(Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one))
             found.looked_at["files"] += 1
             progress(1)
+
+    def _unknown(self, connection: Connection, found: Findings) -> None:
+        del connection  # which may be of a moment before the file came
+        in_use = Datasets(self._engine, self._blobs).in_use
+        for key in unknown_blobs(self._engine, self._blobs, in_use):
+            found.add(Part.FILES, key, "nothing points at this file", _UNKNOWN)
 
     def _problem(self, one: Reference, deep: bool) -> str:
         if not deep:
