@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import event, insert, update
 
+from misheard.capture.captured import Captured
 from misheard.database import latencies
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
@@ -291,6 +292,21 @@ def test_traffic_that_stopped(workspace: Workspace) -> None:
     assert read(workspace).last_heard_at == last.created_at
     assert fired(workspace, last.created_at + 71 * HOUR) == {}
     assert fired(workspace, last.created_at + 73 * HOUR) == {Rule.NO_TRAFFIC: "traffic"}
+
+
+def test_traffic_that_stopped_is_known_of_when_no_transcript_is_left(workspace: Workspace) -> None:
+    """Else the alert would be over once retention has deleted the last one."""
+    workspace.capture([Captured(audio="a", text="x", heard_at=AT)])
+    workspace.digest.catch_up()
+    rules = workspace.configured({"capture": {"keep_text_days": 0.001}})
+    assert rules.capture_retention.run(actor="ann").transcripts == 1
+    assert workspace.inferences.recent() == []
+    # Of the hour that is left it is the end that is told.
+    assert read(workspace).last_heard_at == AT.replace(minute=0) + HOUR
+    assert fired(workspace, AT + 73 * HOUR) == {Rule.NO_TRAFFIC: "traffic"}
+    workspace.capture([Captured(audio="a", text="x", heard_at=AT + 74 * HOUR)])
+    assert read(workspace).last_heard_at == AT + 74 * HOUR
+    assert fired(workspace, AT + 75 * HOUR) == {}
 
 
 def test_what_was_only_reported_is_no_traffic(workspace: Workspace) -> None:

@@ -83,7 +83,7 @@ def read(
         newest_cycle=_newest_cycle(connection),
         waiting=tuple(_waiting(connection)),
         suites=tuple(_suites(connection, version_id)),
-        last_heard_at=_last_heard(connection),
+        last_heard_at=traffic.last_heard_at(connection),
         behind=_behind(connection),
         free_disk_share=usage.free / usage.total,
         channels=tuple(_channels(connection, channels)),
@@ -227,14 +227,6 @@ def _suites(connection: Connection, version_id: str) -> Iterable[SuiteReading]:
         if row is not None:
             reason = "; ".join(map(str, row.reasons))
             yield SuiteReading(name=name, run_id=row.id, passed=row.passed, reason=reason)
-
-
-def _last_heard(connection: Connection) -> datetime | None:
-    query = select(inferences.c.created_at).where(inferences.c.reported.is_(False))
-    newest: datetime | None = connection.execute(
-        query.order_by(inferences.c.created_at.desc()).limit(1)
-    ).scalar()
-    return newest
 
 
 def _behind(connection: Connection) -> int:
