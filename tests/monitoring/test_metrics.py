@@ -16,7 +16,7 @@ from misheard.database.schema import selections
 from misheard.monitoring.metrics import MetricFamily, Sample, exposed
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.monitoring.traffic import an_hour
+from tests.monitoring.traffic import an_hour, of_audit
 
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+)\})? (\S+)')
 
@@ -110,6 +110,7 @@ def test_queues_cycles_alerts_and_audits(workspace: Workspace) -> None:
                 "inference_id": one.id,
                 "created_at": now(),
                 "stream": "audit" if number < 4 else "suspicious",
+                **(of_audit(one) if number < 3 else {}),
                 "probability": 1.0,
                 "priority": 0.0,
                 "labelled_at": now() if number < 3 else None,

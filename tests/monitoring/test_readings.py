@@ -30,7 +30,7 @@ from misheard.monitoring.rules import Readings, Rule
 from misheard.settings import AlertSettings
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.monitoring.traffic import an_hour, hours
+from tests.monitoring.traffic import an_hour, hours, of_audit
 
 HOUR = timedelta(hours=1)
 AT = datetime(2026, 3, 18, 13, 20, tzinfo=UTC)  # a Wednesday
@@ -202,6 +202,7 @@ def test_the_audited_error_rate_of_the_live_version(workspace: Workspace) -> Non
                 "inference_id": one.id,
                 "created_at": now(),
                 "stream": "audit" if number < 30 else "suspicious",
+                **(of_audit(one) if 0 < number < 30 else {}),
                 "probability": 1.0,
                 "priority": 0.0,
                 "labelled_at": now() if number != 0 else None,

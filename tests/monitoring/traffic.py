@@ -1,4 +1,4 @@
-"""Rows of `hourly`, as the digest writes them."""
+"""Rows of `hourly` and of the audit, as the digest and the queue write them."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, insert
 
+from misheard.capture.inferences import Inference
 from misheard.database import latencies
 from misheard.database.engine import writing
 from misheard.database.schema import hourly
@@ -15,6 +16,15 @@ from misheard.database.schema import hourly
 def an_hour(engine: Engine, hour: datetime, version_id: str = "v-1", **sums: Any) -> None:
     """One row."""
     hours(engine, [(hour, version_id, sums)])
+
+
+def of_audit(one: Inference) -> dict[str, Any]:
+    """What a labelled audit has from its transcript."""
+    return {
+        "heard_at": one.created_at,
+        "version_id": one.version_id,
+        "speaker_group": one.speaker_group,
+    }
 
 
 def hours(engine: Engine, told: list[tuple[datetime, str, dict[str, Any]]]) -> None:

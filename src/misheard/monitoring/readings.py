@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, func, select
 
-from misheard.cases.audited import audited_rate
+from misheard.cases.audited import LATELY, audited_rate
 from misheard.database import latencies, tallies
 from misheard.database.schema import (
     cycle_steps,
@@ -68,10 +68,11 @@ def read(
     if live is not None:
         since = live.created_at
         if settings.max_audited_error_rate is not False:
-            audited = audited_rate(connection, since, version_id, count_drawn=False).error_rate
+            found = audited_rate(connection, since, version_id, newest=LATELY, count_drawn=False)
+            audited = found.error_rate
         if settings.max_error_rate is not False:
-            found = traffic.statistics(connection, since=since, version_id=version_id)
-            heard = found.errors_detected, found.total
+            total = traffic.statistics(connection, since=since, version_id=version_id)
+            heard = total.errors_detected, total.total
     usage = shutil.disk_usage(root)
     return Readings(
         moment=moment,

@@ -69,7 +69,7 @@ hourly = Table(
     Column("errors", Integer, nullable=False),
     Column("corrected", Integer, nullable=False),
     PrimaryKeyConstraint("hour", "version_id", "slice"),
-    Index("ix_hourly_version_id_hour", "version_id", "hour"),
+    Index("ix_hourly_slice", "slice", "hour", "version_id"),
 )
 
 latency_totals = Table(

@@ -87,7 +87,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hour", "version_id", "slice", name=op.f("pk_hourly")),
     )
     with op.batch_alter_table("hourly", schema=None) as batch_op:
-        batch_op.create_index("ix_hourly_version_id_hour", ["version_id", "hour"], unique=False)
+        batch_op.create_index("ix_hourly_slice", ["slice", "hour", "version_id"], unique=False)
 
     op.create_table(
         "latency_totals",
@@ -182,6 +182,9 @@ def upgrade() -> None:
         sa.Column("is_error", sa.Boolean(), nullable=True),
         sa.Column("words", sa.Integer(), nullable=True),
         sa.Column("word_errors", sa.Integer(), nullable=True),
+        sa.Column("heard_at", UtcDateTime(), nullable=True),
+        sa.Column("version_id", sa.Text(), nullable=True),
+        sa.Column("speaker_group", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["inference_id"], ["inferences.id"], name=op.f("fk_selections_inference_id_inferences")
         ),
@@ -193,6 +196,14 @@ def upgrade() -> None:
             ["stream", "labelled_at", "priority", "inference_id"],
             unique=False,
         )
+        labelled = sa.text("heard_at IS NOT NULL")
+        for name, columns in (
+            ("ix_selections_audited", ["heard_at", "inference_id"]),
+            ("ix_selections_audited_version", ["version_id", "heard_at", "inference_id"]),
+        ):
+            batch_op.create_index(
+                name, columns, unique=False, sqlite_where=labelled, postgresql_where=labelled
+            )
 
     op.create_table(
         "trigger_evaluations",
