@@ -11,6 +11,7 @@ from misheard.capture.inferences import Inference
 from misheard.database import latencies
 from misheard.database.engine import writing
 from misheard.database.schema import hourly
+from misheard.database.totals import SUMMED, Totals
 
 
 def an_hour(engine: Engine, hour: datetime, version_id: str = "v-1", **sums: Any) -> None:
@@ -56,8 +57,11 @@ def hours(engine: Engine, told: list[tuple[datetime, str, dict[str, Any]]]) -> N
         rows.append(row)
     with writing(engine) as connection:
         connection.execute(insert(hourly), rows)
+        totals = Totals()
         for row in rows:
             if not row["slice"]:
+                totals.add(row["version_id"], **{name: row[name] for name in SUMMED})
                 counts = row["latency_counts"].items()
                 of_version = {(row["version_id"], bucket): count for bucket, count in counts}
                 latencies.add_to_totals(connection, of_version)
+        totals.write(connection)

@@ -143,12 +143,13 @@ class Integrity:
                 right += f" to {difference.most:,}"
             detail = f"it says {difference.counted:,}, the rows are {right}"
             found.add(Part.COUNTS, difference.subject, detail, _RECOUNT)
-        found.looked_at["counts"] += 4
+        found.looked_at["counts"] += 5
 
     def _differences(self, connection: Connection) -> Iterator[counts.Difference]:
         yield from counts.of_cases(connection)
         yield from counts.of_traffic(connection)
         yield from counts.of_hours(connection)
+        yield from counts.of_totals(connection)
         yield from latencies.of_hours(connection)
 
 

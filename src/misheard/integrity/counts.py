@@ -13,7 +13,7 @@ from sqlalchemy.sql import ColumnElement
 
 from misheard.cases.records import CaseStatus
 from misheard.database import tallies
-from misheard.database.schema import error_cases, hourly, inferences, observations
+from misheard.database.schema import error_cases, hourly, inferences, observations, traffic_totals
 from misheard.database.schema import tallies as tallies_table
 
 _ERRORS = (CaseStatus.OPEN, CaseStatus.CORRECTED)
@@ -153,6 +153,25 @@ def of_hours(connection: Connection) -> Iterator[Difference]:
             if right != found:
                 subject = f"{name} of {key[1]} in the hour of {key[0]:%Y-%m-%d %H:%M} UTC"
                 yield Difference(subject, found, right, right)
+
+
+def of_totals(connection: Connection) -> Iterator[Difference]:
+    """The hours of each version, all together."""
+    table, totals = hourly.c, traffic_totals.c
+    sums = [func.coalesce(func.sum(hourly.c[name]), 0) for name in _IN_HOUR]
+    summed = select(table.version_id, *sums).where(table.slice == "").group_by(table.version_id)
+    told = select(totals.version_id, *(traffic_totals.c[name] for name in _IN_HOUR))
+    rows, counted = (
+        {row[0]: tuple(map(int, row[1:])) for row in connection.execute(query)}
+        for query in (summed, told)
+    )
+    nothing = (0,) * len(_IN_HOUR)
+    for key in sorted(rows.keys() | counted.keys()):
+        for name, right, found in zip(
+            _IN_HOUR, rows.get(key, nothing), counted.get(key, nothing), strict=True
+        ):
+            if right != found:
+                yield Difference(f"{name} of {key} since ever", found, right, right)
 
 
 def _hour(text_of_it: str) -> datetime:

@@ -26,6 +26,7 @@ from misheard.database.schema import (
     hourly,
     inferences,
     latency_totals,
+    traffic_totals,
     versions,
 )
 from misheard.database.schema import tallies as tallied
@@ -113,19 +114,8 @@ def _number(value: float) -> str:
 
 
 def _traffic(connection: Connection) -> Iterator[MetricFamily]:
-    """Whole hours as the digest counted them, since ever."""
-    names = (
-        "inferences",
-        "empty",
-        "audio_s",
-        "latency_s",
-        "compute_s",
-        "computed_audio_s",
-        "errors",
-        "corrected",
-    )
-    query = select(_H.version_id, *(func.sum(hourly.c[name]).label(name) for name in names))
-    query = query.where(_H.slice == "").group_by(_H.version_id).order_by(_H.version_id)
+    """As the digest counted it, since ever."""
+    query = select(traffic_totals).order_by(traffic_totals.c.version_id)
     rows = [dict(row) for row in connection.execute(query).mappings()]
     told = (
         ("inferences_total", "counter", "inferences", "Transcripts."),

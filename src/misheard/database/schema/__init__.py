@@ -20,7 +20,7 @@ from misheard.database.schema.cases import (
     error_cases,
     selections,
 )
-from misheard.database.schema.counts import hourly, latency_totals, marks, tallies
+from misheard.database.schema.counts import hourly, latency_totals, marks, tallies, traffic_totals
 from misheard.database.schema.cycle import cycle_steps, cycles, trigger_evaluations
 from misheard.database.schema.gates import (
     hypotheses,
@@ -75,6 +75,7 @@ __all__ = [
     "suites",
     "suspicion_models",
     "tallies",
+    "traffic_totals",
     "trigger_evaluations",
     "validations",
     "versions",

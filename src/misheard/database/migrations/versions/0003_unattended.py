@@ -90,6 +90,22 @@ def upgrade() -> None:
         batch_op.create_index("ix_hourly_slice", ["slice", "hour", "version_id"], unique=False)
 
     op.create_table(
+        "traffic_totals",
+        sa.Column("version_id", sa.Text(), nullable=False),
+        sa.Column("inferences", sa.BigInteger(), nullable=False),
+        sa.Column("empty", sa.BigInteger(), nullable=False),
+        sa.Column("audio_s", sa.Float(), nullable=False),
+        sa.Column("timed", sa.BigInteger(), nullable=False),
+        sa.Column("latency_s", sa.Float(), nullable=False),
+        sa.Column("compute_s", sa.Float(), nullable=False),
+        sa.Column("computed_audio_s", sa.Float(), nullable=False),
+        sa.Column("scored", sa.BigInteger(), nullable=False),
+        sa.Column("avg_logprob", sa.Float(), nullable=False),
+        sa.Column("errors", sa.BigInteger(), nullable=False),
+        sa.Column("corrected", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("version_id", name=op.f("pk_traffic_totals")),
+    )
+    op.create_table(
         "latency_totals",
         sa.Column("version_id", sa.Text(), nullable=False),
         sa.Column("bucket", sa.Integer(), nullable=False),
@@ -386,6 +402,13 @@ def _fill() -> None:
                 sum(CASE WHEN {is_error} THEN 1 ELSE 0 END),
                 sum(CASE WHEN ({_NEWEST.format(of="i.id")}) THEN 1 ELSE 0 END)
             {heard} WHERE NOT i.reported GROUP BY 1, 2"""
+    )
+    summed = """inferences, empty, audio_s, timed, latency_s, compute_s, computed_audio_s, scored,
+        avg_logprob, errors, corrected"""
+    sums = ", ".join(f"sum({name.strip()})" for name in summed.split(","))
+    op.execute(
+        f"""INSERT INTO traffic_totals (version_id, {summed})
+            SELECT version_id, {sums} FROM hourly GROUP BY version_id"""
     )
     _count_latencies()
     op.execute("INSERT INTO marks SELECT 'digest', coalesce(max(number), 0) FROM inferences")
