@@ -17,8 +17,9 @@ Four parts, each on databases of its own in a temporary directory (`--directory`
 - **Together.** Four processes log one transcript after the other for ten seconds. All that they
   were told was logged must be there; `max_wait_s` is the longest that any of them waited for one,
   and `max_wait_plain_s` the longest with the database's own way to wait.
-- **Years.** A workspace with `--rows` transcripts over a year and one with 10,000: checking the
-  trigger, the status page, the next page of the review queue, each the median of 50 calls.
+- **Years.** A workspace with `--rows` transcripts over a year and one with 10,000, of both 2 %
+  drawn at random and half of these labelled, hardly two of one call: checking the trigger, the
+  status page, the next page of the review queue, the metrics, each the median of 50 calls.
   `trigger_growth` is the larger over the smaller; `memory_growth_asking_mb` is how much more memory
   the process has after all calls on the larger one than before them.
 
@@ -40,12 +41,16 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import update
+
 from benchmarks.places import Place, place, plain
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.captured import Captured, latest_time, row
 from misheard.capture.inferences import InferenceLog
-from misheard.cases.records import Correction
-from misheard.database.engine import new_ids, now, open_engine
+from misheard.cases.records import AUDIT_METHOD, Correction
+from misheard.cases.review import Stream
+from misheard.database.engine import new_ids, now, open_engine, writing
+from misheard.database.schema import deployments
 from misheard.reports.status import status
 from misheard.workspace import Workspace
 
@@ -53,6 +58,8 @@ BULK, SINGLE, ROUNDS, PER_TRANSACTION = 200_000, 2_000, 3, 2_000
 WRITERS, TOGETHER_S = 4, 10.0
 SMALL, LARGE = 10_000, 10_000_000
 CALLS = 50
+DRAWN, LABELLED = 0.02, 0.01
+"""Shares of the traffic."""
 _SENTENCES = """please hold the line your call is important to us press one for sales two for
 support and three to hear these options again the number you have dialled is not in service"""
 _WORDS = _SENTENCES.split()
@@ -198,18 +205,27 @@ def together(where: Place, *, ours: bool) -> tuple[float, int]:
 
 
 def filled(where: Place, root: Path, count: int) -> tuple[Workspace, dict[str, float]]:
-    """A workspace with so many transcripts, of which a share was corrected; what that took."""
-    settings: dict[str, Any] = {"capture": {"audit_share": 0.01}}
+    """A workspace with so many transcripts, of which some were corrected; what that took."""
+    settings: dict[str, Any] = {"capture": {"audit_share": DRAWN}}
     if where.name != "sqlite":
         settings["database"] = {"url": where.empty()}
     workspace = Workspace.create(root, settings=settings)
+    with writing(workspace._engine) as connection:
+        # What is live has heard all of it.
+        long_ago = now() - timedelta(days=400)
+        connection.execute(update(deployments).values(created_at=long_ago))
     started = time.perf_counter()
     workspace.capture(transcripts(count, seed=2))
     captured_s = time.perf_counter() - started
     workspace.digest.catch_up()
     digested_s = time.perf_counter() - started - captured_s
     _correct(workspace, min(count // 100, 5_000))
+    started = time.perf_counter()
+    labelled = _label(workspace, round(count * LABELLED))
+    labelled_s = time.perf_counter() - started
     return workspace, {
+        "labelled": labelled,
+        "labels_per_s": labelled / labelled_s,
         "capture_rows_per_s": count / captured_s,
         "digest_rows_per_s": count / digested_s,
     }
@@ -225,12 +241,35 @@ def _correct(workspace: Workspace, count: int) -> None:
         workspace.cases.correct(given[start : start + 500])
 
 
+def _label(workspace: Workspace, count: int) -> int:
+    """So many of the audit; one in ten was wrong."""
+    labelled = 0
+    while labelled < count:
+        page = workspace.review.page(Stream.AUDIT, limit=min(500, count - labelled))
+        if not page.items:
+            break
+        workspace.cases.correct(
+            [
+                Correction(
+                    inference_id=one.inference_id,
+                    reference=one.text if number % 10 else f"{one.text} please",
+                    author="bob",
+                    method=AUDIT_METHOD,
+                )
+                for number, one in enumerate(page.items)
+            ]
+        )
+        labelled += len(page.items)
+    return labelled
+
+
 def asked(workspace: Workspace) -> dict[str, float]:
     """Milliseconds of what is asked again and again."""
     return {
         "trigger_ms": _median_ms(workspace.cycles.check_trigger),
         "status_ms": _median_ms(lambda: status(workspace)),
         "queue_ms": _median_ms(lambda: workspace.review.page(limit=20)),
+        "metrics_ms": _median_ms(workspace.metrics.text),
     }
 
 
@@ -258,6 +297,7 @@ def years(where: Place, folder: Path, count: int) -> dict[str, float]:
         "trigger_growth": after["trigger_ms"] / before["trigger_ms"],
         "status_ms_10m": after["status_ms"],
         "queue_ms_10m": after["queue_ms"],
+        "metrics_ms_10m": after["metrics_ms"],
         "memory_growth_filling_mb": filled_mb - memory_mb,
         "memory_growth_asking_mb": _peak_mb() - filled_mb,
     }

@@ -332,7 +332,8 @@ def test_with_the_audit_it_is_estimated_before_the_first_training(loop_of: LoopO
     assert expected.words_needed
     # What a recogniser of somebody else's makes of it says nothing of the version that is live.
     with writing(loop.engine) as connection:
-        connection.execute(update(inferences).values(version_id="vendor"))
+        for table in (inferences, selections):
+            connection.execute(update(table).values(version_id="vendor"))
     decision = loop.cycles.check_trigger(expect=True)
     assert decision.expected is not None
     assert decision.expected.wer is None

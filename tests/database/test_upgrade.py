@@ -14,13 +14,14 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from hypothesis import given
 from hypothesis import strategies as st
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from misheard.cases.records import CaseStatus
 from misheard.cycle.states import CycleState
 from misheard.database.engine import open_engine
 from misheard.database.latencies import bucket_of
-from misheard.database.schema import REVISION, hourly, latency_totals, metadata
+from misheard.database.schema import REVISION, hourly, latency_totals, metadata, traffic_totals
+from misheard.database.totals import SUMMED
 from misheard.gates.suites import SuiteKind
 from misheard.settings import FILE_NAME, write_settings
 from misheard.workspace import Workspace
@@ -139,6 +140,18 @@ def test_its_latencies_are_counted_as_the_digest_does(workspace: Workspace, root
         totals = connection.execute(select(latency_totals)).all()
     assert hours == expected
     assert {(version, bucket): count for version, bucket, count in totals} == expected
+
+
+def test_its_hours_are_added_up_as_the_digest_does(workspace: Workspace, root: Path) -> None:
+    with open_engine(f"sqlite:///{root / 'misheard.db'}").connect() as connection:
+        told = {row.version_id: row for row in connection.execute(select(traffic_totals))}
+        assert set(told) == {LIVE, BEFORE}
+        for version_id, row in told.items():
+            for name in SUMMED:
+                summed = select(func.sum(hourly.c[name])).where(hourly.c.version_id == version_id)
+                assert getattr(row, name) == pytest.approx(connection.scalar(summed))
+    activity = {one.version_id: one.inferences for one in workspace.monitor.activity()}
+    assert sum(activity.values()) == workspace.inferences.count()
 
 
 @given(st.floats())

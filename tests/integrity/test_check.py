@@ -18,7 +18,14 @@ from misheard.cases.cases import Cases
 from misheard.cases.records import Correction
 from misheard.database.discarded import discard
 from misheard.database.engine import now, writing
-from misheard.database.schema import forgotten, hourly, latency_totals, marks, tallies
+from misheard.database.schema import (
+    forgotten,
+    hourly,
+    latency_totals,
+    marks,
+    tallies,
+    traffic_totals,
+)
 from misheard.datasets.datasets import Datasets, Purpose
 from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
@@ -177,6 +184,11 @@ def test_a_pruned_version_needs_no_files(
             "latencies of v-2 since ever, bucket -24",
         ),
         (delete(latency_totals), "latencies of v-1 since ever"),
+        (
+            update(traffic_totals).values(errors=traffic_totals.c.errors + 1),
+            "errors of v-1 since ever",
+        ),
+        (delete(traffic_totals), "inferences of v-2 since ever"),
         (delete(hourly).where(hourly.c.version_id == "v-2"), "inferences of v-2"),
         (update(hourly).where(hourly.c.version_id == "v-1").values(errors=0), "errors of v-1"),
     ],

@@ -29,6 +29,7 @@ from misheard.database.schema import (
     latency_totals,
     marks,
     tallies,
+    traffic_totals,
 )
 from misheard.datasets.datasets import Datasets
 from misheard.integrity.check import Integrity
@@ -122,7 +123,7 @@ def kept(engine: Engine) -> dict[str, list[Any]]:
                 ),
                 key=repr,
             )
-            for table in (hourly, latency_totals, tallies, marks)
+            for table in (hourly, latency_totals, traffic_totals, tallies, marks)
         }
 
 
@@ -149,6 +150,9 @@ CHANGES: list[tuple[Any, str]] = [
     (update(hourly).values(latency_counts={"1": 3}), "latencies in bucket "),
     (update(latency_totals).values(count=1), "latencies of v-1 since ever"),
     (delete(latency_totals), "latencies of v-2 since ever"),
+    (update(traffic_totals).values(errors=9_999), "errors of v-1 since ever"),
+    (update(traffic_totals).values(audio_s=0.5), "audio_s of v-2 since ever"),
+    (delete(traffic_totals), "inferences of v-1 since ever"),
     (insert(latency_totals).values(version_id="v-9", bucket=7, count=1), "latencies of v-9"),
     (delete(hourly).where(MOBILE), "inferences of v-1 with channel=mobile"),
     (delete(hourly).where(COLUMN.version_id == "v-2"), "inferences of v-2 in the hour"),

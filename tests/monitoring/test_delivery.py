@@ -102,6 +102,20 @@ def test_what_is_due_arrives_once(post: Callable[..., Post], web: HttpServer) ->
     assert [one["subject"] for one in web.taken] == ["cycle-0"]
 
 
+def test_what_a_channel_that_is_down_has_not_taken_keeps_nobody_waiting(
+    post: Callable[..., Post], web: HttpServer
+) -> None:
+    """However much that is: here more than is tried at a look."""
+    dead = WebhookChannel("dead", f"http://127.0.0.1:{free_port()}/", timeout_s=2.0)
+    here = post(dead, hook(web))
+    here.fire(120)
+    # Each look tries the first of what waits for the dead one, and no more.
+    assert [here.deliver() for _ in range(4)] == [(50, 1), (50, 1), (20, 1), (0, 1)]
+    here.fire(121)
+    assert here.deliver() == (1, 1)
+    assert web.taken[-1]["subject"] == "cycle-120"
+
+
 def test_a_server_in_trouble_is_tried_again_after_ever_longer_times(
     post: Callable[..., Post], web: HttpServer
 ) -> None:

@@ -5,18 +5,21 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from sqlalchemy import insert
+from sqlalchemy import event, insert, text
 
 from misheard.capture.captured import Captured
+from misheard.cases import review
 from misheard.database.engine import now, writing
 from misheard.database.schema import selections
 from misheard.monitoring.metrics import MetricFamily, Sample, exposed
+from misheard.reports.status import status
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.monitoring.traffic import an_hour
+from tests.monitoring.traffic import an_hour, hours, of_audit
 
 ON_BOTH_DATABASES = True
 LINE = re.compile(r'([a-z_]+)(?:\{((?:[a-z_]+="(?:[^"\\\n]|\\.)*",?)+)\})? (\S+)')
@@ -27,12 +30,12 @@ def workspace(tmp_path: Path, database_url: str) -> Workspace:
     return tiny.make(tmp_path / "ws", database={"url": database_url})
 
 
-def parsed(text: str) -> dict[str, float]:
+def parsed(exposition: str) -> dict[str, float]:
     """Name and labels → value; every line is a comment or a sample."""
-    assert text.endswith("\n")
+    assert exposition.endswith("\n")
     found = {}
     kinds: dict[str, str] = {}
-    for line in text.splitlines():
+    for line in exposition.splitlines():
         if line.startswith("# TYPE "):
             _, _, name, kind = line.split()
             assert name not in kinds
@@ -82,9 +85,9 @@ def test_how_long_callers_waited_is_a_cumulative_histogram(workspace: Workspace)
     workspace.capture(items)
     workspace.digest.catch_up()
     version = workspace.deployments.live().version_id
-    text = workspace.metrics.text()
-    assert "# TYPE misheard_latency_seconds histogram\n" in text
-    found = parsed(text)
+    exposition = workspace.metrics.text()
+    assert "# TYPE misheard_latency_seconds histogram\n" in exposition
+    found = parsed(exposition)
     start = f'misheard_latency_seconds_bucket{{version="{version}",le="'
     buckets = {
         key.removeprefix(start).removesuffix('"}'): value
@@ -111,6 +114,7 @@ def test_queues_cycles_alerts_and_audits(workspace: Workspace) -> None:
                 "inference_id": one.id,
                 "created_at": now(),
                 "stream": "audit" if number < 4 else "suspicious",
+                **(of_audit(one) if number < 3 else {}),
                 "probability": 1.0,
                 "priority": 0.0,
                 "labelled_at": now() if number < 3 else None,
@@ -138,6 +142,43 @@ def test_queues_cycles_alerts_and_audits(workspace: Workspace) -> None:
     found = parsed(workspace.metrics.text())
     assert found['misheard_alerts_firing{rule="digest_behind"}'] == 1
     assert found['misheard_deliveries_waiting{channel="log"}'] == 1
+
+
+def test_of_a_long_queue_no_more_is_counted_than_on_the_status_page(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace = workspace.configured({"capture": {"audit_share": 1.0}})
+    workspace.capture([Captured(audio="a.wav", text="x", heard_at=now()) for _ in range(5)])
+    workspace.digest.catch_up()
+    assert parsed(workspace.metrics.text())['misheard_review_queue{stream="audit"}'] == 5
+    monkeypatch.setattr(review, "COUNTED_AT_MOST", 3)
+    assert parsed(workspace.metrics.text())['misheard_review_queue{stream="audit"}'] == 3
+
+
+def test_no_hour_of_long_ago_is_read(workspace: Workspace) -> None:
+    """By a scrape, by the status page and by the rules, whatever is known of the tables."""
+    engine, moment = workspace._engine, now().replace(minute=0, second=0, microsecond=0)
+    for slice_name in ("", "channel=mobile"):
+        told = [(moment - timedelta(hours=n), "v-1", {"slice": slice_name}) for n in range(200)]
+        hours(engine, told)
+    asked: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *told: asked.append((told[2], told[3])))
+    for analyzed in (False, True):
+        if analyzed:
+            with engine.begin() as connection:
+                connection.execute(text("ANALYZE"))
+        asked.clear()
+        workspace.metrics.text()
+        status(workspace)
+        workspace.alerts.evaluate()
+        queries = [one for one in asked if one[0].startswith("SELECT") and "hourly" in one[0]]
+        assert len(queries) > 5
+        with engine.connect() as connection:
+            for statement, values in queries:
+                plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+                steps = [step for *_, step in plan if " hourly" in step]
+                newest_alone = "max(hourly.hour)" in statement
+                assert all("hour>" in step or newest_alone for step in steps), (steps, statement)
 
 
 def test_numbers_and_texts_as_the_format_wants_them() -> None:

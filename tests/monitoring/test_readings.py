@@ -11,6 +11,7 @@ import pytest
 from sqlalchemy import event, insert, update
 
 from misheard.capture import suspicion_kept
+from misheard.capture.captured import Captured
 from misheard.capture.suspicion import DEFAULTS
 from misheard.capture.suspicion_figures import FitFigures, Gain, Ranked
 from misheard.cycle.options import CycleOptions
@@ -35,7 +36,7 @@ from misheard.monitoring.rules import Readings, Rule
 from misheard.settings import AlertSettings
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.monitoring.traffic import an_hour, hours
+from tests.monitoring.traffic import an_hour, hours, of_audit
 
 ON_BOTH_DATABASES = True
 HOUR = timedelta(hours=1)
@@ -238,6 +239,7 @@ def test_the_audited_error_rate_of_the_live_version(workspace: Workspace) -> Non
                 "inference_id": one.id,
                 "created_at": now(),
                 "stream": "audit" if number < 30 else "suspicious",
+                **(of_audit(one) if 0 < number < 30 else {}),
                 "probability": 1.0,
                 "priority": 0.0,
                 "labelled_at": now() if number != 0 else None,
@@ -388,6 +390,21 @@ def test_traffic_that_stopped(workspace: Workspace) -> None:
     assert read(workspace).last_heard_at == last.created_at
     assert fired(workspace, last.created_at + 71 * HOUR) == {}
     assert fired(workspace, last.created_at + 73 * HOUR) == {Rule.NO_TRAFFIC: "traffic"}
+
+
+def test_traffic_that_stopped_is_known_of_when_no_transcript_is_left(workspace: Workspace) -> None:
+    """Else the alert would be over once retention has deleted the last one."""
+    workspace.capture([Captured(audio="a", text="x", heard_at=AT)])
+    workspace.digest.catch_up()
+    rules = workspace.configured({"capture": {"keep_text_days": 0.001}})
+    assert rules.capture_retention.run(actor="ann").transcripts == 1
+    assert workspace.inferences.recent() == []
+    # Of the hour that is left it is the end that is told.
+    assert read(workspace).last_heard_at == AT.replace(minute=0) + HOUR
+    assert fired(workspace, AT + 73 * HOUR) == {Rule.NO_TRAFFIC: "traffic"}
+    workspace.capture([Captured(audio="a", text="x", heard_at=AT + 74 * HOUR)])
+    assert read(workspace).last_heard_at == AT + 74 * HOUR
+    assert fired(workspace, AT + 75 * HOUR) == {}
 
 
 def test_what_was_only_reported_is_no_traffic(workspace: Workspace) -> None:

@@ -17,7 +17,7 @@ from misheard.database.engine import writing
 from misheard.database.schema import inferences, selections
 from misheard.errors import BadInputError
 from misheard.monitoring.trends import Metric, Period, TrendLine, Trends
-from tests.monitoring.traffic import an_hour, hours
+from tests.monitoring.traffic import an_hour, hours, of_audit
 
 ON_BOTH_DATABASES = True
 MONDAY = datetime(2026, 3, 2, tzinfo=UTC)
@@ -149,7 +149,9 @@ def test_audited_error_rates_are_of_what_was_drawn_and_looked_at(
     # What was chosen for its suspicion is no sample of the traffic.
     with writing(engine) as connection:
         this = selections.c.inference_id == ids[6]
-        connection.execute(update(selections).where(this).values(stream="suspicious"))
+        connection.execute(
+            update(selections).where(this).values(stream="suspicious", heard_at=None)
+        )
     assert values(line(trends, Metric.AUDITED_WER))[0] == pytest.approx(3 / 30)
 
 
@@ -163,5 +165,7 @@ def _digest(engine: Engine, **rules: Any) -> Digest:
 def _label(engine: Engine, inference_id: str, at: datetime, **counts: int) -> None:
     values = {"labelled_at": at, "is_error": counts["word_errors"] > 0, **counts}
     with writing(engine) as connection:
+        query = select(inferences).where(inferences.c.id == inference_id)
+        values |= of_audit(connection.execute(query).one())
         this = selections.c.inference_id == inference_id
         connection.execute(update(selections).where(this).values(**values))

@@ -1,4 +1,4 @@
-"""Rows of `hourly`, as the digest writes them."""
+"""Rows of `hourly` and of the audit, as the digest and the queue write them."""
 
 from __future__ import annotations
 
@@ -7,14 +7,25 @@ from typing import Any
 
 from sqlalchemy import Engine, insert
 
+from misheard.capture.inferences import Inference
 from misheard.database import latencies
 from misheard.database.engine import writing
 from misheard.database.schema import hourly
+from misheard.database.totals import SUMMED, Totals
 
 
 def an_hour(engine: Engine, hour: datetime, version_id: str = "v-1", **sums: Any) -> None:
     """One row."""
     hours(engine, [(hour, version_id, sums)])
+
+
+def of_audit(one: Inference) -> dict[str, Any]:
+    """What a labelled audit has from its transcript."""
+    return {
+        "heard_at": one.created_at,
+        "version_id": one.version_id,
+        "speaker_group": one.speaker_group,
+    }
 
 
 def hours(engine: Engine, told: list[tuple[datetime, str, dict[str, Any]]]) -> None:
@@ -46,8 +57,11 @@ def hours(engine: Engine, told: list[tuple[datetime, str, dict[str, Any]]]) -> N
         rows.append(row)
     with writing(engine) as connection:
         connection.execute(insert(hourly), rows)
+        totals = Totals()
         for row in rows:
             if not row["slice"]:
+                totals.add(row["version_id"], **{name: row[name] for name in SUMMED})
                 counts = row["latency_counts"].items()
                 of_version = {(row["version_id"], bucket): count for bucket, count in counts}
                 latencies.add_to_totals(connection, of_version)
+        totals.write(connection)

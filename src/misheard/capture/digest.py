@@ -21,6 +21,7 @@ from misheard.database import latencies, tallies
 from misheard.database.engine import now, writing
 from misheard.database.schema import error_cases, hourly, inferences, marks, selections
 from misheard.database.tallies import Tally
+from misheard.database.totals import SUMMED, Totals
 from misheard.speech.transcriber import Progress, no_progress
 
 _AT_ONCE = 4_000
@@ -148,7 +149,7 @@ class Digest:
         traffic = [row for row in rows if not row.reported]
         portion = self._count(connection, traffic)
         _add_hours(connection, portion.hours)
-        _add_latencies(connection, portion.hours)
+        _add_since_ever(connection, portion.hours)
         portion.tally.write(connection)
         if portion.chosen:
             connection.execute(insert(selections), portion.chosen)
@@ -279,13 +280,15 @@ def _known_latencies(connection: Connection, keys: Iterable[_Key]) -> dict[_Key,
     return {(row[0], row[1], row[2]): row[3] for row in found}
 
 
-def _add_latencies(connection: Connection, hours: Mapping[_Key, Hour]) -> None:
-    since_ever: Counter[tuple[str, int]] = Counter()
+def _add_since_ever(connection: Connection, hours: Mapping[_Key, Hour]) -> None:
+    totals, waited = Totals(), Counter[tuple[str, int]]()
     for (_, version_id, slice_name), counts in hours.items():
         if not slice_name:
+            totals.add(version_id, **{name: getattr(counts, name) for name in SUMMED})
             for bucket, count in counts.latency_counts.items():
-                since_ever[version_id, bucket] += count
-    latencies.add_to_totals(connection, since_ever)
+                waited[version_id, bucket] += count
+    totals.write(connection)
+    latencies.add_to_totals(connection, waited)
 
 
 def _mark(connection: Connection, number: int) -> None:

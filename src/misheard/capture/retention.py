@@ -4,7 +4,8 @@ What a person has to do with stays: audio of an utterance that was corrected, wh
 open, that waits in the review queue, that a suite has or that any dataset names.
 
 Rows first, in portions of one short transaction each, then blobs: a run may be killed anywhere, and
-the next one finishes what it left.
+the next one finishes what it left. What may go is looked for while others write, and looked at once
+more in the transaction that lets go of it: millions that are held keep nobody waiting.
 """
 
 from __future__ import annotations
@@ -16,17 +17,16 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, and_, delete, func, or_, select, update
+from sqlalchemy import Connection, Engine, Select, delete, func, select, update
 
 from misheard.blobs.store import BlobStore
+from misheard.capture.free_rows import FreeRows, Place, free_audio, free_texts
 from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
 from misheard.database.discarded import InUse, delete_discarded, discard, portions, unknown_blobs
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
     KEEPS_AUDIO,
-    corrections,
-    error_cases,
     inferences,
     selections,
     suite_cases,
@@ -36,7 +36,6 @@ from misheard.errors import BlobNotFoundError
 _AT_ONCE = 500
 """Rows a transaction: less than a tenth of a second, for which other writers wait."""
 _GIGABYTE = 1_000_000_000
-_OPEN = "open"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +98,8 @@ class CaptureRetention:
         self._blobs = blobs
         self._rules = rules
         self._in_datasets = in_datasets
+        self._came_to: dict[str, Place] = {}
+        """By rule, where a run was out of time: the next one goes on there, not at what is held."""
 
     def kept(self) -> KeptAudio:
         """How much audio there is."""
@@ -155,22 +156,36 @@ class CaptureRetention:
         limit: int | None = None,
     ) -> None:
         """The oldest audio first: all from `before`, or `excess` bytes of it."""
-        after: Any = None
-        while run.has_time and excess > 0:
+        rule = {"before": before.isoformat()} if before else {"above_bytes": limit}
+        free = free_audio(self._engine, before=before)
+        for some in self._portions(run, next(iter(rule)), free):
             with writing(self._engine) as connection:
-                rows = connection.execute(_audio_after(after, before)).all()
-                if not rows:
-                    return
-                after = (rows[-1].created_at, rows[-1].number)
                 chosen = []
-                for row in self._not_held(connection, rows):
+                for row in self._not_held(connection, free.still(connection, some)):
                     if excess <= 0:
                         break
                     chosen.append(row)
                     excess -= row.audio_bytes or 0
                 if chosen:
-                    rule = {"before": before.isoformat()} if before else {"above_bytes": limit}
                     _drop_audio(connection, run, chosen, rule)
+            if excess <= 0:
+                return
+
+    def _portions(self, run: _Run, rule: str, free: FreeRows) -> Iterator[list[int]]:
+        """Numbers of what may go by `rule`, oldest first, so many as a transaction takes."""
+        after = self._came_to.pop(rule, None)
+        while run.has_time:
+            numbers, end = free.next(after)
+            for start in range(0, len(numbers), _AT_ONCE):
+                if not run.has_time:
+                    break
+                yield numbers[start : start + _AT_ONCE]
+            else:
+                if end is None:
+                    return
+                after = end
+        if after is not None:
+            self._came_to[rule] = after
 
     def _not_held(self, connection: Connection, rows: Sequence[Any]) -> list[Any]:
         """Those whose recording neither a dataset nor a suite has under another transcript."""
@@ -180,13 +195,10 @@ class CaptureRetention:
         return [row for row in rows if row.audio_sha256 not in held]
 
     def _delete_texts(self, run: _Run, before: datetime) -> None:
-        after: Any = None
-        while run.has_time:
+        free = free_texts(self._engine, before=before)
+        for some in self._portions(run, "texts", free):
             with writing(self._engine) as connection:
-                rows = connection.execute(_texts_after(connection, after, before)).all()
-                if not rows:
-                    return
-                after = (rows[-1].created_at, rows[-1].number)
+                rows = free.still(connection, some)
                 ids = [row.id for row in rows]
                 tallies.let_go(connection, rows)
                 # Nobody has looked at them in all that time.
@@ -195,8 +207,9 @@ class CaptureRetention:
                 discard(connection, (row.audio_sha256 for row in rows))
                 drop_norms(connection, {row.speaker for row in rows if row.speaker})
                 run.transcripts += len(rows)
-                figures = {"transcripts": len(rows), "before": before.isoformat()}
-                _record(connection, run.actor, figures)
+                if rows:
+                    figures = {"transcripts": len(rows), "before": before.isoformat()}
+                    _record(connection, run.actor, figures)
 
     def _measure(self) -> None:
         """The bytes of recordings that were kept before their rows told how many they are."""
@@ -232,71 +245,6 @@ def _kept(connection: Connection) -> KeptAudio:
     return KeptAudio(
         recordings=count, bytes=int(size), oldest_at=connection.execute(oldest).scalar()
     )
-
-
-def _later_than(after: Any) -> list[Any]:
-    if after is None:
-        return []
-    at, number = after
-    later = or_(inferences.c.created_at > at, inferences.c.number > number)
-    return [inferences.c.created_at >= at, later]
-
-
-def _audio_after(after: Any, before: datetime | None) -> Select[Any]:
-    """The next portion of audio that nobody has to do with, oldest first."""
-    this = inferences.c.id
-    is_open = (error_cases.c.inference_id == this) & (error_cases.c.status == _OPEN)
-    waits = (selections.c.inference_id == this) & selections.c.labelled_at.is_(None)
-    query: Select[Any] = (
-        select(
-            inferences.c.number,
-            inferences.c.created_at,
-            inferences.c.audio_sha256,
-            inferences.c.audio_bytes,
-        )
-        .where(
-            KEEPS_AUDIO,
-            ~select(corrections.c.number).where(corrections.c.inference_id == this).exists(),
-            ~select(error_cases.c.id).where(is_open).exists(),
-            ~select(selections.c.inference_id).where(waits).exists(),
-            ~select(suite_cases.c.number).where(suite_cases.c.inference_id == this).exists(),
-            *_later_than(after),
-        )
-        .order_by(inferences.c.created_at, inferences.c.number)
-        .limit(_AT_ONCE)
-    )
-    return query if before is None else query.where(inferences.c.created_at < before)
-
-
-def _texts_after(connection: Connection, after: Any, before: datetime) -> Select[Any]:
-    """The next portion of old transcripts that were counted and that no person has touched."""
-    this = inferences.c.id
-    labelled = and_(selections.c.inference_id == this, selections.c.labelled_at.is_not(None))
-    query: Select[Any] = (
-        select(
-            inferences.c.number,
-            inferences.c.id,
-            inferences.c.created_at,
-            inferences.c.version_id,
-            inferences.c.reported,
-            inferences.c.tags,
-            inferences.c.audio_sha256,
-            inferences.c.speaker,
-        )
-        .where(
-            inferences.c.created_at < before,
-            # What the digest has not counted yet would be missing from `hourly`.
-            inferences.c.number <= tallies.digested_to(connection),
-            ~select(corrections.c.number).where(corrections.c.inference_id == this).exists(),
-            ~select(error_cases.c.id).where(error_cases.c.inference_id == this).exists(),
-            ~select(selections.c.inference_id).where(labelled).exists(),
-            ~select(suite_cases.c.number).where(suite_cases.c.inference_id == this).exists(),
-            *_later_than(after),
-        )
-        .order_by(inferences.c.created_at, inferences.c.number)
-        .limit(_AT_ONCE)
-    )
-    return query
 
 
 def _drop_audio(

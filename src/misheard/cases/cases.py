@@ -33,6 +33,7 @@ from misheard.database.schema import (
     hourly,
     inferences,
     suite_cases,
+    traffic_totals,
 )
 from misheard.database.schema import tallies as tallies_table
 from misheard.errors import BadInputError, UnknownIdError
@@ -232,7 +233,8 @@ class Cases:
             connection.execute(suite_cases.delete())
             connection.execute(corrections.delete())
             connection.execute(tallies_table.delete().where(tallies_table.c.kind.in_(_COUNTED)))
-            connection.execute(hourly.update().values(errors=0, corrected=0))
+            for counted in (hourly, traffic_totals):
+                connection.execute(counted.update().values(errors=0, corrected=0))
             forget_answers(connection)
             entry = audit.AuditEntry(
                 actor=actor, action="clear", subject="cases", evidence={"cases": count}

@@ -24,11 +24,14 @@ class Labels:
         *,
         since: datetime | None = None,
         version_id: str | None = None,
+        newest: int | None = None,
         count_drawn: bool = True,
     ) -> AuditedRate:
         """How often transcripts are wrong, see `audited_rate`."""
         with self._engine.connect() as connection:
-            return audited_rate(connection, since, version_id, count_drawn=count_drawn)
+            return audited_rate(
+                connection, since, version_id, newest=newest, count_drawn=count_drawn
+            )
 
     def audited_by_version(self, *, since: datetime | None = None) -> dict[str, AuditedRate]:
         """The same of each version, see `audited_rates`."""

@@ -12,7 +12,7 @@ from enum import StrEnum
 from itertools import zip_longest
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, func, literal, or_, select, tuple_
+from sqlalchemy import Connection, Engine, Select, case, func, literal, or_, select, tuple_
 
 from misheard.cases.measure import Outcome
 from misheard.cases.records import AUDIT_METHOD, UNASKED_METHODS, CaseStatus, Correction
@@ -23,7 +23,9 @@ from misheard.errors import BadInputError
 COUNTED_AT_MOST = 10_000
 """Of a queue; a status page need not know more, and half a million take a second to count."""
 PAGE_AT_MOST = 1_000
-_NO_LABEL = dict.fromkeys(("labelled_at", "is_error", "words", "word_errors"))
+_HEARD = {"heard_at": "created_at", "version_id": "version_id", "speaker_group": "speaker_group"}
+"""Columns that a labelled audit has from its transcript, by their name there."""
+_NO_LABEL = dict.fromkeys(("labelled_at", "is_error", "words", "word_errors", *_HEARD))
 
 
 class Stream(StrEnum):
@@ -167,8 +169,15 @@ def answer(connection: Connection, correction: Correction, outcome: Outcome) -> 
         "is_error": bool(outcome.types),
         "words": outcome.words,
         "word_errors": outcome.errors,
+        **{name: _of_audit(column) for name, column in _HEARD.items()},
     }
     connection.execute(selections.update().where(this).values(**label))
+
+
+def _of_audit(column: str) -> Any:
+    of_transcript = select(inferences.c[column])
+    of_transcript = of_transcript.where(inferences.c.id == selections.c.inference_id)
+    return case((selections.c.stream == Stream.AUDIT, of_transcript.scalar_subquery()))
 
 
 def forget_answers(connection: Connection) -> None:

@@ -11,6 +11,7 @@ from misheard.database import tallies
 from misheard.database.engine import new_id, now
 from misheard.database.schema import error_cases, hourly, inferences
 from misheard.database.tallies import Era, Tally
+from misheard.database.totals import Totals
 
 _ERRORS = frozenset({CaseStatus.OPEN, CaseStatus.CORRECTED})
 """What counts as an error until a person finds nothing wrong."""
@@ -24,6 +25,7 @@ class Standing:
         self._era: Era = tallies.current_era(connection)
         self._digested_to = tallies.digested_to(connection)
         self._tally = Tally()
+        self._totals = Totals()
 
     def opened(
         self,
@@ -82,8 +84,9 @@ class Standing:
         self._tally.add(since_cycle, status, -1, percent=percent)
 
     def write(self) -> None:
-        """Write the tallies; the last thing in the transaction."""
+        """Write what it comes to since ever; the last thing in the transaction."""
         self._tally.write(self._connection)
+        self._totals.write(self._connection)
 
     def _traffic(self, inference_id: str, *, errors: int, corrected: int) -> None:
         """Change what the digest has counted of the traffic; what it has not, it will count so."""
@@ -113,3 +116,4 @@ class Standing:
             "corrected": hourly.c.corrected + corrected,
         }
         self._connection.execute(update(hourly).where(rows).values(**more))
+        self._totals.add(heard.version_id, errors=errors, corrected=corrected)

@@ -87,7 +87,7 @@ def _live(status: Status, console: Console) -> None:
         grid.add_row(
             "",
             f"wrong in {percent(rate.estimate)} of what it heard ({percent(rate.low)} to "
-            f"{percent(rate.high)}), by {rate.n} audited",
+            f"{percent(rate.high)}), by the newest {rate.n:,} audited",
         )
     if (waited := status.latency).transcripts:
         grid.add_row(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, Engine, func, select
 
-from misheard.cases.audited import audited_rate
+from misheard.cases.audited import LATELY, audited_rate
 from misheard.cases.queries import corrected_since
 from misheard.cycle.states import Cycle
 from misheard.database import tallies
@@ -109,7 +109,13 @@ class Expecting:
         if live is None:
             return Live()
         with self.engine.connect() as connection:
-            found = audited_rate(connection, live.created_at, live.version_id, count_drawn=False)
+            found = audited_rate(
+                connection,
+                live.created_at,
+                live.version_id,
+                newest=max(LATELY, self.min_audited),
+                count_drawn=False,
+            )
         if found.labelled < self.min_audited or math.isnan(found.wer.estimate):
             return Live()
         source = f"by {found.labelled} labels of the random audit"

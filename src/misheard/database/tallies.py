@@ -16,6 +16,7 @@ from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from misheard.database.schema import cycles, hourly, marks, tallies
+from misheard.database.totals import Totals
 
 INFERENCES = "inferences"
 INFERENCE_ERRORS = "inference_errors"
@@ -147,7 +148,11 @@ def measured(connection: Connection, row: Any, duration_s: float) -> None:
     more = {"audio_s": duration_s - (row.duration_s or 0.0)}
     if row.compute_s is not None:
         more["computed_audio_s"] = more["audio_s"]
-    _add(connection, [(*key, more) for key in _places(connection, [row])])
+    if places := list(_places(connection, [row])):
+        _add(connection, [(*key, more) for key in places])
+        totals = Totals()
+        totals.add(row.version_id, **more)
+        totals.write(connection)
 
 
 def _places(connection: Connection, rows: Iterable[Any]) -> Iterable[tuple[datetime, str, str]]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine
 
 from misheard.database import audit
 from misheard.database.engine import writing
-from misheard.integrity import counts, hours, latencies
+from misheard.integrity import counts, hours, totals
 from misheard.integrity.difference import Difference
 
 _SHOWN = 100
@@ -46,11 +46,11 @@ def wrong(connection: Connection) -> Iterator[Difference]:
     are_right = True
     for hour in hours.again(connection):
         for one in hour.differences():
-            are_right = are_right and bool(one.why_not)
+            are_right = False
             yield one
-    # They are what the hours come to, once those are right.
+    # They are what the hours come to, where those are right.
     if are_right:
-        yield from latencies.of_totals(connection)
+        yield from totals.differences(connection)
 
 
 def mend(engine: Engine, *, actor: str, progress: Callable[[int], None]) -> Mended:
@@ -82,21 +82,24 @@ def mend(engine: Engine, *, actor: str, progress: Callable[[int], None]) -> Mend
     with engine.connect() as connection:
         # What cannot be counted again is asked again in its turn: it may be so by then.
         some = [one.hour for one in hours.again(connection) if any(one.differences())]
+    are_right = True
     for hour in some:
         with writing(engine) as connection:
             done = []
             for again in hours.again(connection, hour):
-                done = [one for one in again.differences() if not one.why_not]
+                found = list(again.differences())
+                done = [one for one in found if not one.why_not]
+                are_right = are_right and len(done) == len(found)
                 for key in dict.fromkeys(one.key for one in done):
                     again.mend(connection, key)
             _record(connection, actor, f"hour of {hour:%Y-%m-%d %H:%M} UTC", done)
         took(done)
-    # Last, since they are what the hours come to.
+    # Last, since they are what the hours come to; where those stay wrong they are the better half.
     with writing(engine) as connection:
-        done = list(latencies.of_totals(connection))
+        done = list(totals.differences(connection)) if are_right else []
         for one in done:
-            latencies.mend_totals(connection, one)
-        _record(connection, actor, "latencies since ever", done)
+            totals.mend(connection, one)
+        _record(connection, actor, "totals", done)
     took(done)
     return Mended(counts=count, changes=tuple(changes))
 

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, func, select
 
 from misheard.database import tallies
-from misheard.database.schema import hourly, inferences
+from misheard.database.schema import inferences, traffic_totals
 from misheard.monitoring import latency
 from misheard.monitoring.latency import RecentLatency
 
@@ -39,10 +39,10 @@ class Monitor:
             return latency.recent(connection, version_id, since=since)
 
     def activity(self) -> list[VersionActivity]:
-        """Sums and means of each model version, busiest first; from whole hours, so quickly."""
+        """Sums and means of each model version, busiest first; most of it is added up already."""
         with self._engine.connect() as connection:
             sums: dict[str, list[float]] = {}
-            for query in (_of_hours(), _of_rows(connection)):
+            for query in (_counted(), _of_rows(connection)):
                 for version_id, *figures in connection.execute(query):
                     known = sums.setdefault(version_id, [0.0] * len(figures))
                     sums[version_id] = [a + (b or 0.0) for a, b in zip(known, figures, strict=True)]
@@ -59,20 +59,16 @@ class Monitor:
         return sorted(made, key=lambda one: (-one.inferences, one.version_id))
 
 
-def _of_hours() -> Select[Any]:
-    column = hourly.c
-    return (
-        select(
-            column.version_id,
-            func.sum(column.inferences),
-            func.sum(column.audio_s),
-            func.sum(column.latency_s),
-            func.sum(column.timed),
-            func.sum(column.avg_logprob),
-            func.sum(column.scored),
-        )
-        .where(column.slice == "")
-        .group_by(column.version_id)
+def _counted() -> Select[Any]:
+    column = traffic_totals.c
+    return select(
+        column.version_id,
+        column.inferences,
+        column.audio_s,
+        column.latency_s,
+        column.timed,
+        column.avg_logprob,
+        column.scored,
     )
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, exists, select, update
+from sqlalchemy import Connection, Engine, exists, func, select, update
 
 from misheard.database.engine import now, writing
 from misheard.database.schema import alerts, deliveries
@@ -22,7 +22,7 @@ from misheard.monitoring.channels.channel import Channel, Event, Notice
 from misheard.monitoring.rules import Rule
 
 _AT_ONCE = 50
-"""Deliveries a look."""
+"""Deliveries a look, of each channel."""
 _FIRST_WAIT = timedelta(seconds=30)
 _LONGEST_WAIT = timedelta(hours=1)
 _CLAIM = timedelta(seconds=60)
@@ -90,7 +90,10 @@ class DeliveryQueue:
         return done, failed
 
     def _due(self) -> list[Delivery]:
-        """What is due, oldest first; a recovery not before its alert has been told."""
+        """What is due, oldest first; a recovery not before its alert has been told.
+
+        So many of each channel: else what waits for one that is down would keep the others waiting.
+        """
         column, before = deliveries.c, deliveries.alias()
         earlier = exists(
             select(before.c.number).where(
@@ -100,9 +103,13 @@ class DeliveryQueue:
                 before.c.next_at.is_not(None),
             )
         )
-        query = select(deliveries).where(column.next_at <= now(), ~earlier)
+        place = func.row_number().over(partition_by=column.channel, order_by=column.number)
+        due = select(deliveries, place.label("place"))
+        due = due.where(column.next_at <= now(), ~earlier)
+        of = due.subquery().c
+        query = select(*(of[one.name] for one in column)).where(of.place <= _AT_ONCE)
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(column.number).limit(_AT_ONCE)).mappings()
+            rows = connection.execute(query.order_by(of.number)).mappings()
             return [_delivery(row) for row in rows]
 
     def _claim(self, due: Delivery) -> bool:

@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, func, select
 
 from misheard.cases.audited import audited_rates
+from misheard.cases.review import COUNTED_AT_MOST, Stream, count_waiting
 from misheard.database import latencies, tallies
 from misheard.database.engine import now
 from misheard.database.schema import (
@@ -25,10 +26,11 @@ from misheard.database.schema import (
     hourly,
     inferences,
     latency_totals,
-    selections,
+    traffic_totals,
     versions,
 )
 from misheard.database.schema import tallies as tallied
+from misheard.monitoring import traffic
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _RECENT = timedelta(hours=24)
@@ -112,19 +114,8 @@ def _number(value: float) -> str:
 
 
 def _traffic(connection: Connection) -> Iterator[MetricFamily]:
-    """Whole hours as the digest counted them, since ever."""
-    names = (
-        "inferences",
-        "empty",
-        "audio_s",
-        "latency_s",
-        "compute_s",
-        "computed_audio_s",
-        "errors",
-        "corrected",
-    )
-    query = select(_H.version_id, *(func.sum(hourly.c[name]).label(name) for name in names))
-    query = query.where(_H.slice == "").group_by(_H.version_id).order_by(_H.version_id)
+    """As the digest counted it, since ever."""
+    query = select(traffic_totals).order_by(traffic_totals.c.version_id)
     rows = [dict(row) for row in connection.execute(query).mappings()]
     told = (
         ("inferences_total", "counter", "inferences", "Transcripts."),
@@ -226,10 +217,12 @@ def _audited(connection: Connection) -> Iterator[MetricFamily]:
 
 
 def _queues(connection: Connection) -> Iterator[MetricFamily]:
-    chosen = selections.c
-    query = select(chosen.stream, func.count()).where(chosen.labelled_at.is_(None))
-    about = "Transcripts that wait for a person to look at them."
-    yield _family("review_queue", "gauge", about, _by(connection, query, chosen.stream, "stream"))
+    waiting = [
+        Sample(value=count_waiting(connection, stream).count, labels={"stream": stream})
+        for stream in (Stream.AUDIT, Stream.SUSPICIOUS)
+    ]
+    about = f"Transcripts that wait for a person to look at them, up to {COUNTED_AT_MOST:,}."
+    yield _family("review_queue", "gauge", about, waiting)
     kinds = tallied.c.kind
     cases = select(kinds, func.sum(tallied.c.count)).where(kinds.in_(_CASES))
     yield _family("error_cases", "gauge", "Error cases.", _by(connection, cases, kinds, "status"))
@@ -239,8 +232,7 @@ def _queues(connection: Connection) -> Iterator[MetricFamily]:
     newest = connection.execute(select(func.max(inferences.c.number))).scalar() or 0
     behind = Sample(value=newest - tallies.digested_to(connection))
     yield _family("digest_behind", "gauge", "Transcripts that wait to be counted.", [behind])
-    heard = select(inferences.c.created_at).where(inferences.c.reported.is_(False))
-    last = connection.execute(heard.order_by(inferences.c.created_at.desc()).limit(1)).scalar()
+    last = traffic.last_heard_at(connection)
     at = [Sample(value=last.timestamp())] if last is not None else []
     yield _family("last_inference_timestamp_seconds", "gauge", "When the newest was heard.", at)
 

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Connection, func, select
 
 from misheard.capture import suspicion_kept
-from misheard.cases.audited import audited_rate
+from misheard.cases.audited import LATELY, audited_rate
 from misheard.database import latencies, tallies
 from misheard.database.schema import (
     cycle_steps,
@@ -73,10 +73,11 @@ def read(
     if live is not None:
         since = live.created_at
         if settings.max_audited_error_rate is not False:
-            audited = audited_rate(connection, since, version_id, count_drawn=False).error_rate
+            found = audited_rate(connection, since, version_id, newest=LATELY, count_drawn=False)
+            audited = found.error_rate
         if settings.max_error_rate is not False:
-            found = traffic.statistics(connection, since=since, version_id=version_id)
-            heard = found.errors_detected, found.total
+            total = traffic.statistics(connection, since=since, version_id=version_id)
+            heard = total.errors_detected, total.total
     usage = shutil.disk_usage(root)
     return Readings(
         moment=moment,
@@ -89,7 +90,7 @@ def read(
         waiting=tuple(_waiting(connection)),
         standing=tuple(_standing(connection, moment, trained_at)),
         suites=tuple(_suites(connection, version_id)),
-        last_heard_at=_last_heard(connection),
+        last_heard_at=traffic.last_heard_at(connection),
         behind=_behind(connection),
         free_disk_share=usage.free / usage.total,
         channels=tuple(_channels(connection, channels)),
@@ -266,14 +267,6 @@ def _suites(connection: Connection, version_id: str) -> Iterable[SuiteReading]:
         if row is not None:
             reason = "; ".join(map(str, row.reasons))
             yield SuiteReading(name=name, run_id=row.id, passed=row.passed, reason=reason)
-
-
-def _last_heard(connection: Connection) -> datetime | None:
-    query = select(inferences.c.created_at).where(inferences.c.reported.is_(False))
-    newest: datetime | None = connection.execute(
-        query.order_by(inferences.c.created_at.desc()).limit(1)
-    ).scalar()
-    return newest
 
 
 def _behind(connection: Connection) -> int:

@@ -292,8 +292,8 @@ def _audited_error_rate(readings: Readings, limits: AlertSettings) -> Iterator[C
         health=health,
         detail=(
             f"{found.estimate:.1%} of what {readings.live_version} has heard since it went live is "
-            f"wrong, by {found.n:,} transcripts that were drawn at random and looked at: surely "
-            f"more than {found.low:.1%}, and {limit:.1%} are allowed. {_UNDO}"
+            f"wrong, by the newest {found.n:,} transcripts that were drawn at random and looked "
+            f"at: surely more than {found.low:.1%}, and {limit:.1%} are allowed. {_UNDO}"
         ),
         figures={
             "estimate": _round(found.estimate),

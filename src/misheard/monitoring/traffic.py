@@ -83,6 +83,21 @@ def since_cycle(connection: Connection) -> tuple[int, int]:
     )
 
 
+def last_heard_at(connection: Connection) -> datetime | None:
+    """When the newest transcript was heard; None where there never was one.
+
+    Where retention has deleted it, the hour in which it was heard still tells, and its end is said.
+    """
+    row = select(inferences.c.created_at).where(inferences.c.reported.is_(False))
+    row = row.order_by(inferences.c.created_at.desc()).limit(1)
+    kept: datetime | None = connection.execute(row).scalar()
+    # What is not digested yet is not deleted, so it is among the rows.
+    hour: datetime | None = connection.execute(select(func.max(hourly.c.hour))).scalar()
+    if hour is None or (kept is not None and kept >= hour):
+        return kept
+    return hour + timedelta(hours=1)
+
+
 _Figures = Select[Any]
 """How many, how many of them timed, sum, least and most of their times, errors, corrected."""
 

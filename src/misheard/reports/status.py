@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from misheard.cases.audited import AuditedRate
+from misheard.cases.audited import LATELY, AuditedRate
 from misheard.cases.records import CaseStandings
 from misheard.cases.review import Stream
 from misheard.cases.review import Waiting as QueueLength
@@ -47,7 +47,8 @@ class Status:
     live_validation: Validation | None
     """The newest verdict on what is live."""
     audited: AuditedRate
-    """How often the live version is wrong since it went live, by what was drawn and labelled."""
+    """How often the live version is wrong since it went live, by what was drawn and labelled: the
+    newest 5,000."""
     alerts: tuple[Alert, ...]
     """What is wrong, newest first."""
     queue: dict[Stream, QueueLength]
@@ -83,7 +84,7 @@ def status(workspace: Workspace) -> Status:
         live_version=workspace.registry.get(live.version_id),
         live_validation=workspace.validations.latest_of(live.version_id),
         audited=workspace.labels.audited(
-            since=live.created_at, version_id=live.version_id, count_drawn=False
+            since=live.created_at, version_id=live.version_id, newest=LATELY, count_drawn=False
         ),
         alerts=tuple(workspace.alerts.listed(open_only=True)),
         queue=queue,

@@ -13,8 +13,14 @@ from misheard.database.schema.capture import (
     speaker_norms,
     suspicion_models,
 )
-from misheard.database.schema.cases import case_types, corrections, error_cases, selections
-from misheard.database.schema.counts import hourly, latency_totals, marks, tallies
+from misheard.database.schema.cases import (
+    LABELLED_AUDIT,
+    case_types,
+    corrections,
+    error_cases,
+    selections,
+)
+from misheard.database.schema.counts import hourly, latency_totals, marks, tallies, traffic_totals
 from misheard.database.schema.cycle import cycle_steps, cycles, trigger_evaluations
 from misheard.database.schema.gates import (
     hypotheses,
@@ -35,6 +41,7 @@ REVISION = "0003"
 
 __all__ = [
     "KEEPS_AUDIO",
+    "LABELLED_AUDIT",
     "REVISION",
     "UtcDateTime",
     "alerts",
@@ -68,6 +75,7 @@ __all__ = [
     "suites",
     "suspicion_models",
     "tallies",
+    "traffic_totals",
     "trigger_evaluations",
     "validations",
     "versions",

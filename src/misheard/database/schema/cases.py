@@ -13,9 +13,18 @@ from sqlalchemy import (
     PrimaryKeyConstraint,
     Table,
     Text,
+    text,
 )
 
 from misheard.database.schema.base import Serial, UtcDateTime, metadata
+
+LABELLED_AUDIT = text("heard_at IS NOT NULL")
+"""Which selections the audited rate rests on; a condition that their indices are of."""
+
+
+def _of_labelled_audits(name: str, *columns: str) -> Index:
+    return Index(name, *columns, sqlite_where=LABELLED_AUDIT, postgresql_where=LABELLED_AUDIT)
+
 
 selections = Table(
     "selections",
@@ -34,7 +43,14 @@ selections = Table(
     Column("is_error", Boolean),
     Column("words", Integer),
     Column("word_errors", Integer),
+    # Of a labelled audit, and of it alone, what its transcript says: so that a rate is summed over
+    # these rows, and none of the log has to be looked up for it.
+    Column("heard_at", UtcDateTime),
+    Column("version_id", Text),
+    Column("speaker_group", Text),
     Index("ix_selections_queue", "stream", "labelled_at", "priority", "inference_id"),
+    _of_labelled_audits("ix_selections_audited", "heard_at", "inference_id"),
+    _of_labelled_audits("ix_selections_audited_version", "version_id", "heard_at", "inference_id"),
 )
 
 error_cases = Table(

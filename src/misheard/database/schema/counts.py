@@ -72,13 +72,31 @@ hourly = Table(
     Column("errors", Integer, nullable=False),
     Column("corrected", Integer, nullable=False),
     PrimaryKeyConstraint("hour", "version_id", "slice"),
-    Index("ix_hourly_version_id_hour", "version_id", "hour"),
+    Index("ix_hourly_slice", "slice", "hour", "version_id"),
+)
+
+traffic_totals = Table(
+    "traffic_totals",
+    metadata,
+    # The sums of `hourly` of each version since ever, which are asked for every few seconds.
+    Column("version_id", Text, primary_key=True),
+    Column("inferences", BigInteger, nullable=False),
+    Column("empty", BigInteger, nullable=False),
+    Column("audio_s", Float, nullable=False),
+    Column("timed", BigInteger, nullable=False),
+    Column("latency_s", Float, nullable=False),
+    Column("compute_s", Float, nullable=False),
+    Column("computed_audio_s", Float, nullable=False),
+    Column("scored", BigInteger, nullable=False),
+    Column("avg_logprob", Float, nullable=False),
+    Column("errors", BigInteger, nullable=False),
+    Column("corrected", BigInteger, nullable=False),
 )
 
 latency_totals = Table(
     "latency_totals",
     metadata,
-    # The latencies of each version since ever, which are asked for every few seconds.
+    # The latencies of each version since ever, likewise.
     Column("version_id", Text, nullable=False),
     Column("bucket", Integer, nullable=False),
     Column("count", BigInteger, nullable=False),

@@ -88,8 +88,24 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("hour", "version_id", "slice", name=op.f("pk_hourly")),
     )
     with op.batch_alter_table("hourly", schema=None) as batch_op:
-        batch_op.create_index("ix_hourly_version_id_hour", ["version_id", "hour"], unique=False)
+        batch_op.create_index("ix_hourly_slice", ["slice", "hour", "version_id"], unique=False)
 
+    op.create_table(
+        "traffic_totals",
+        sa.Column("version_id", sa.Text(), nullable=False),
+        sa.Column("inferences", sa.BigInteger(), nullable=False),
+        sa.Column("empty", sa.BigInteger(), nullable=False),
+        sa.Column("audio_s", sa.Float(), nullable=False),
+        sa.Column("timed", sa.BigInteger(), nullable=False),
+        sa.Column("latency_s", sa.Float(), nullable=False),
+        sa.Column("compute_s", sa.Float(), nullable=False),
+        sa.Column("computed_audio_s", sa.Float(), nullable=False),
+        sa.Column("scored", sa.BigInteger(), nullable=False),
+        sa.Column("avg_logprob", sa.Float(), nullable=False),
+        sa.Column("errors", sa.BigInteger(), nullable=False),
+        sa.Column("corrected", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("version_id", name=op.f("pk_traffic_totals")),
+    )
     op.create_table(
         "latency_totals",
         sa.Column("version_id", sa.Text(), nullable=False),
@@ -183,6 +199,9 @@ def upgrade() -> None:
         sa.Column("is_error", sa.Boolean(), nullable=True),
         sa.Column("words", sa.Integer(), nullable=True),
         sa.Column("word_errors", sa.Integer(), nullable=True),
+        sa.Column("heard_at", UtcDateTime(), nullable=True),
+        sa.Column("version_id", sa.Text(), nullable=True),
+        sa.Column("speaker_group", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(
             ["inference_id"], ["inferences.id"], name=op.f("fk_selections_inference_id_inferences")
         ),
@@ -194,6 +213,14 @@ def upgrade() -> None:
             ["stream", "labelled_at", "priority", "inference_id"],
             unique=False,
         )
+        labelled = sa.text("heard_at IS NOT NULL")
+        for name, columns in (
+            ("ix_selections_audited", ["heard_at", "inference_id"]),
+            ("ix_selections_audited_version", ["version_id", "heard_at", "inference_id"]),
+        ):
+            batch_op.create_index(
+                name, columns, unique=False, sqlite_where=labelled, postgresql_where=labelled
+            )
 
     if op.get_bind().dialect.name == "sqlite":
         _make_cycles_anew()
@@ -452,6 +479,13 @@ def _fill() -> None:
                 sum(CASE WHEN {is_error} THEN 1 ELSE 0 END),
                 sum(CASE WHEN ({_NEWEST.format(of="i.id")}) THEN 1 ELSE 0 END)
             {heard} WHERE NOT i.reported GROUP BY 1, 2"""
+    )
+    summed = """inferences, empty, audio_s, timed, latency_s, compute_s, computed_audio_s, scored,
+        avg_logprob, errors, corrected"""
+    sums = ", ".join(f"sum({name.strip()})" for name in summed.split(","))
+    op.execute(
+        f"""INSERT INTO traffic_totals (version_id, {summed})
+            SELECT version_id, {sums} FROM hourly GROUP BY version_id"""
     )
     _count_latencies()
     op.execute("INSERT INTO marks SELECT 'digest', coalesce(max(number), 0) FROM inferences")
