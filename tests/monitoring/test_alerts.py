@@ -271,9 +271,8 @@ from misheard.monitoring.channels.log import LogChannel
 from misheard.monitoring.rules import Condition, Health, Rule
 from misheard.settings import AlertSettings
 settings = AlertSettings(well_minutes=0.0)
-root = Path(sys.argv[1])
-alerts = Alerts(open_engine(f"sqlite:///{root / 'misheard.db'}"), settings=settings,
-                channels=[LogChannel()], root=root)
+alerts = Alerts(open_engine(sys.argv[1]), settings=settings, channels=[LogChannel()],
+                root=Path(sys.argv[2]))
 start = datetime(2026, 3, 1, tzinfo=UTC)
 for number in range(60):
     health = Health.WELL if number % 3 == 2 else Health.BAD
@@ -282,19 +281,19 @@ for number in range(60):
 """
 
 
+@pytest.mark.parametrize("database_url", ["sqlite", "postgresql"], indirect=True)
 def test_several_processes_that_look_at_once_never_open_two(
-    alerts: Alerts, engine: Engine, tmp_path: Path
+    database_url: str, engine: Engine, tmp_path: Path
 ) -> None:
-    children = [
-        subprocess.Popen([sys.executable, "-c", LOOK, str(tmp_path)], stderr=subprocess.PIPE)
-        for _ in range(3)
-    ]
+    command = [sys.executable, "-c", LOOK, database_url, str(tmp_path)]
+    children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
     for child in children:
         _, told = child.communicate(timeout=120)
         assert child.returncode == 0, told.decode()
     with engine.connect() as connection:
         rows = connection.execute(select(alerts_table)).all()
-        sent = connection.execute(select(deliveries_table)).all()
+        in_order = select(deliveries_table).order_by(deliveries_table.c.number)
+        sent = connection.execute(in_order).all()
     # Each firing was told once, each recovery once.
     assert rows
     assert sum(row.resolved_at is None for row in rows) <= 1
