@@ -49,12 +49,9 @@ def list_(directory: str | None, open_only: bool, limit: int, as_json: bool) -> 
     if as_json:
         print_json({"alerts": found, "silences": silent})
         return
-    rows = [
-        (_state(one), one.rule, when(one.fired_at), f"{one.subject}\n{one.detail}", _told(one))
-        for one in found
-    ]
+    rows = [(_alert(one), f"{one.subject}\n{one.detail}", _told(one)) for one in found]
     if rows:
-        out.print(table("Alerts", ["state", "rule", "fired", "what", "told"], rows))
+        out.print(table("Alerts", ["rule, and since when", "what", "told"], rows))
     else:
         out.print("No alerts.", style="green")
     if silent:
@@ -126,6 +123,13 @@ def unsilence(directory: str | None, number: int, actor: str | None, as_json: bo
         print_json({"ended": number})
     else:
         out.print(f"Silence {number} has ended.")
+
+
+def _alert(one: Alert) -> Text:
+    """On lines of their own, so that what is wrong has room at 80 columns."""
+    return Text("\n").join(
+        (Text(one.rule, style="bold"), Text(f"fired {when(one.fired_at)}"), _state(one))
+    )
 
 
 def _state(one: Alert) -> Text:

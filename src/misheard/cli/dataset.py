@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
+from rich.text import Text
 
 from misheard.cli.output import json_option, listing, open_workspace, out, print_json, when
 
@@ -52,16 +53,15 @@ def list_(directory: str | None, as_json: bool) -> None:
         return
     rows = [
         (
-            one.id,
-            one.name,
-            one.purpose,
-            ", ".join(f"{count} {label}" for label, count in one.counts.items()),
+            # Two lines each, so that names have room at 80 columns.
+            Text.assemble(one.id, "\n", (when(one.created_at), "dim")),
+            Text.assemble(one.name, "\n", (one.purpose, "dim")),
+            "\n".join(f"{count} {label}" for label, count in one.counts.items()),
             f"{one.duration_s / 60:.1f}",
-            when(one.created_at),
         )
         for one in found
     ]
-    columns = ["dataset", "name", "purpose", "utterances", "minutes ", "made"]
+    columns = ["dataset", "name, and what for", "utterances", "minutes "]
     nothing = (
         "No dataset yet: a cycle builds one, and `misheard dataset hold-out` keeps one to test on."
     )
