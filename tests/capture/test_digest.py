@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -11,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from misheard.capture.captured import Captured
 from misheard.capture.digest import Digest, DigestRules, no_suspicion
@@ -214,3 +216,35 @@ def test_two_followers_that_are_killed_count_nothing_twice(
     with engine.connect() as connection:
         counts = tallies.tallied(connection, "")
     assert counts["inferences", -1] == logged
+
+
+def test_what_no_sum_and_no_key_can_hold_stops_nothing(
+    log: InferenceLog, engine: Engine, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such rows may be there since before they were refused."""
+    log.capture([told(n) for n in range(4)], live="v-1")
+    draw = random.Random(0)
+    ids = [one.id for one in log.recent()]
+    long_name = "".join(draw.choices("0123456789abcdef", k=10_000))
+    wrong: list[dict[str, Any]] = [
+        {"duration_s": 1.7e308, "latency_s": 1.7e308, "avg_logprob": -1e308},
+        {"duration_s": 1.7e308, "compute_s": math.inf},
+        {"version_id": long_name, "tags": {"channel": long_name}},
+    ]
+    with writing(engine) as connection:
+        for id_, values in zip(ids, wrong, strict=False):
+            this = inferences.c.id == id_
+            connection.execute(update(inferences).where(this).values(**values))
+    assert digest(engine, slices=("channel",)).catch_up() == 4
+    assert "3 transcripts had numbers that cannot be" in caplog.text
+    by_version = {row["version_id"]: row for row in hours(engine)}
+    assert by_version.keys() == {"v-1", long_name[:250]}
+    assert by_version["v-1"]["audio_s"] == pytest.approx(2.0)
+    assert (by_version["v-1"]["timed"], by_version["v-1"]["scored"]) == (2, 2)
+    # The log says what was counted.
+    assert {one.version_id for one in log.recent()} == by_version.keys()
+    assert sorted(str(one.duration_s) for one in log.recent()) == ["2.0", "2.0", "None", "None"]
+    log.capture([told(9)], live="v-1")
+    assert digest(engine).catch_up() == 1
+    with engine.connect() as connection:
+        assert traffic.statistics(connection).total == 5

@@ -22,6 +22,7 @@ from misheard.capture.captured import Captured
 from misheard.capture.digest import Digest, DigestRules
 from misheard.capture.inferences import Heard, Inference, InferenceLog
 from misheard.capture.retention import CaptureRetention, KeepRules, LetGo
+from misheard.capture.suspicions import Suspicions
 from misheard.cases.cases import Cases
 from misheard.cases.records import Correction
 from misheard.database.audit import AuditLog
@@ -32,6 +33,7 @@ from misheard.database.schema import (
     hourly,
     inferences,
     selections,
+    speaker_norms,
     suite_cases,
 )
 from misheard.datasets.datasets import Datasets, Purpose
@@ -397,3 +399,35 @@ def test_other_writers_hardly_wait(
     assert done.transcripts == 6_000
     # Mostly well below 0.1 s; one in twenty may meet a machine that does something else.
     assert sorted(waits)[int(len(waits) * 0.95)] < 0.1
+
+
+def test_how_fast_a_speaker_speaks_goes_with_the_last_of_its_transcripts(
+    keep: Callable[..., LetGo], log: InferenceLog, engine: Engine
+) -> None:
+    def told(speaker: str, days: int) -> Captured:
+        at = now() - timedelta(days=days)
+        return Captured(audio="x", text="hold on", heard_at=at, duration_s=1.0, speaker=speaker)
+
+    log.capture([told("ann", 9), told("bob", 9), told("bob", 1)], live="v-1")
+    scorer = Suspicions(engine, normalize=str).score
+    Digest(engine, rules=DigestRules(), scorer=scorer).catch_up()
+    assert keep(text_days=5).transcripts == 2
+    with engine.connect() as connection:
+        assert set(connection.scalars(select(speaker_norms.c.speaker))) == {"", "bob"}
+
+
+def test_files_that_nothing_points_at_are_deleted_where_that_is_wanted(
+    engine: Engine, blobs: DirectoryBlobs, datasets: Datasets, hear: Hear
+) -> None:
+    (heard,) = hear(["one"])
+    held = blobs.put_bytes(make_wav(hertz=900))
+    dataset_with(datasets, [held])
+    there = set(blobs)
+    left = {blobs.put_bytes(f"left {number}".encode()) for number in range(3)}
+    assert heard.audio_sha256 in there
+    kept = CaptureRetention(engine, blobs, rules=KeepRules(), in_datasets=datasets.in_use)
+    assert kept.run(actor="ann").blobs == 0
+    assert set(blobs) == there | left
+    assert kept.note_unknown() == 3
+    assert kept.run(actor="ann").blobs == 3
+    assert set(blobs) == there

@@ -267,3 +267,29 @@ def test_a_model_for_other_signals_is_left_alone(engine: Engine, suspicions: Sus
             )
         )
     assert suspicions.current().number == 0
+
+
+def only_ascii(text: str) -> str:
+    return text.encode("ascii").decode()
+
+
+def test_a_transcript_that_the_normaliser_cannot_read_has_no_suspicion_and_stops_nothing(
+    log: InferenceLog, engine: Engine, cases: Cases, caplog: pytest.LogCaptureFixture
+) -> None:
+    own = Suspicions(engine, normalize=only_ascii)
+    bad = told(1, text="ten £", second_text="ten pounds", speaker="ann")
+    log.capture([told(0), bad, told(2)], live="v-1")
+    assert digest(engine, own).catch_up() == 3
+    with engine.connect() as connection:
+        hour = connection.execute(select(hourly)).one()
+    assert (hour.inferences, hour.suspected) == (3, 2)
+    assert "1 transcripts have no suspicion" in caplog.text
+    assert "UnicodeEncodeError" in caplog.text
+    assert "£" not in caplog.text
+    # Nor does it keep the others from being learnt from.
+    items, wrong = traffic(400, first=10)
+    log.capture(items, live="v-1")
+    correct(cases, log, [True, False, True, *wrong])
+    figures = own.fit(actor="ann").figures
+    assert figures is not None
+    assert figures.labels == 402

@@ -192,3 +192,10 @@ def _entry(subject: str) -> dict[str, Any]:
         "reason": "",
         "evidence": {},
     }
+
+
+def test_no_traceback_has_what_somebody_said(engine: Engine) -> None:
+    with pytest.raises(StatementError) as raised, writing(engine) as connection:
+        connection.execute(insert(audit).values(actor="4711", reason="my card number is nine"))
+    assert "audit" in str(raised.value)
+    assert "my card" not in str(raised.value) and "4711" not in str(raised.value)

@@ -16,6 +16,7 @@ from misheard.capture.digest import Digest, DigestRules, no_suspicion
 from misheard.capture.inferences import InferenceLog
 from misheard.cases.cases import Cases
 from misheard.cases.records import Correction
+from misheard.database.discarded import discard
 from misheard.database.engine import now, writing
 from misheard.database.schema import forgotten, hourly, latency_totals, marks, tallies
 from misheard.datasets.datasets import Datasets, Purpose
@@ -270,3 +271,17 @@ def test_a_damaged_file_is_found(
     found = integrity.check(deep=True).flaws
     assert Part.DATABASE in parts(found)
     assert "misheard restore" in found[0].remedy
+
+
+def test_a_file_that_nothing_points_at_is_named_by_a_deep_check(
+    integrity: Integrity, lived: list[Any], blobs: DirectoryBlobs, engine: Engine
+) -> None:
+    key = blobs.put_bytes(b"whose is this")
+    assert integrity.check().is_sound
+    (flaw,) = integrity.check(deep=True).flaws
+    assert (flaw.part, flaw.subject) == (Part.FILES, key)
+    assert "misheard retention run --unknown" in flaw.remedy
+    # What is noted will go by itself, or is about to be named.
+    with writing(engine) as connection:
+        discard(connection, [key])
+    assert integrity.check(deep=True).is_sound

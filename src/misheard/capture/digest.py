@@ -6,15 +6,17 @@ of them one transaction, so that it may be killed anywhere and counts nothing tw
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, case, func, insert, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from misheard.capture.captured import LIMITS, NAME_CHARACTERS
 from misheard.database import latencies, tallies
 from misheard.database.engine import now, writing
 from misheard.database.schema import error_cases, hourly, inferences, marks, selections
@@ -134,9 +136,12 @@ class Digest:
         return counted
 
     def _portion(self, connection: Connection) -> int:
-        rows = _rows_after(connection, tallies.digested_to(connection))
+        after = tallies.digested_to(connection)
+        rows = _rows_after(connection, after)
         if not rows:
             return 0
+        if _mend(connection, after, rows[-1].number):
+            rows = _rows_after(connection, after)
         traffic = [row for row in rows if not row.reported]
         portion = self._count(connection, traffic)
         _add_hours(connection, portion.hours)
@@ -171,7 +176,8 @@ class Digest:
 
     def _slices_of(self, row: Any) -> list[str]:
         known = [name for name in self._rules.slices if name in row.tags]
-        return ["", *(f"{name}={row.tags[name]}" for name in known)]
+        named = (f"{name}={row.tags[name]}" for name in known)
+        return ["", *(name for name in named if len(name) <= NAME_CHARACTERS)]
 
     def _choose(self, row: Any, suspicion: float | None) -> dict[str, Any] | None:
         """A random draw first, whatever it is: an audit sees what is suspicious as often as not."""
@@ -194,6 +200,29 @@ class Digest:
                 "priority": suspicion,
             }
         return None
+
+
+def _mend(connection: Connection, after: int, to: int) -> int:
+    """Take out of a portion what no sum and no key can hold; how many rows had such.
+
+    It is refused today, but may be there since before it was, and would stop the digest for ever.
+    """
+    column = inferences.c
+    within = {name: column[name].between(*limits) for name, limits in LIMITS.items()}
+    kept: dict[str, Any] = {name: case((is_kept, column[name])) for name, is_kept in within.items()}
+    is_long = func.length(column.version_id) > NAME_CHARACTERS
+    kept["version_id"] = func.substr(column.version_id, 1, NAME_CHARACTERS)
+    beyond = or_(is_long, *(~is_kept for is_kept in within.values()))
+    these = (column.number > after) & (column.number <= to)
+    mended = connection.execute(update(inferences).where(these, beyond).values(**kept)).rowcount
+    if mended:
+        logging.getLogger("misheard").warning(
+            "%d transcripts had numbers that cannot be, which are left out now, or a name of more "
+            "than %d characters, which is cut.",
+            mended,
+            NAME_CHARACTERS,
+        )
+    return mended
 
 
 def _rows_after(connection: Connection, number: int) -> Sequence[Any]:

@@ -19,8 +19,9 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, and_, delete, func, or_, select, update
 
 from misheard.blobs.store import BlobStore
+from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
-from misheard.database.discarded import InUse, delete_discarded, discard, portions
+from misheard.database.discarded import InUse, delete_discarded, discard, portions, unknown_blobs
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
     KEEPS_AUDIO,
@@ -129,6 +130,17 @@ class CaptureRetention:
             is_done=run.has_time,
         )
 
+    def note_unknown(self) -> int:
+        """Have the next `run` delete files that nothing points at; how many there are.
+
+        Not while a model, a dataset or a validation is added: its files come before its row.
+        """
+        found = list(unknown_blobs(self._engine, self._blobs, self._in_datasets))
+        for some in portions(found):
+            with writing(self._engine) as connection:
+                discard(connection, some)
+        return len(found)
+
     def _shrink(self, run: _Run, limit: int) -> None:
         kept = self.kept()
         if kept.bytes > limit:
@@ -180,6 +192,7 @@ class CaptureRetention:
                 connection.execute(delete(selections).where(selections.c.inference_id.in_(ids)))
                 connection.execute(delete(inferences).where(inferences.c.id.in_(ids)))
                 discard(connection, (row.audio_sha256 for row in rows))
+                drop_norms(connection, {row.speaker for row in rows if row.speaker})
                 run.transcripts += len(rows)
                 figures = {"transcripts": len(rows), "before": before.isoformat()}
                 _record(connection, run.actor, figures)
@@ -264,6 +277,7 @@ def _texts_after(connection: Connection, after: Any, before: datetime) -> Select
             inferences.c.id,
             inferences.c.created_at,
             inferences.c.audio_sha256,
+            inferences.c.speaker,
         )
         .where(
             inferences.c.created_at < before,

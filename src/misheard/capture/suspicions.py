@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -9,10 +10,10 @@ from typing import Any
 
 import numpy as np
 from sqlalchemy import Connection, Engine, Select, func, insert, select
-from sqlalchemy.dialects import postgresql, sqlite
 
+from misheard.capture.norms import keep_norms, norms_of
 from misheard.capture.ranking import Budget, at_budgets, average_precision
-from misheard.capture.signals import Norm, Signals, Speeds, signals_of
+from misheard.capture.signals import Signals, Speeds, signals_of
 from misheard.capture.suspicion import DEFAULTS, Floats, SuspicionModel, features
 from misheard.capture.suspicion_fit import (
     Examples,
@@ -28,13 +29,11 @@ from misheard.database.schema import (
     corrections,
     inferences,
     selections,
-    speaker_norms,
     suspicion_models,
 )
 
 MOST_LABELS = 50_000
 """The newest labels that a fit reads: more of them hardly move seventeen weights."""
-_SPEAKERS_AT_ONCE = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,15 +91,16 @@ class Suspicions:
         """The suspicion of each row of `inferences`, in the transaction of a digest.
 
         In their order, so that a speaker's norm is what was known before; then they are part of it.
+        None for one that the normaliser cannot read.
         """
         if not rows:
             return []
-        norms = _norms(connection, {row.speaker for row in rows if row.speaker})
-        speeds = Speeds(norms)
-        signals = [signals_of(row, speeds.heard, normalize=self._normalize) for row in rows]
-        _keep_norms(connection, norms)
-        scores: list[float | None] = _current(connection).model.score(signals).tolist()
-        return scores
+        norms = norms_of(connection, {row.speaker for row in rows if row.speaker})
+        signals = self._signals(rows, Speeds(norms).heard)
+        keep_norms(connection, norms)
+        known = [one for one in signals if one is not None]
+        scores = iter(_current(connection).model.score(known).tolist())
+        return [None if one is None else next(scores) for one in signals]
 
     def current(self) -> KeptModel:
         """The model in use."""
@@ -132,7 +132,7 @@ class Suspicions:
         with self._engine.connect() as connection:
             before = _current(connection)
             rows = connection.execute(_newest_labels().limit(MOST_LABELS)).all()
-            signals = self._signals_now(connection, rows)
+            rows, signals = self._signals_now(connection, rows)
         examples = Examples(
             features=features(signals),
             errors=np.array([row.is_error for row in rows], np.bool_),
@@ -161,10 +161,33 @@ class Suspicions:
             audit.record(connection, entry)
         return KeptModel(number=number, created_at=moment, model=model, figures=figures)
 
-    def _signals_now(self, connection: Connection, rows: Sequence[Any]) -> list[Signals]:
-        """By the norms of today: those of then are gone."""
-        speeds = Speeds(_norms(connection, {row.speaker for row in rows if row.speaker}))
-        return [signals_of(row, speeds.deviation, normalize=self._normalize) for row in rows]
+    def _signals_now(
+        self, connection: Connection, rows: Sequence[Any]
+    ) -> tuple[list[Any], list[Signals]]:
+        """By the norms of today, for those of then are gone; of the rows that can be read."""
+        speeds = Speeds(norms_of(connection, {row.speaker for row in rows if row.speaker}))
+        signals = self._signals(rows, speeds.deviation)
+        read = [(row, one) for row, one in zip(rows, signals, strict=True) if one is not None]
+        return [row for row, _ in read], [one for _, one in read]
+
+    def _signals(
+        self, rows: Sequence[Any], deviation: Callable[[str | None, float], float]
+    ) -> list[Signals | None]:
+        found: list[Signals | None] = []
+        failures: list[str] = []
+        for row in rows:
+            try:
+                found.append(signals_of(row, deviation, normalize=self._normalize))
+            except Exception as error:  # noqa: BLE001 - a normaliser may be anybody's program
+                found.append(None)
+                failures.append(f"{row.id}: {type(error).__name__}")
+        if failures:
+            logging.getLogger("misheard").warning(
+                "%d transcripts have no suspicion, since their signals cannot be read, such as %s.",
+                len(failures),
+                failures[0],
+            )
+        return found
 
 
 def _judged(examples: Examples, rows: Sequence[Any], before: KeptModel) -> FitFigures:
@@ -263,34 +286,3 @@ def _first(connection: Connection, query: Select[Any]) -> KeptModel | None:
         model=model,
         figures=FitFigures(**stored),
     )
-
-
-def _norms(connection: Connection, speakers: set[str]) -> dict[str, Norm]:
-    """Of these speakers, as far as they are known, and of everybody, under ""."""
-    wanted, found = sorted(speakers | {""}), {}
-    for start in range(0, len(wanted), _SPEAKERS_AT_ONCE):
-        some = wanted[start : start + _SPEAKERS_AT_ONCE]
-        for row in connection.execute(
-            select(speaker_norms).where(speaker_norms.c.speaker.in_(some))
-        ):
-            found[row.speaker] = Norm(row.utterances, row.mean, row.squared_distance)
-    return found
-
-
-def _keep_norms(connection: Connection, norms: dict[str, Norm]) -> None:
-    rows = [
-        {
-            "speaker": speaker,
-            "utterances": norm.utterances,
-            "mean": norm.mean,
-            "squared_distance": norm.squared_distance,
-        }
-        for speaker, norm in sorted(norms.items())
-        if norm.utterances
-    ]
-    if not rows:
-        return
-    made = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(speaker_norms)
-    # Only one digest at a time writes them, so what it made of them replaces what was there.
-    more = {name: made.excluded[name] for name in ("utterances", "mean", "squared_distance")}
-    connection.execute(made.on_conflict_do_update(index_elements=["speaker"], set_=more), rows)

@@ -14,12 +14,16 @@ from misheard.cli.output import bars, json_option, open_workspace, out, print_js
     epilog="""\b
 Examples:
   misheard -w calls check                for every night
-  misheard -w calls check --deep         reads every file and counts everything again
+  misheard -w calls check --deep         reads every file, names left-overs, counts everything again
 \b
 Ends with exit code 1 where something is wrong. Nothing is changed and nothing has to be stopped.
 """
 )
-@click.option("--deep", is_flag=True, help="Read every file, and count everything again.")
+@click.option(
+    "--deep",
+    is_flag=True,
+    help="Read every file, name those that nothing points at, and count everything again.",
+)
 @json_option
 @click.pass_obj
 def command(directory: str | None, deep: bool, as_json: bool) -> None:

@@ -44,13 +44,22 @@ def show(directory: str | None, as_json: bool) -> None:
 
 
 @command.command(epilog="\b\nExample:\n  misheard -w calls retention run")
+@click.option(
+    "--unknown",
+    "with_unknown",
+    is_flag=True,
+    help="Delete files, too, that nothing points at (misheard check --deep names them). "
+    "Not while a model, a dataset or a validation is added.",
+)
 @actor_option
 @json_option
 @click.pass_obj
-def run(directory: str | None, actor: str | None, as_json: bool) -> None:
+def run(directory: str | None, with_unknown: bool, actor: str | None, as_json: bool) -> None:
     """Let go, now, of all that the settings do not keep."""
     workspace = open_workspace(directory)
     workspace.digest.catch_up()
+    if with_unknown:
+        workspace.capture_retention.note_unknown()
     gone = workspace.capture_retention.run(actor=acting(actor))
     if as_json:
         print_json(gone)

@@ -9,7 +9,9 @@ from sqlalchemy.exc import DatabaseError
 
 from misheard.blobs.store import BlobStore
 from misheard.database import tallies
+from misheard.database.discarded import unknown_blobs
 from misheard.database.schema import REVISION, metadata
+from misheard.datasets.datasets import Datasets
 from misheard.errors import BlobCorruptError, BlobNotFoundError
 from misheard.integrity import counts, latencies
 from misheard.integrity.files import Reference, references
@@ -23,6 +25,10 @@ _RESTORE_SERVER = "Put the newest dump back that is sound: pg_restore --clean --
 _RECOUNT = (
     "Rows were changed by other means than misheard, or misheard has made a mistake, of which its "
     "makers would like to hear. Status and triggers go by counts; a sound backup has them right."
+)
+_UNKNOWN = (
+    "Unless a model, a dataset or a validation is being added at this moment, delete it: "
+    "misheard retention run --unknown"
 )
 Looked = Callable[[int], None]
 """Called with how many files were looked at since the last call."""
@@ -39,15 +45,15 @@ class Integrity:
     def check(self, *, deep: bool = False, progress: Looked = lambda _: None) -> Soundness:
         """Look at the database, and whether every file is there that a row points at.
 
-        With `deep`, every file is read and compared with its SHA-256, and what is counted as it
-        comes is counted again, which reads the whole log.
+        With `deep`, every file is read and compared with its SHA-256, files that nothing points at
+        are named, and what is counted as it comes is counted again, which reads the whole log.
         """
         found = Findings()
         parts: list[Callable[[Connection, Findings], None]] = [self._database, self._schema]
         parts.append(lambda connection, to: self._files(connection, to, deep, progress))
         parts.append(self._mark)
         if deep:
-            parts.append(self._counts)
+            parts += [self._counts, self._unknown]
         for part in parts:
             try:
                 with self._engine.connect() as connection:
@@ -115,6 +121,12 @@ class Integrity:
                 found.add(Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one))
             found.looked_at["files"] += 1
             progress(1)
+
+    def _unknown(self, connection: Connection, found: Findings) -> None:
+        del connection  # which may be of a moment before the file came
+        in_use = Datasets(self._engine, self._blobs).in_use
+        for key in unknown_blobs(self._engine, self._blobs, in_use):
+            found.add(Part.FILES, key, "nothing points at this file", _UNKNOWN)
 
     def _problem(self, one: Reference, deep: bool) -> str:
         if not deep:
