@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -48,12 +48,11 @@ def command(directory: str | None, /, as_json: bool, copy_audio: bool, **given: 
     is_single = bool(given["audio"]) or given["text"] is not None
     if is_single == bool(given["files"]) or (is_single and None in (given["audio"], given["text"])):
         raise click.UsageError("Give files, or --audio and --text of one transcript.")
-    items = _single(given) if is_single else _of_files(given)
     workspace = open_workspace(directory)
     with bars() as shown:
-        logged = workspace.capture(
-            items, copy_audio=copy_audio, progress=shown.counter("recording")
-        )
+        intake = workspace.intake(copy_audio=copy_audio, progress=shown.counter("recording"))
+        items = _single(given) if is_single else _of_files(given, idle=intake.flush)
+        logged = intake.take(items)
         workspace.digest.catch_up(progress=shown.counter("counting"))
     if as_json:
         print_json(logged)
@@ -76,7 +75,7 @@ def _single(given: dict[str, Any]) -> Iterator[Captured]:
     yield Captured.from_record(record, what="the transcript")
 
 
-def _of_files(given: dict[str, Any]) -> Iterator[Captured]:
+def _of_files(given: dict[str, Any], *, idle: Callable[[], object]) -> Iterator[Captured]:
     from misheard.capture.files import read_captured  # noqa: PLC0415 - only once it is needed
 
     columns = {}
@@ -84,6 +83,8 @@ def _of_files(given: dict[str, Any]) -> Iterator[Captured]:
         ours, equals, theirs = one.partition("=")
         if not equals:
             raise click.BadParameter(f"'{one}' is not OURS=THEIRS", param_hint="--column")
+        if ours in columns:
+            raise click.BadParameter(f"'{ours}' stands twice", param_hint="--column")
         columns[ours] = theirs
     defaults = {"recogniser": given["recogniser"]} if given["recogniser"] else {}
     for path in given["files"]:
@@ -92,5 +93,6 @@ def _of_files(given: dict[str, Any]) -> Iterator[Captured]:
             format_name=given["format_name"] or "",
             columns=columns,
             ignored=given["ignored"],
+            idle=idle,
             **defaults,
         )

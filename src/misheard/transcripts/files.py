@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from misheard.errors import InvalidManifestError
 from misheard.scoring.normalize import require_text
+from misheard.transcripts.stream import Idle, as_they_come
 
 STANDARD_INPUT = "-"
 
@@ -84,10 +85,14 @@ class TranscriptFile:
         """As messages call it."""
         return "the standard input" if self.path == STANDARD_INPUT else f"'{self.path}'"
 
-    def lines(self) -> Iterator[tuple[str, str]]:
-        """Each line without its end, and where it stands, for messages; the file streams."""
+    def lines(self, *, idle: Idle | None = None) -> Iterator[tuple[str, str]]:
+        """Each line without its end, and where it stands, for messages; the file streams.
+
+        `idle` is called about once a second while the standard input is read, and where nothing
+        more has come for a second.
+        """
         try:
-            with _opened(self.path) as file:
+            with _opened(self.path, idle) as file:
                 for number, data in enumerate(file, 1):
                     where = f"{self.name}, line {number}"
                     yield where, _decoded(data, where, is_first=number == 1)
@@ -135,8 +140,10 @@ def transcript_file(
     )
 
 
-def _opened(path: str) -> AbstractContextManager[BinaryIO]:
-    return nullcontext(sys.stdin.buffer) if path == STANDARD_INPUT else Path(path).open("rb")
+def _opened(path: str, idle: Idle | None) -> AbstractContextManager[Iterable[bytes]]:
+    if path != STANDARD_INPUT:
+        return Path(path).open("rb")
+    return nullcontext(sys.stdin.buffer if idle is None else as_they_come(sys.stdin.buffer, idle))
 
 
 def _decoded(data: bytes, where: str, *, is_first: bool) -> str:
