@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from sqlalchemy import func, insert, select, update
 
+from misheard.capture.captured import Captured
 from misheard.capture.inferences import Heard
 from misheard.cases.records import Correction
 from misheard.database.engine import now, writing
@@ -299,6 +300,63 @@ def test_what_was_only_referred_to_is_counted(office: Office) -> None:
         this = inferences.c.audio_sha256 == key
         connection.execute(update(inferences).where(this).values(audio_sha256="", audio_bytes=None))
     assert forget(workspace).referred_only == 1
+
+
+def referred(source: str, speaker: str | None, text: str = "zebra") -> Captured:
+    return Captured(audio=source, text=text, heard_at=now(), speaker=speaker, duration_s=2.0)
+
+
+def test_transcripts_of_a_recording_that_is_elsewhere_go_by_its_name(
+    office: Office, say: Say
+) -> None:
+    workspace = office.workspace
+    items = [
+        referred("s3://g/1", "anna"),
+        referred("s3://g/1", None),
+        # A name that somebody else's have as well is no name of one recording.
+        referred("x.wav", "anna"),
+        referred("x.wav", "bert", "his"),
+        referred("x.wav", None, "whose"),
+        referred("s3://g/2", None, "another's"),
+        referred("anna.wav", "anna"),
+    ]
+    workspace.capture(items)
+    live = workspace.deployments.live().version_id
+    # Kept, and not: one recording by its name. Both kept: by their bytes, which differ.
+    workspace.inferences.record(
+        live,
+        [
+            say("both", 1, speaker=None, client_id="k", source="anna.wav"),
+            say("both", 2, speaker=None, client_id="l", source="/calls/anna/3.wav"),
+        ],
+    )
+    workspace.digest.catch_up()
+    look = workspace.forgetting.look(ANNA)
+    done = forget(workspace)
+    assert done.found == look.found
+    assert done.found["inferences"] == 13 + 5
+    assert done.found["recordings"] == 12 + 1
+    texts = {one.text for one in workspace.inferences.recent(limit=100)}
+    assert {"his", "whose", "another's", "both 2"} <= texts
+    assert "zebra" not in texts and "both 1" not in texts
+    assert forget(workspace).found["inferences"] == 0
+
+
+def test_one_whose_transcripts_are_gone_is_found_by_how_fast_she_spoke(office: Office) -> None:
+    workspace = office.workspace
+    with writing(workspace._engine) as connection:
+        row = {"speaker": "dora", "utterances": 3, "mean": 14.0, "squared_distance": 1.0}
+        connection.execute(insert(speaker_norms).values(**row))
+    dora = Person(kind=IdKind.SPEAKER, id="dora")
+    assert workspace.forgetting.look(dora).found["speaker_norms"] == 1
+    # A session of that name is another thing.
+    assert forget(workspace, Person(kind=IdKind.SESSION, id="dora")).found["speaker_norms"] == 0
+    assert forget(workspace, dora).found["speaker_norms"] == 1
+    assert workspace.forgetting.look(dora).found["speaker_norms"] == 0
+    assert [one.action for one in workspace.audit.entries(subject=dora.digest)] == [
+        "forgotten",
+        "forget",
+    ]
 
 
 def test_a_name_is_needed_and_a_reason(office: Office) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, select
 
 from misheard.blobs.store import BlobStore
+from misheard.capture.norms import drop_norms
 from misheard.cases.standing import Standing
 from misheard.database.discarded import delete_discarded, discard, portions
 from misheard.database.engine import writing
@@ -18,14 +19,13 @@ from misheard.database.schema import (
     error_cases,
     inferences,
     selections,
-    speaker_norms,
     suite_cases,
 )
 from misheard.datasets.datasets import Datasets, Purpose
 from misheard.datasets.manifest import Row
 from misheard.forgetting import requests
 from misheard.forgetting.job_files import erase_from_job, jobs_with
-from misheard.forgetting.person import Person, Traces, found_of, traces_of
+from misheard.forgetting.person import IdKind, Person, Traces, found_of, referred_of, traces_of
 from misheard.forgetting.verdicts import Verdicts
 from misheard.forgetting.words import Eraser
 
@@ -69,7 +69,9 @@ class Deletion:
         )
         for start in range(0, len(traces.ids), _ROWS_AT_ONCE):
             self._delete(traces.ids[start : start + _ROWS_AT_ONCE])
-        self._forget_norm(person.id)
+        if person.kind is IdKind.SPEAKER:
+            with writing(self._engine) as connection:
+                drop_norms(connection, [person.id])
         self._discard_left(every)
         # What a process was writing when it was killed may be of anybody.
         changed["unfinished_blobs"] = self._blobs.sweep()
@@ -90,12 +92,14 @@ class Deletion:
     def _begin(self, person: Person, actor: str, reason: str) -> tuple[int, Traces, dict[str, Any]]:
         """Mark the recordings, with who asked; one that a killed run began with goes on."""
         with self._engine.connect() as connection:
-            # Manifests are large: nobody need wait until they are read.
-            named = self._datasets.naming(traces_of(connection, person).recordings)
+            # The log and manifests are large: nobody need wait until they are read.
+            referred = referred_of(connection, person)
+            found = traces_of(connection, person, referred)
+            named = self._datasets.naming(found.recordings)
         with writing(self._engine) as connection:
             asked = requests.unfinished(connection, person)
             marked = requests.marked_by(connection, asked) if asked else []
-            traces = traces_of(connection, person, also=marked)
+            traces = traces_of(connection, person, referred, also=marked)
             if asked:
                 evidence = requests.evidence_of(connection, asked)
             else:
@@ -152,13 +156,8 @@ class Deletion:
                 connection.execute(delete(table).where(table.c.inference_id.in_(ids)))
             connection.execute(delete(inferences).where(these))
             discard(connection, (row.audio_sha256 for row in rows))
-            for speaker in {row.speaker for row in rows if row.speaker}:
-                _drop_norm(connection, speaker)
+            drop_norms(connection, {row.speaker for row in rows if row.speaker})
             standing.write()
-
-    def _forget_norm(self, name: str) -> None:
-        with writing(self._engine) as connection:
-            _drop_norm(connection, name)
 
     def _discard_left(self, every: frozenset[str]) -> None:
         """What was there before its row was, or was put again since: not told by any row."""
@@ -166,10 +165,3 @@ class Deletion:
         for some in portions(left):
             with writing(self._engine) as connection:
                 discard(connection, some)
-
-
-def _drop_norm(connection: Connection, speaker: str) -> None:
-    """How fast a speaker speaks, unless another session of it is kept."""
-    there = select(inferences.c.id).where(inferences.c.speaker == speaker).limit(1)
-    if connection.execute(there).first() is None:
-        connection.execute(delete(speaker_norms).where(speaker_norms.c.speaker == speaker))

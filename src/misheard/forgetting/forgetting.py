@@ -21,7 +21,7 @@ from misheard.errors import BadInputError
 from misheard.forgetting.deletion import Deletion
 from misheard.forgetting.erasing import Rewritten, erasing_engine, rewrite
 from misheard.forgetting.job_files import jobs_with
-from misheard.forgetting.person import Person, found_of, traces_of
+from misheard.forgetting.person import Person, found_of, referred_of, traces_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ class Forgetting:
     def look(self, person: Person) -> Forgotten:
         """What there is of a person; nothing is changed."""
         with self._plain_engine.connect() as connection:
-            traces = traces_of(connection, person)
+            traces = traces_of(connection, person, referred_of(connection, person))
             named = Datasets(self._plain_engine, self._blobs).naming(traces.recordings)
             return Forgotten(
                 **found_of(connection, traces, named),

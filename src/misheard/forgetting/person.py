@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, func, or_, select
 from sqlalchemy.sql import ColumnElement
 
 from misheard.database.discarded import portions
@@ -18,6 +18,7 @@ from misheard.database.schema import (
     error_cases,
     inferences,
     selections,
+    speaker_norms,
     suite_cases,
     versions,
 )
@@ -65,7 +66,8 @@ class Traces:
     """What the inference log holds of a person."""
 
     ids: tuple[str, ...]
-    """Inferences that name it, and those of the same recordings that name nobody."""
+    """Inferences of the same recordings that name nobody, then those that name it: it is by these
+    that a run that was killed finds the others."""
     recordings: frozenset[str]
     """SHA-256 of its audio that nobody else's transcript refers to."""
     shared: int
@@ -74,32 +76,75 @@ class Traces:
     """Transcripts whose audio was never here: it is where its owner keeps it."""
     groups: frozenset[str]
     """What it is called in statistics."""
+    has_norm: bool
+    """Whether it is kept how fast it speaks, as it may be where all of its transcripts are gone."""
 
     def __bool__(self) -> bool:
-        return bool(self.ids)
+        return bool(self.ids) or self.has_norm
 
 
-def traces_of(connection: Connection, person: Person, *, also: Collection[str] = ()) -> Traces:
-    """What there is of a person; `also` are recordings of it whose rows may be gone already."""
+def referred_of(connection: Connection, person: Person) -> dict[str, str]:
+    """Inferences that name nobody, whose recording is elsewhere under a name that is the person's.
+
+    Each with the SHA-256 of what was copied in since. A `source` that somebody else's has as well
+    is no name of one recording; and where both are kept, their bytes say whether they are one.
+
+    The whole log is read for it, so ask before anybody has to wait.
+    """
+    column = inferences.c[person.kind.value]
+    source, key = inferences.c.source, inferences.c.audio_sha256
+    theirs = (person.rows, source != "")
+    if connection.execute(select(inferences.c.id).where(*theirs).limit(1)).first() is None:
+        return {}
+    named = select(source).where(*theirs)
+    elsewhere = select(source).where(*theirs, key == "")
+    others = select(source).where(column.is_not(None), column != person.id, source.in_(named))
+    query = select(inferences.c.id, key).where(
+        person.nobody,
+        source.in_(named),
+        source.not_in(others),
+        or_(key == "", source.in_(elsewhere)),
+    )
+    return {row.id: row.audio_sha256 for row in connection.execute(query)}
+
+
+def traces_of(
+    connection: Connection,
+    person: Person,
+    referred: Mapping[str, str],
+    *,
+    also: Collection[str] = (),
+) -> Traces:
+    """What there is of a person.
+
+    `referred` is what `referred_of` has found; `also` are recordings of it whose rows may be gone
+    already.
+    """
     columns = (
         inferences.c.id,
         inferences.c.audio_sha256,
         inferences.c.speaker_group,
     )
     rows = connection.execute(select(*columns).where(person.rows)).all()
-    keys = {row.audio_sha256 for row in rows} - {""} | set(also)
+    keys = ({row.audio_sha256 for row in rows} | set(referred.values()) | set(also)) - {""}
     theirs = keys - _of_others(connection, person, keys)
-    ids = {row.id for row in rows}
+    nameless = {one for one, key in referred.items() if not key or key in theirs}
     for some in portions(sorted(theirs)):
         query = select(inferences.c.id).where(inferences.c.audio_sha256.in_(some), person.nobody)
-        ids.update(connection.scalars(query))
+        nameless.update(connection.scalars(query))
     return Traces(
-        ids=tuple(sorted(ids)),
+        ids=(*sorted(nameless), *sorted(row.id for row in rows)),
         recordings=frozenset(theirs),
         shared=len(keys - theirs),
         referred_only=sum(not row.audio_sha256 for row in rows),
         groups=frozenset(row.speaker_group for row in rows),
+        has_norm=person.kind is IdKind.SPEAKER and _has_norm(connection, person.id),
     )
+
+
+def _has_norm(connection: Connection, speaker: str) -> bool:
+    query = select(speaker_norms.c.speaker).where(speaker_norms.c.speaker == speaker)
+    return connection.execute(query).first() is not None
 
 
 def _of_others(connection: Connection, person: Person, keys: set[str]) -> set[str]:
@@ -128,7 +173,11 @@ def found_of(
 
 
 def _counts_of(connection: Connection, traces: Traces) -> dict[str, int]:
-    found = Counter(inferences=len(traces.ids), recordings=len(traces.recordings))
+    found = Counter(
+        inferences=len(traces.ids),
+        recordings=len(traces.recordings),
+        speaker_norms=int(traces.has_norm),
+    )
     for name, table in (
         ("cases", error_cases),
         ("corrections", corrections),
