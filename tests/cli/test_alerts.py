@@ -15,7 +15,7 @@ from misheard.cases.records import Correction
 from misheard.cli.group import cli
 from misheard.database.engine import now
 from misheard.errors import InvalidSettingError
-from misheard.monitoring.rules import Rule
+from misheard.monitoring.conditions import Rule
 from misheard.monitoring.trends import Metric, Period
 from misheard.settings import load_settings
 from misheard.watch import look

@@ -23,7 +23,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import cycle_steps
 from misheard.errors import DeploymentConflictError
 from misheard.gates.suites import SuiteKind
-from misheard.monitoring.rules import Rule
+from misheard.monitoring.conditions import Rule
 from misheard.reports.status import Status, status
 from misheard.workspace import Workspace
 from tests import tiny

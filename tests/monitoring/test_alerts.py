@@ -21,7 +21,7 @@ from misheard.monitoring.alerts import Alert, Alerts
 from misheard.monitoring.channels.channel import Channel, Event
 from misheard.monitoring.channels.log import LogChannel
 from misheard.monitoring.channels.webhook import WebhookChannel
-from misheard.monitoring.rules import Condition, Health, Rule
+from misheard.monitoring.conditions import Condition, Health, Rule
 from misheard.settings import AlertSettings
 
 ON_BOTH_DATABASES = True
@@ -269,7 +269,7 @@ from pathlib import Path
 from misheard.database.engine import open_engine
 from misheard.monitoring.alerts import Alerts
 from misheard.monitoring.channels.log import LogChannel
-from misheard.monitoring.rules import Condition, Health, Rule
+from misheard.monitoring.conditions import Condition, Health, Rule
 from misheard.settings import AlertSettings
 settings = AlertSettings(well_minutes=0.0)
 root = Path(sys.argv[1])

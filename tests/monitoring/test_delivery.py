@@ -21,8 +21,8 @@ from misheard.monitoring.alerts import Alerts
 from misheard.monitoring.channels.channel import Channel
 from misheard.monitoring.channels.log import LogChannel
 from misheard.monitoring.channels.webhook import WebhookChannel
+from misheard.monitoring.conditions import Condition, Health, Rule
 from misheard.monitoring.delivery import Delivery, DeliveryQueue
-from misheard.monitoring.rules import Condition, Health, Rule
 from misheard.settings import AlertSettings
 from tests.loopback import HttpServer, free_port, http_server, until
 

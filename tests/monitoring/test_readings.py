@@ -31,8 +31,8 @@ from misheard.gates.suites import SuiteKind
 from misheard.monitoring import readings
 from misheard.monitoring.alerts import Alerts
 from misheard.monitoring.channels.log import LogChannel
+from misheard.monitoring.conditions import Readings, Rule
 from misheard.monitoring.drift import Direction
-from misheard.monitoring.rules import Readings, Rule
 from misheard.settings import AlertSettings
 from misheard.workspace import Workspace
 from tests import tiny

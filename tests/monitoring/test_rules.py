@@ -11,8 +11,7 @@ from typing import Any
 
 import pytest
 
-from misheard.monitoring.drift import Direction, Drift
-from misheard.monitoring.rules import (
+from misheard.monitoring.conditions import (
     ChannelReading,
     Condition,
     CycleReading,
@@ -23,8 +22,9 @@ from misheard.monitoring.rules import (
     StandingReading,
     SuiteReading,
     WatchedMean,
-    judge,
 )
+from misheard.monitoring.drift import Direction, Drift
+from misheard.monitoring.rules import judge
 from misheard.scoring.survey import Estimate, GroupSums, share
 from misheard.settings import AlertSettings
 

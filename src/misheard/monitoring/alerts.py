@@ -22,8 +22,9 @@ from misheard.database.schema import alerts, deliveries, silences
 from misheard.errors import BadInputError, UnknownIdError
 from misheard.monitoring import readings
 from misheard.monitoring.channels.channel import Channel, Event
+from misheard.monitoring.conditions import Condition, Health, Rule
 from misheard.monitoring.delivery import Delivery, DeliveryQueue, read_deliveries
-from misheard.monitoring.rules import Condition, Health, Rule, judge
+from misheard.monitoring.rules import judge
 from misheard.settings import AlertSettings
 
 

@@ -19,7 +19,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import alerts, deliveries
 from misheard.errors import DeliveryFailedError
 from misheard.monitoring.channels.channel import Channel, Event, Notice
-from misheard.monitoring.rules import Rule
+from misheard.monitoring.conditions import Rule
 
 _AT_ONCE = 50
 """Deliveries a look, of each channel."""

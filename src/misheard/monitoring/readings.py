@@ -25,8 +25,7 @@ from misheard.database.schema import (
     versions,
 )
 from misheard.monitoring import latency, traffic
-from misheard.monitoring.drift import Block, DriftRules, detect
-from misheard.monitoring.rules import (
+from misheard.monitoring.conditions import (
     ChannelReading,
     CycleReading,
     Readings,
@@ -35,6 +34,7 @@ from misheard.monitoring.rules import (
     SuiteReading,
     WatchedMean,
 )
+from misheard.monitoring.drift import Block, DriftRules, detect
 from misheard.settings import AlertSettings
 
 _PRODUCTION = "production"

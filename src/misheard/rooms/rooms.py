@@ -9,7 +9,7 @@ from misheard.cycle.stages import CycleRules, Stages
 from misheard.cycle.watching import WatchRules
 from misheard.datasets.split import SplitShares
 from misheard.finetune.recipe import Recipe
-from misheard.monitoring.rules import Rule
+from misheard.monitoring.conditions import Rule
 from misheard.rooms.capture import CaptureRooms
 from misheard.rooms.gates import GateRooms
 from misheard.rooms.monitoring import MonitoringRooms
