@@ -350,3 +350,23 @@ def test_the_rate_that_counts_is_the_one_that_is_shown(tmp_path: Path) -> None:
     )
     assert not any(one.startswith("error rate ") for one in rows())
     assert any("audited error rate at least" in one for one in rows())
+
+
+def test_how_often_a_recogniser_that_is_none_of_ours_is_wrong_stands_beside_it(
+    tmp_path: Path,
+) -> None:
+    workspace = tiny.make(tmp_path / "theirs", capture={"audit_share": 1.0})
+    workspace.capture(
+        [
+            Captured(audio=f"{n}.wav", text=f"press {n}", heard_at=now(), recogniser="acme-2")
+            for n in range(8)
+        ]
+    )
+    workspace.digest.catch_up()
+    said = [
+        Correction(inference_id=one.id, reference=f"press {max(n, 2)}", author="ann")
+        for n, one in enumerate(sorted(workspace.inferences.recent(), key=lambda one: one.text))
+    ]
+    workspace.cases.correct(said)
+    (line,) = (one for one in shown(status(workspace)).splitlines() if "acme-2" in one)
+    assert line.split() == ["acme-2", "8", "0.0", "–", "25.0%", "of", "8"]

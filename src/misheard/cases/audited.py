@@ -64,9 +64,8 @@ def audited_rate(
     Its cost grows with what was labelled in that time, and not with the traffic. With `newest` only
     so many labels are looked at, those of what was heard last: it is then the rate from when the
     oldest of these was heard, and as unbiased, since when something was heard says nothing of
-    whether it was drawn. `count_drawn` off leaves out what waits to be
-    labelled: up to 10,000 are looked at, which takes some tenths of a second where `since` or
-    `version_id` is given.
+    whether it was drawn. `count_drawn` off leaves out what waits to be labelled: up to 10,000 are
+    looked at, which takes some tenths of a second where `since` or `version_id` is given.
     """
     found = _sums_in(connection.execute(_sums(since, version_id, newest=newest)).one())
     if not count_drawn:

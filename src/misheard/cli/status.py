@@ -14,6 +14,7 @@ from rich.text import Text
 from misheard.cli.output import json_option, open_workspace, out, percent, print_json, table, when
 
 if TYPE_CHECKING:
+    from misheard.cases.audited import AuditedRate
     from misheard.reports.status import Status, Waiting
 
 _BAR = 16
@@ -107,18 +108,25 @@ def _wrong(status: Status, console: Console) -> None:
 
 
 def _heard(status: Status) -> Table:
+    rates = {**status.others_audited, status.live_version.id: status.audited}
     rows = [
         (
             one.version_id,
             one.inferences,
             f"{one.audio_s / 60:.1f}",
             "–" if math.isnan(one.mean_latency_s) else f"{1000 * one.mean_latency_s:.0f}",
-            "–" if one.mean_logprob is None else f"{one.mean_logprob:.2f}",
+            _share_wrong(rates.get(one.version_id)),
         )
         for one in status.activity
     ]
-    columns = ["version", "transcripts ", "minutes ", "latency ms ", "log-prob "]
+    columns = ["version", "transcripts ", "minutes ", "latency ms ", "wrong, by audit "]
     return table("Heard", columns, rows)
+
+
+def _share_wrong(audited: AuditedRate | None) -> str:
+    if audited is None or not audited.labelled:
+        return "–"
+    return f"{audited.error_rate.estimate:.1%} of {audited.labelled:,}"
 
 
 def _trigger(status: Status) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from misheard.cases.audited import LATELY, AuditedRate
+from misheard.cases.audited import LATELY, NEWEST, AuditedRate
 from misheard.cases.records import CaseStandings
 from misheard.cases.review import Stream
 from misheard.cases.review import Waiting as QueueLength
@@ -23,6 +23,7 @@ from misheard.triggers import TriggerDecision
 from misheard.workspace import Workspace
 
 _RECENT = timedelta(hours=24)
+_OTHERS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +55,8 @@ class Status:
     queue: dict[Stream, QueueLength]
     """How many transcripts wait to be looked at."""
     activity: list[VersionActivity]
+    others_audited: dict[str, AuditedRate]
+    """The same of the busiest versions and recognisers that are not live: their newest 500."""
     latency: RecentLatency
     """How long the callers of the live version waited in the last 24 hours."""
     cases: CaseStandings
@@ -79,6 +82,8 @@ def status(workspace: Workspace) -> Status:
     queue = workspace.review.waiting()
     unfinished = workspace.cycles.unfinished()[::-1]
     waiting = (*_waiting(unfinished, cases), *_to_review(queue))
+    activity = workspace.monitor.activity()
+    others = [one.version_id for one in activity if one.version_id != live.version_id]
     return Status(
         live=live,
         live_version=workspace.registry.get(live.version_id),
@@ -88,7 +93,11 @@ def status(workspace: Workspace) -> Status:
         ),
         alerts=tuple(workspace.alerts.listed(open_only=True)),
         queue=queue,
-        activity=workspace.monitor.activity(),
+        activity=activity,
+        others_audited={
+            name: workspace.labels.audited(version_id=name, newest=NEWEST, count_drawn=False)
+            for name in others[:_OTHERS]
+        },
         latency=workspace.monitor.latency(live.version_id, since=now() - _RECENT),
         cases=cases,
         trigger=trigger,
