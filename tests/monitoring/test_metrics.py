@@ -158,6 +158,8 @@ def test_of_a_long_queue_no_more_is_counted_than_on_the_status_page(
 def test_no_hour_of_long_ago_is_read(workspace: Workspace) -> None:
     """By a scrape, by the status page and by the rules, whatever is known of the tables."""
     engine, moment = workspace._engine, now().replace(minute=0, second=0, microsecond=0)
+    if engine.dialect.name != "sqlite":
+        pytest.skip("the plans are SQLite's")
     for slice_name in ("", "channel=mobile"):
         told = [(moment - timedelta(hours=n), "v-1", {"slice": slice_name}) for n in range(200)]
         hours(engine, told)

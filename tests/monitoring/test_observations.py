@@ -367,7 +367,7 @@ def test_windows_are_read_through_an_index(told: Observations, engine: Engine) -
     used = " ".join(looked_up)
     assert "ix_observations_kind_created_at (kind=? AND created_at>?)" in used
     assert "ix_inferences_created_at" in used
-    assert "ix_hourly_version_id_hour (version_id=? AND hour>?)" in used
+    assert "ix_hourly_slice (slice=? AND hour>?" in used
     tables = ("observations", "inferences", "error_cases", "corrections")
     assert [line for line in looked_up if line.startswith(tuple(f"SCAN {t}" for t in tables))] == []
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     epilog="""\b
 Examples:
   misheard -w calls check                for every night
-  misheard -w calls check --deep         reads every file, names left-overs, counts everything again
+  misheard -w calls check --deep         reads every file, counts everything again
   misheard -w calls check --mend         puts counts right that are not what the rows come to
 \b
 Ends with exit code 1 where something is wrong, with --mend where something still is. Nothing has to
@@ -39,7 +39,7 @@ again; they stay as they are, and are named.
 @click.option(
     "--deep",
     is_flag=True,
-    help="Read every file, name those that nothing points at, and count everything again.",
+    help="Read every file, count those that nothing points at, and count everything again.",
 )
 @click.option("--mend", is_flag=True, help="Count everything again, and put wrong counts right.")
 @actor_option
@@ -87,3 +87,10 @@ def _show(found: Soundness) -> None:
         out.print(f"  [cyan]{escape(flaw.remedy)}[/]", soft_wrap=True)
     for part, count in found.more.items():
         out.print(f"\nand {count:,} more of {part}", style="dim")
+    if found.unused_files:
+        files = "1 file" if found.unused_files == 1 else f"{found.unused_files:,} files"
+        out.print(
+            f"{files} that nothing points at take room. Unless a model or a dataset is being added "
+            "just now: [cyan]misheard retention run --unknown[/]",
+            soft_wrap=True,
+        )

@@ -48,7 +48,7 @@ def show(directory: str | None, as_json: bool) -> None:
     "--unknown",
     "with_unknown",
     is_flag=True,
-    help="Delete files, too, that nothing points at (misheard check --deep names them). "
+    help="Delete files, too, that nothing points at (misheard check --deep counts them). "
     "Not while a model, a dataset or a validation is added.",
 )
 @actor_option

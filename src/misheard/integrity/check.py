@@ -30,10 +30,6 @@ _CANNOT_MEND = (
     "It cannot be counted again, since {}. A sound backup from before may have it right; else it "
     "has to stay."
 )
-_UNKNOWN = (
-    "Unless a model, a dataset or a validation is being added at this moment, delete it: "
-    "misheard retention run --unknown"
-)
 Looked = Callable[[int], None]
 """Called with how many files were looked at since the last call."""
 
@@ -140,8 +136,7 @@ class Integrity:
     def _unknown(self, connection: Connection, found: Findings) -> None:
         del connection  # which may be of a moment before the file came
         in_use = Datasets(self._engine, self._blobs).in_use
-        for key in unknown_blobs(self._engine, self._blobs, in_use):
-            found.add(Part.FILES, key, "nothing points at this file", _UNKNOWN)
+        found.unused_files = sum(1 for _ in unknown_blobs(self._engine, self._blobs, in_use))
 
     def _problem(self, one: Reference, deep: bool) -> str:
         if not deep:

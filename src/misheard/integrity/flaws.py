@@ -44,6 +44,9 @@ class Soundness:
     """What is wrong; of each part the first hundred."""
     more: dict[str, int]
     """Part → how many flaws it has beyond those; without a part that has none."""
+    unused_files: int = 0
+    """Files that nothing points at, as after a restore; they only take room. Looked for with
+    `deep`; a file that is being added at that moment may be among them."""
 
     @property
     def is_sound(self) -> bool:
@@ -60,6 +63,7 @@ class Findings:
         self._flaws: list[Flaw] = []
         self._counts: Counter[Part] = Counter()
         self.looked_at: Counter[str] = Counter()
+        self.unused_files = 0
 
     def add(self, part: Part, subject: str, detail: str, remedy: str) -> None:
         """Something is wrong."""
@@ -76,4 +80,5 @@ class Findings:
             looked_at=dict(self.looked_at),
             flaws=tuple(self._flaws),
             more={name: n for name, n in more.items() if n > 0},
+            unused_files=self.unused_files,
         )
