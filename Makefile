@@ -11,7 +11,7 @@ export HF_HUB_OFFLINE ?= 1
 demo: $(STAMP)  ## Walk real telephone speech once round the loop (about 10 minutes on 2 cores)
 	$(BIN)/misheard demo
 
-test: $(STAMP)  ## The whole suite, with the real model (about 30 minutes on 2 cores)
+test: $(STAMP)  ## The whole suite, with the real model (about 40 minutes on 2 cores)
 	$(BIN)/python -m pytest
 
 lint: $(STAMP)
