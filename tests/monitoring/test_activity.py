@@ -3,10 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, func, select, text
 
 from misheard import audio
+from misheard.capture.captured import Captured
 from misheard.capture.inferences import Heard, InferenceLog
+from misheard.database import tallies
+from misheard.database.engine import now
+from misheard.database.schema import inferences
 from misheard.monitoring.activity import Monitor
 from misheard.speech.transcriber import Transcript
 
@@ -33,3 +37,18 @@ def test_activity_sums_by_version_busiest_first(
 
 def test_without_inferences_there_is_no_activity(engine: Engine) -> None:
     assert Monitor(engine).activity() == []
+
+
+def test_what_is_not_counted_yet_is_looked_up_in_a_table_that_nothing_is_known_of(
+    log: InferenceLog, engine: Engine
+) -> None:
+    """Right after so many came, before any ANALYZE."""
+    log.capture([Captured(audio="x", text="y", heard_at=now()) for _ in range(20_000)], live="v-1")
+    query = select(func.count()).select_from(inferences).where(tallies.not_digested(20_000))
+    how = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    with engine.connect() as connection:
+        assert connection.execute(query).scalar_one() == 0
+        compiled = query.compile(engine, compile_kwargs={"literal_binds": True})
+        plan = " ".join(str(row) for row in connection.execute(text(f"{how} {compiled}")))
+    assert "Seq Scan" not in plan
+    assert "SCAN inferences" not in plan

@@ -14,13 +14,15 @@ from typing import Any
 
 from sqlalchemy import Connection, delete, func, insert, select, update
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.sql import ColumnElement
 
-from misheard.database.schema import cycles, hourly, marks, tallies
+from misheard.database.schema import cycles, hourly, inferences, marks, tallies
 from misheard.database.totals import Totals
 
 INFERENCES = "inferences"
 INFERENCE_ERRORS = "inference_errors"
 NO_SUSPICION = -1
+_LARGEST = 2**63 - 1
 READER = "digest"
 """The name of the digest's mark."""
 _SLICE = "slice "
@@ -107,6 +109,15 @@ def digested_to(connection: Connection) -> int:
     """The number of the last inference that the digest has counted."""
     query = select(func.coalesce(func.max(marks.c.number), 0)).where(marks.c.reader == READER)
     return int(connection.execute(query).scalar_one())
+
+
+def not_digested(digested_to: int) -> ColumnElement[bool]:
+    """Which inferences the digest has not counted yet.
+
+    Its upper end leaves out nothing: of a range PostgreSQL expects few rows even of a table that it
+    knows nothing of yet, and so looks them up instead of reading all of it.
+    """
+    return inferences.c.number.between(digested_to + 1, _LARGEST)
 
 
 def slices_of(tags: Mapping[str, str]) -> list[str]:

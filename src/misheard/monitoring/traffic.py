@@ -74,7 +74,7 @@ def since_cycle(connection: Connection) -> tuple[int, int]:
     era = tallies.current_era(connection)
     known = tallies.tallied(connection, era.cycle_id)
     none = tallies.NO_SUSPICION
-    rows = _rows(inferences.c.number > tallies.digested_to(connection), era.began_at, None)
+    rows = _rows(tallies.not_digested(tallies.digested_to(connection)), era.began_at, None)
     uncounted: Any = connection.execute(rows).one()
     total, errors = uncounted[0], uncounted[5]
     return (
@@ -125,7 +125,7 @@ def _heard(
         counted = (inferences.c.number <= digested_to) & (inferences.c.created_at < first)
         yield _rows(counted, since, version_id)
     yield hours
-    yield _rows(inferences.c.number > digested_to, since, version_id)
+    yield _rows(tallies.not_digested(digested_to), since, version_id)
 
 
 def _rows(which: ColumnElement[bool], since: datetime | None, version_id: str | None) -> _Figures:
