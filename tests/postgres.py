@@ -47,7 +47,7 @@ class Cluster:
     def new_database(self, *, migrated: bool = False, like: URL | None = None) -> URL:
         """The address of an empty database; `migrated`: with the tables of misheard.
 
-        Or of a copy of `like`, to which nobody may be connected.
+        Or of a copy of `like`, see `create`.
         """
         name = f"tests_{next(_databases)}"
         template = self._template() if migrated else "template1"
@@ -55,7 +55,12 @@ class Cluster:
         return self.create(name, like=template)
 
     def create(self, name: str, *, like: str = "template1") -> URL:
-        """A new database, a copy of `like`, to which nobody may be connected."""
+        """A new database, a copy of `like`; whoever is still connected to that is cut off."""
+        if like != "template1":
+            self.run(
+                "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                f"WHERE datname = '{like}' AND pid <> pg_backend_pid()"
+            )
         self.run(f'CREATE DATABASE "{name}" TEMPLATE "{like}"')
         return self.url(name)
 

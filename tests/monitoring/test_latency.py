@@ -164,5 +164,5 @@ def test_what_is_not_digested_is_found_by_its_number(engine: Engine, log: Infere
         for statement, values in [one for one in asked if one[0].startswith("SELECT")]:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
             steps += [row[-1] for row in plan]
-    assert "SEARCH inferences USING INTEGER PRIMARY KEY (rowid>?)" in steps
+    assert "SEARCH inferences USING INTEGER PRIMARY KEY (rowid>? AND rowid<?)" in steps
     assert not [step for step in steps if step.startswith("SCAN")]
