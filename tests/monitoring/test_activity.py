@@ -3,14 +3,14 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from sqlalchemy import Engine, func, select, text
+from sqlalchemy import Engine, func, select, text, update
 
 from misheard import audio
 from misheard.capture.captured import Captured
 from misheard.capture.inferences import Heard, InferenceLog
 from misheard.database import tallies
-from misheard.database.engine import now
-from misheard.database.schema import inferences
+from misheard.database.engine import now, writing
+from misheard.database.schema import inferences, marks
 from misheard.monitoring.activity import Monitor
 from misheard.speech.transcriber import Transcript
 
@@ -44,8 +44,11 @@ def test_what_is_not_counted_yet_is_looked_up_in_a_table_that_nothing_is_known_o
 ) -> None:
     """Right after so many came, before any ANALYZE."""
     log.capture([Captured(audio="x", text="y", heard_at=now()) for _ in range(20_000)], live="v-1")
-    query = select(func.count()).select_from(inferences).where(tallies.not_digested(20_000))
     how = "EXPLAIN" if engine.dialect.name == "postgresql" else "EXPLAIN QUERY PLAN"
+    with writing(engine) as connection:
+        connection.execute(update(marks).values(number=20_000))
+        condition = tallies.not_digested(connection)
+    query = select(func.count()).select_from(inferences).where(condition)
     with engine.connect() as connection:
         assert connection.execute(query).scalar_one() == 0
         compiled = query.compile(engine, compile_kwargs={"literal_binds": True})

@@ -122,8 +122,7 @@ class Digest:
     def behind(self) -> int:
         """How many inferences wait to be counted, about: deleted ones are among them."""
         with self._engine.connect() as connection:
-            newest = connection.execute(select(func.max(inferences.c.number))).scalar() or 0
-            return int(newest) - tallies.digested_to(connection)
+            return tallies.behind(connection)
 
     def catch_up(self, *, progress: Progress = no_progress) -> int:
         """Count all that has come; how many they were."""

@@ -111,13 +111,19 @@ def digested_to(connection: Connection) -> int:
     return int(connection.execute(query).scalar_one())
 
 
-def not_digested(digested_to: int) -> ColumnElement[bool]:
+def behind(connection: Connection) -> int:
+    """How many inferences wait to be counted, about: deleted ones are among them."""
+    newest = connection.execute(select(func.max(inferences.c.number))).scalar() or 0
+    return int(newest) - digested_to(connection)
+
+
+def not_digested(connection: Connection) -> ColumnElement[bool]:
     """Which inferences the digest has not counted yet.
 
     Its upper end leaves out nothing: of a range PostgreSQL expects few rows even of a table that it
     knows nothing of yet, and so looks them up instead of reading all of it.
     """
-    return inferences.c.number.between(digested_to + 1, _LARGEST)
+    return inferences.c.number.between(digested_to(connection) + 1, _LARGEST)
 
 
 def slices_of(tags: Mapping[str, str]) -> list[str]:

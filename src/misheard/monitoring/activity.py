@@ -85,6 +85,6 @@ def _of_rows(connection: Connection) -> Select[Any]:
             func.sum(column.avg_logprob),
             func.count(column.avg_logprob),
         )
-        .where(tallies.not_digested(tallies.digested_to(connection)), column.reported.is_(False))
+        .where(tallies.not_digested(connection), column.reported.is_(False))
         .group_by(column.version_id)
     )

@@ -43,7 +43,7 @@ def recent(connection: Connection, version_id: str, *, since: datetime) -> Recen
     counts = counted(connection, since=first)[version_id]
     column = inferences.c
     query = select(column.latency_s).where(
-        tallies.not_digested(tallies.digested_to(connection)),
+        tallies.not_digested(connection),
         column.created_at >= first,
         column.version_id == version_id,
         column.latency_s.is_not(None),

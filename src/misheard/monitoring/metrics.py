@@ -24,7 +24,6 @@ from misheard.database.schema import (
     deliveries,
     deployments,
     hourly,
-    inferences,
     latency_totals,
     traffic_totals,
     versions,
@@ -229,8 +228,7 @@ def _queues(connection: Connection) -> Iterator[MetricFamily]:
     states = select(cycles.c.state, func.count())
     samples = _by(connection, states, cycles.c.state, "state")
     yield _family("cycles", "gauge", "Cycles by where they stand.", samples)
-    newest = connection.execute(select(func.max(inferences.c.number))).scalar() or 0
-    behind = Sample(value=newest - tallies.digested_to(connection))
+    behind = Sample(value=tallies.behind(connection))
     yield _family("digest_behind", "gauge", "Transcripts that wait to be counted.", [behind])
     last = traffic.last_heard_at(connection)
     at = [Sample(value=last.timestamp())] if last is not None else []

@@ -19,7 +19,6 @@ from misheard.database.schema import (
     deliveries,
     deployments,
     hourly,
-    inferences,
     suite_runs,
     suites,
     versions,
@@ -91,7 +90,7 @@ def read(
         standing=tuple(_standing(connection, moment, trained_at)),
         suites=tuple(_suites(connection, version_id)),
         last_heard_at=traffic.last_heard_at(connection),
-        behind=_behind(connection),
+        behind=tallies.behind(connection),
         free_disk_share=usage.free / usage.total,
         channels=tuple(_channels(connection, channels)),
     )
@@ -267,11 +266,6 @@ def _suites(connection: Connection, version_id: str) -> Iterable[SuiteReading]:
         if row is not None:
             reason = "; ".join(map(str, row.reasons))
             yield SuiteReading(name=name, run_id=row.id, passed=row.passed, reason=reason)
-
-
-def _behind(connection: Connection) -> int:
-    newest = connection.execute(select(func.max(inferences.c.number))).scalar() or 0
-    return int(newest) - tallies.digested_to(connection)
 
 
 def _channels(connection: Connection, names: Sequence[str]) -> Iterable[ChannelReading]:

@@ -74,7 +74,7 @@ def since_cycle(connection: Connection) -> tuple[int, int]:
     era = tallies.current_era(connection)
     known = tallies.tallied(connection, era.cycle_id)
     none = tallies.NO_SUSPICION
-    rows = _rows(tallies.not_digested(tallies.digested_to(connection)), era.began_at, None)
+    rows = _rows(tallies.not_digested(connection), era.began_at, None)
     uncounted: Any = connection.execute(rows).one()
     total, errors = uncounted[0], uncounted[5]
     return (
@@ -106,7 +106,6 @@ def _heard(
     connection: Connection, since: datetime | None, version_id: str | None
 ) -> Iterator[_Figures]:
     """The log: whole hours as they were counted, the rest of the first, and what is not counted."""
-    digested_to = tallies.digested_to(connection)
     column = hourly.c
     hours: Select[Any] = select(
         func.coalesce(func.sum(column.inferences), 0),
@@ -122,10 +121,11 @@ def _heard(
     if since is not None:
         first = tallies.hour_of(since) + timedelta(hours=1)
         hours = hours.where(column.hour >= first)
-        counted = (inferences.c.number <= digested_to) & (inferences.c.created_at < first)
+        digested = inferences.c.number <= tallies.digested_to(connection)
+        counted = digested & (inferences.c.created_at < first)
         yield _rows(counted, since, version_id)
     yield hours
-    yield _rows(tallies.not_digested(digested_to), since, version_id)
+    yield _rows(tallies.not_digested(connection), since, version_id)
 
 
 def _rows(which: ColumnElement[bool], since: datetime | None, version_id: str | None) -> _Figures:
