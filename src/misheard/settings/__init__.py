@@ -20,6 +20,7 @@ from misheard.settings.files import (
 )
 from misheard.settings.regression import RegressionSettings
 from misheard.settings.scoring import ScoringSettings
+from misheard.settings.serving import ServingSettings
 from misheard.settings.settings import Settings
 from misheard.settings.speech import SpeechSettings
 from misheard.settings.triggers import TriggerSettings
@@ -35,6 +36,7 @@ __all__ = [
     "DeploymentSettings",
     "RegressionSettings",
     "ScoringSettings",
+    "ServingSettings",
     "Settings",
     "SmtpSettings",
     "SpeechSettings",

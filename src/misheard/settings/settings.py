@@ -12,6 +12,7 @@ from misheard.settings.deployment import DeploymentSettings
 from misheard.settings.regression import RegressionSettings
 from misheard.settings.scoring import ScoringSettings
 from misheard.settings.section import Section
+from misheard.settings.serving import ServingSettings
 from misheard.settings.speech import SpeechSettings
 from misheard.settings.triggers import TriggerSettings
 from misheard.settings.validation import ValidationSettings
@@ -34,5 +35,6 @@ class Settings(Section):
     validation: ValidationSettings = ValidationSettings()
     regression: RegressionSettings = RegressionSettings()
     deployment: DeploymentSettings = DeploymentSettings()
+    serving: ServingSettings = ServingSettings()
     alerts: AlertSettings = AlertSettings()
     worker: WorkerSettings = WorkerSettings()

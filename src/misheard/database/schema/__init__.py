@@ -1,7 +1,8 @@
 """All tables, at one glance; each module holds those of one part of the loop.
 
 Rows are added, not rewritten: a change is a new row. The exceptions are `jobs` and `cycles`, whose
-state moves forward, and each step of a cycle is a row of `cycle_steps` besides.
+state moves forward, and each step of a cycle is a row of `cycle_steps` besides; `rollouts` and
+`servers` likewise.
 """
 
 from __future__ import annotations
@@ -35,14 +36,25 @@ from misheard.database.schema.gates import (
 from misheard.database.schema.models import datasets, deployments, jobs, versions
 from misheard.database.schema.monitoring import alerts, deliveries, observations, silences
 from misheard.database.schema.safekeeping import audit, discarded, forgotten
+from misheard.database.schema.serving import (
+    RUNNING,
+    rollout_counts,
+    rollout_sessions,
+    rollouts,
+    servers,
+    shadow_transcripts,
+    stagings,
+    tokens,
+)
 
-REVISION = "0003"
+REVISION = "0004"
 """The newest migration; a workspace at another revision is upgraded or refused."""
 
 __all__ = [
     "KEEPS_AUDIO",
     "LABELLED_AUDIT",
     "REVISION",
+    "RUNNING",
     "UtcDateTime",
     "alerts",
     "audit",
@@ -65,9 +77,15 @@ __all__ = [
     "marks",
     "metadata",
     "observations",
+    "rollout_counts",
+    "rollout_sessions",
+    "rollouts",
     "selections",
+    "servers",
+    "shadow_transcripts",
     "silences",
     "speaker_norms",
+    "stagings",
     "suite_baselines",
     "suite_cases",
     "suite_results",
@@ -75,6 +93,7 @@ __all__ = [
     "suites",
     "suspicion_models",
     "tallies",
+    "tokens",
     "traffic_totals",
     "trigger_evaluations",
     "validations",

@@ -1,0 +1,1 @@
+"""API tokens: who may ask a server for what."""

@@ -1,0 +1,1 @@
+"""HTTP over a workspace: routes and pages, nothing else."""

@@ -1,0 +1,1 @@
+"""Transcribes for many at once, with what is live; no HTTP."""
