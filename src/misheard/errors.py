@@ -199,3 +199,23 @@ class DatabaseInUseError(MisheardError):
 
 class DatabaseUnreachableError(MisheardError):
     """The database cannot be reached."""
+
+
+class NotAllowedError(MisheardError):
+    """This is not allowed."""
+
+
+class UnknownTokenError(NotAllowedError):
+    """There is no such token."""
+
+
+class RevokedTokenError(NotAllowedError):
+    """This token was revoked."""
+
+
+class ExpiredTokenError(NotAllowedError):
+    """This token has expired."""
+
+
+class UnsafeAddressError(BadInputError):
+    """Others would reach this server, and it has no token to know them by."""
