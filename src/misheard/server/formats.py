@@ -6,10 +6,20 @@ from collections.abc import Iterator
 from typing import Any
 
 from misheard.server.languages import NAMES
+from misheard.serving.service import Answer
 from misheard.speech.transcriber import Segment, Transcript
 
+SRT, VTT = "application/x-subrip", "text/vtt"
 _FRAMES_PER_S = 100
 """Of Whisper's spectrogram, in which OpenAI counts where a window begins."""
+
+
+def headers_of(answer: Answer) -> dict[str, str]:
+    """What is told of an answer beside its body, in every format."""
+    made = {"x-misheard-version": answer.version_id, "x-misheard-capture": str(answer.capture)}
+    if answer.inference_id is not None:
+        made["x-misheard-id"] = answer.inference_id
+    return made
 
 
 def text_of(transcript: Transcript) -> str:
@@ -67,6 +77,19 @@ def verbose(
         made["words"] = [
             {"word": one.text, "start": one.start_s, "end": one.end_s} for one in transcript.words
         ]
+    return made
+
+
+def delta(text: str) -> dict[str, Any]:
+    """The event of more text."""
+    return {"type": "transcript.text.delta", "delta": text}
+
+
+def done(answer: Answer) -> dict[str, Any]:
+    """The event of all text."""
+    made: dict[str, Any] = {"type": "transcript.text.done", "text": answer.transcript.text}
+    if answer.inference_id is not None:
+        made["id"] = answer.inference_id
     return made
 
 

@@ -98,7 +98,7 @@ class Recorder:
             outcomes = [error]
         except MisheardError as error:
             outcomes = [error] * len(some)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001 - the thread goes on for those who come later
             _log.exception("%d transcripts could not be kept", len(some))
             outcomes = [error] * len(some)
         for one, outcome in zip(some, outcomes, strict=True):

@@ -13,21 +13,23 @@ from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Any
 
-from misheard.audio import Audio
+from misheard.audio import Audio, AudioLimits
 from misheard.capture.captured import require_id, require_short_tags
 from misheard.capture.inferences import Heard
 from misheard.deployment import PRODUCTION
-from misheard.errors import MisheardError, OverloadedError
+from misheard.errors import BadInputError, MisheardError, OverloadedError
 from misheard.monitoring.metrics import MetricFamily, Sample
-from misheard.serving.decoders import Decoders
+from misheard.serving.decoders import DecoderRules, Decoders
 from misheard.serving.engines import Engines
 from misheard.serving.recorder import Recorder
+from misheard.settings import ServingSettings
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
 from misheard.workspace import Workspace
 
 _log = logging.getLogger("misheard.serving")
-_MB = 1_000_000
+_OUTCOMES = ("answered", "rejected", "refused", "failed", "abandoned")
+"""Rejected is what is wrong with the request, refused what is one too many."""
 _SMOOTHING = 0.1
 """Share of the newest request in what one usually takes."""
 _MOST_PATIENCE_S = 60
@@ -95,9 +97,7 @@ class Service:
         self._rules = workspace.settings.serving
         self._own = workspace.decoding()
         self.engines = Engines(workspace, slot=slot, address=address)
-        self._decoders: Decoders | None = None
-        self._recorder: Recorder | None = None
-        self._in_flight = self._held_bytes = 0
+        self._in_flight = 0
         self._usual_s = 0.0
         self._outcomes: Counter[str] = Counter()
 
@@ -117,22 +117,25 @@ class Service:
         await self._close()
 
     async def _close(self) -> None:
-        assert self._decoders is not None and self._recorder is not None  # noqa: S101 - started
         await asyncio.to_thread(self._recorder.close)
         await asyncio.to_thread(self._decoders.close)
 
-    def require_room(self, size_bytes: int) -> None:
-        """Raise `OverloadedError` where an upload of that size would be one too many."""
-        rules = self._rules
-        if self._in_flight >= rules.max_waiting:
-            told = f"{self._in_flight} requests are waiting or under way."
-        elif self._held_bytes and self._held_bytes + size_bytes > rules.max_waiting_mb * _MB:
-            told = f"{self._held_bytes / _MB:.0f} MB of audio are waiting or under way."
-        else:
+    @property
+    def temperatures(self) -> tuple[float, ...]:
+        """Those of the settings."""
+        return self._own.temperatures
+
+    def require_room(self) -> None:
+        """Raise `OverloadedError` where a request would be one too many."""
+        if self._in_flight < self._rules.max_waiting:
             return
         self._outcomes["refused"] += 1
+        # Those before it will have been answered by then.
         patience_s = min(_MOST_PATIENCE_S, max(1, math.ceil(self._usual_s)))
-        raise OverloadedError(f"{told} Try again in {patience_s} s.", retry_after_s=patience_s)
+        raise OverloadedError(
+            f"{self._in_flight} requests wait or are under way. Come back in {patience_s} s.",
+            retry_after_s=patience_s,
+        )
 
     async def hear(
         self, utterance: Utterance, *, parts: Callable[[Transcript], object] | None = None
@@ -143,25 +146,26 @@ class Service:
         then `capture` says so. Raises `OverloadedError`, `NotReadyError`, and what is wrong with
         the audio or the options.
         """
-        self.require_room(len(utterance.data))
-        with self._counted(len(utterance.data)):
+        self.require_room()
+        with self._counted():
             return await self._hear(utterance, parts)
 
     @contextmanager
-    def _counted(self, size_bytes: int) -> Iterator[None]:
+    def _counted(self) -> Iterator[None]:
         self._in_flight += 1
-        self._held_bytes += size_bytes
         started = time.perf_counter()
         outcome = "failed"
         try:
             yield
             outcome = "answered"
+        except BadInputError:
+            outcome = "rejected"
+            raise
         except asyncio.CancelledError:
             outcome = "abandoned"
             raise
         finally:
             self._in_flight -= 1
-            self._held_bytes -= size_bytes
             self._outcomes[outcome] += 1
             self._usual_s += _SMOOTHING * (time.perf_counter() - started - self._usual_s)
 
@@ -170,7 +174,6 @@ class Service:
     ) -> Answer:
         started = time.perf_counter()
         options = self._options(utterance)
-        assert self._decoders is not None  # noqa: S101 - it is started
         clip = await self._decoders.decode(utterance.data, name=utterance.name)
         with self.engines.using(utterance.version_id) as serving:
             heard = await serving.batcher.transcribe(clip, options=options, parts=parts)
@@ -199,7 +202,6 @@ class Service:
                 source=utterance.name,
                 tags=utterance.tags,
             )
-            assert self._recorder is not None  # noqa: S101 - it is started
             try:
                 inference_id = (await self._recorder.keep(version_id, heard)).id
                 capture = Capture.KEPT
@@ -216,3 +218,51 @@ class Service:
             capture=capture,
             inference_id=inference_id,
         )
+
+    def families(self) -> list[MetricFamily]:
+        """What this process alone knows, for Prometheus."""
+        state = self.engines.state
+        here = {"server": state.id}
+        return [
+            MetricFamily(
+                name="misheard_server_requests_total",
+                kind="counter",
+                help="Transcriptions that were asked for, by what became of them.",
+                samples=tuple(
+                    Sample(value=self._outcomes[outcome], labels={**here, "outcome": outcome})
+                    for outcome in _OUTCOMES
+                ),
+            ),
+            MetricFamily(
+                name="misheard_server_not_captured_total",
+                kind="counter",
+                help="Transcripts that were answered and could not be kept.",
+                samples=(Sample(value=self._outcomes["not captured"], labels=here),),
+            ),
+            MetricFamily(
+                name="misheard_server_in_flight",
+                kind="gauge",
+                help="Transcriptions that wait or are under way.",
+                samples=(Sample(value=self._in_flight, labels=here),),
+            ),
+            MetricFamily(
+                name="misheard_server_loaded",
+                kind="gauge",
+                help="Versions that are loaded; 1 for what answers.",
+                samples=tuple(
+                    Sample(
+                        value=version_id == state.version_id,
+                        labels={**here, "version": version_id},
+                    )
+                    for version_id in state.loaded
+                ),
+            ),
+        ]
+
+
+def _decoder_rules(rules: ServingSettings) -> DecoderRules:
+    return DecoderRules(
+        processes=rules.decoders,
+        limits=AudioLimits(max_duration_s=rules.max_duration_s),
+        max_decode_s=rules.max_decode_s,
+    )
