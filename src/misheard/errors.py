@@ -255,3 +255,7 @@ class ExpiredTokenError(NotAllowedError):
 
 class UnsafeAddressError(BadInputError):
     """Others would reach this server, and it has no token to know them by."""
+
+
+class AddressTakenError(BadInputError):
+    """Another program listens at this address."""
