@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from misheard.containers import Container, damaged, recognise
+from misheard.containers import Recognised, damaged, recognise
 from misheard.errors import (
     AudioTooLongError,
     AudioTooShortError,
@@ -37,8 +37,6 @@ _GSM_RATE_HZ = 8_000
 
 _BLOCK_FRAMES = 1 << 16
 """Read at a time: memory depends on what is kept, not on what a header or a codec claims."""
-_UNKNOWN_FRAMES = 1 << 62
-"""libsndfile gives more than this for a length that the file does not tell."""
 _CODECS = (
     "aac,ac3,alac,adpcm_ima_wav,adpcm_ms,amrnb,amrwb,eac3,flac,g722,gsm,gsm_ms,libopencore_amrnb,"
     "libopencore_amrwb,libopus,libspeex,mp3,mp3float,opus,pcm_alaw,pcm_f32be,pcm_f32le,pcm_f64be,"
@@ -115,9 +113,9 @@ def samples_of(
         raise EmptyAudioError(f"'{name}' is an empty file.")
     mono = _Mono(name, limits)
     careful = limits is not None and not is_gsm(data)
-    kind = recognise(data, name=name) if careful else None
-    if not _with_libsndfile(data, mono, kind):
-        _with_ffmpeg(data, mono, kind)
+    told = recognise(data, name=name) if careful else None
+    if not _with_libsndfile(data, mono, told):
+        _with_ffmpeg(data, mono, told)
     return mono.finish()
 
 
@@ -254,8 +252,8 @@ class _Mono:
         return samples
 
 
-def _with_libsndfile(data: bytes, mono: _Mono, kind: Container | None) -> bool:
-    """Whether libsndfile can read it. Only a file of this kind, when one is given."""
+def _with_libsndfile(data: bytes, mono: _Mono, told: Recognised | None) -> bool:
+    """Whether libsndfile finds samples in it. Only in a file of this kind, when one is given."""
     import soundfile  # noqa: PLC0415 - libsndfile loads slowly, and most commands decode nothing
 
     class Forward(soundfile.SoundFile):
@@ -263,29 +261,42 @@ def _with_libsndfile(data: bytes, mono: _Mono, kind: Container | None) -> bool:
         def seekable(self) -> bool:
             return False
 
-    if kind is not None and not kind.libsndfile:
+    if told is not None and not told.container.libsndfile:
         return False
     options: dict[str, Any] = {}
     if is_gsm(data):
         options = {"format": "RAW", "subtype": "GSM610", "samplerate": _GSM_RATE_HZ, "channels": 1}
-    frames = 0
+    flac = told.flac if told is not None else None
+    md5 = hashlib.md5(usedforsecurity=False)
+    opened, frames = False, 0
     try:
         with Forward(io.BytesIO(data), **options) as file:
-            if kind is not None and file.format not in kind.libsndfile:
+            if told is not None and file.format not in told.container.libsndfile:
                 return False
+            opened = True
             mono.begin(file.samplerate, file.channels)
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 frames = mono.add(block)
-            if kind is not None and kind.counts_frames and frames < file.frames < _UNKNOWN_FRAMES:
-                raise damaged(mono.name, f"of {file.frames} samples only {frames} can be decoded")
+                if flac is not None:
+                    md5.update(_as_integers(block, flac.bits))
     except soundfile.LibsndfileError as error:
-        if kind is not None and frames:
+        if told is not None and opened:
             raise damaged(mono.name, f"it cannot be decoded beyond sample {frames}") from error
         return False
-    return True
+    if told is not None and frames < told.least_frames:
+        raise damaged(mono.name, f"of {told.least_frames} samples only {frames} can be decoded")
+    if flac is not None and md5.digest() != flac.md5:
+        raise damaged(mono.name, "its samples are not those that it was made of")
+    return frames > 0
 
 
-def _with_ffmpeg(data: bytes, mono: _Mono, kind: Container | None) -> None:
+def _as_integers(block: NDArray[np.float32], bits: int) -> bytes:
+    """As FLAC's MD5 has them. libsndfile divided them by a power of two, so that no bit is lost."""
+    integers = (block * 2.0 ** (bits - 1)).astype("<i4")
+    return integers.view(np.uint8).reshape(-1, 4)[:, : bits // 8].tobytes()
+
+
+def _with_ffmpeg(data: bytes, mono: _Mono, told: Recognised | None) -> None:
     """Containers that libsndfile does not know (m4a, webm, amr), through PyAV's FFmpeg."""
     import av  # noqa: PLC0415 - 50 ms, and only for unusual containers
 
@@ -296,12 +307,12 @@ def _with_ffmpeg(data: bytes, mono: _Mono, kind: Container | None) -> None:
             av.open(
                 io.BytesIO(data),
                 mode="r",
-                format=kind.demuxer if kind is not None else None,
-                options=careful if kind is not None else {},
+                format=told.container.demuxer if told is not None else None,
+                options=careful if told is not None else {},
                 metadata_errors="ignore",
             ) as container,
         ):
-            if kind is not None:
+            if told is not None:
                 _require_known_codec(container.streams.audio[0], mono.name)
             mono.begin(SAMPLE_RATE_HZ, 1)
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
@@ -314,13 +325,13 @@ def _with_ffmpeg(data: bytes, mono: _Mono, kind: Container | None) -> None:
     except MemoryError:
         raise
     except (av.FFmpegError, IndexError, ValueError) as error:
-        if kind is not None:
+        if told is not None:
             raise damaged(mono.name, "it cannot be decoded") from error
         raise NotAudioError(
             f"'{mono.name}' ({len(data)} bytes) is in no format that libsndfile or FFmpeg reads. "
             "Convert it to WAV or FLAC first."
         ) from error
-    if kind is not None and complaints:
+    if told is not None and complaints:
         raise damaged(mono.name, "parts of it cannot be decoded")
 
 
