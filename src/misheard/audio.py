@@ -90,6 +90,8 @@ class AudioLimits:
     """The sound of a film."""
     min_rate_hz: int = 4_000
     max_rate_hz: int = 192_000
+    max_level: float = 65_536.0
+    """Of a sample; it should be 1. Integers of 16 bits that were written as floats still pass."""
 
 
 def decode(data: bytes, *, name: str = "audio", limits: AudioLimits | None = None) -> Audio:
@@ -190,7 +192,7 @@ class _Mono:
         self.require(rate_hz, channels)
         self._rate_hz = rate_hz
         self._blocks: list[NDArray[np.float32]] = []
-        self._frames = self._samples = self._not_finite = 0
+        self._frames = self._samples = self._bad = 0
         self._resampler: Any = None
         if rate_hz != SAMPLE_RATE_HZ:
             import soxr  # noqa: PLC0415 - only where there is something to resample
@@ -224,7 +226,8 @@ class _Mono:
         self.require_fits(self._frames + len(block))
         self._frames += len(block)
         self._samples += block.size
-        self._not_finite += int(np.count_nonzero(~np.isfinite(block)))
+        level = np.finfo(np.float32).max if self._limits is None else self._limits.max_level
+        self._bad += block.size - int(np.count_nonzero(np.abs(block) <= level))
         mono = block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
         self._blocks.append(self._resampler.resample_chunk(mono) if self._resampler else mono)
         return self._frames
@@ -233,8 +236,8 @@ class _Mono:
         """All of it; empty and non-finite samples are refused."""
         if self._samples == 0:
             raise EmptyAudioError(f"'{self.name}' has a header but no samples.")
-        if self._not_finite:
-            raise _not_finite(self._not_finite, self._samples, self.name)
+        if self._bad:
+            raise _not_finite(self._bad, self._samples, self.name)
         limits = self._limits
         if limits is not None and self._frames < limits.min_duration_s * self._rate_hz:
             raise AudioTooShortError(
@@ -275,6 +278,8 @@ def _with_libsndfile(data: bytes, mono: _Mono, told: Recognised | None) -> bool:
                 return False
             opened = True
             mono.begin(file.samplerate, file.channels)
+            if told is not None:
+                mono.require_fits(told.least_frames)
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 frames = mono.add(block)
                 if flac is not None:
@@ -357,7 +362,7 @@ def _require_known_codec(stream: Any, name: str) -> None:
 
 def _not_finite(bad: int, count: int, name: str) -> InvalidSamplesError:
     return InvalidSamplesError(
-        f"'{name}': {bad} of {count} samples are NaN or infinite. "
+        f"'{name}': {bad} of {count} samples are NaN, infinite or far beyond ±1. "
         "Look at the step that wrote this file."
     )
 
