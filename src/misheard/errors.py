@@ -38,7 +38,7 @@ class EmptyAudioError(BadInputError):
 
 
 class InvalidSamplesError(BadInputError):
-    """These audio samples are not finite numbers."""
+    """These audio samples cannot be sound."""
 
 
 class AudioDamagedError(BadInputError):
