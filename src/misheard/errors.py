@@ -197,6 +197,14 @@ class DeploymentConflictError(MisheardError):
     """Someone else has deployed in the meantime."""
 
 
+class RolloutConflictError(MisheardError):
+    """Another rollout is under way in this slot."""
+
+
+class RolloutEndedError(BadInputError):
+    """This rollout has ended."""
+
+
 class VersionExistsError(BadInputError):
     """Another model version is kept under this id."""
 

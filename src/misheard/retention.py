@@ -12,14 +12,16 @@ from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.discarded import referred_to
 from misheard.database.engine import now, writing
-from misheard.database.schema import audit as audit_table
 from misheard.database.schema import (
+    RUNNING,
     cycles,
     datasets,
     deployments,
     jobs,
+    rollouts,
     versions,
 )
+from misheard.database.schema import audit as audit_table
 from misheard.errors import BadInputError
 from misheard.registry import Registry
 
@@ -62,8 +64,8 @@ class Retention:
         """Keep the files of the `keep` versions that were live last before the live one.
 
         Counted for each slot. These always stay: what is live in any slot, the version before it
-        (also with `keep=0`), the one that a rollback returns to next, what a running job or an
-        unfinished cycle works with, and every version that was never live.
+        (also with `keep=0`), the one that a rollback returns to next, what a running job, an
+        unfinished cycle or a rollout works with, and every version that was never live.
         """
         if keep < 0:
             raise BadInputError(f"Cannot keep {keep} versions.")
@@ -79,12 +81,14 @@ class Retention:
         return done
 
     def _in_use(self, connection: Connection) -> set[str]:
-        """Bases of running jobs; baselines and candidates of cycles that have not ended."""
+        """Bases of running jobs; both sides of cycles that have not ended, and of rollouts."""
         running = select(jobs.c.base_version_id).where(jobs.c.ended_at.is_(None))
         going = cycles.c.state.not_in(self._final_cycle_states)
         found = set(connection.scalars(running))
         for column in (cycles.c.baseline_id, cycles.c.version_id):
             found.update(connection.scalars(select(column).where(going, column.is_not(None))))
+        for column in (rollouts.c.live_version_id, rollouts.c.version_id):
+            found.update(connection.scalars(select(column).where(RUNNING)))
         return found
 
     def _delete_files(self, actor: str) -> Pruned:
