@@ -62,6 +62,14 @@ class Staging:
     """Nobody needs it loaded after that."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Followed:
+    """Who answers with what went live, and who does not yet."""
+
+    answering: tuple[ServerState, ...]
+    behind: tuple[ServerState, ...]
+
+
 Watching = Callable[[Sequence[ServerState]], object]
 """Is told again and again how the servers stand that are waited for."""
 
@@ -141,19 +149,19 @@ class Fleet:
                 connection.execute(delete(stagings).where(stagings.c.number == staging.number))
             raise
 
-    def behind(
-        self, slot: str, number: int, *, within_s: float
-    ) -> tuple[list[ServerState], list[ServerState]]:
-        """Wait until every server of `slot` has followed row `number` of the log.
+    def follow(self, slot: str, version_id: str, number: int, *, within_s: float) -> Followed:
+        """Wait until every server of `slot` answers by row `number` of the log, or a later one.
 
-        Those that have, and those that have not when the time is up.
+        Those that cannot load the version are not waited for.
         """
         end = time.monotonic() + within_s
         while True:
             states = self.alive(slot)
-            late = [one for one in states if one.deployment_number < number]
+            behind = [one for one in states if one.deployment_number < number]
+            late = [one for one in behind if version_id not in one.failed]
             if not late or time.monotonic() >= end:
-                return [one for one in states if one not in late], late
+                answering = tuple(one for one in states if one not in behind)
+                return Followed(answering=answering, behind=tuple(behind))
             time.sleep(_LOOK_S)
 
     def _stage(self, version_id: str, slot: str, actor: str, within: timedelta) -> Staging:
