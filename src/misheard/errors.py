@@ -205,6 +205,18 @@ class RolloutEndedError(BadInputError):
     """This rollout has ended."""
 
 
+class StagingFailedError(MisheardError):
+    """A server could not get this model version ready, so it did not go live."""
+
+
+class NotFollowedError(MisheardError):
+    """It is live, but a server does not answer with it yet."""
+
+
+class NotReadyError(MisheardError):
+    """No model is loaded yet that could answer."""
+
+
 class VersionExistsError(BadInputError):
     """Another model version is kept under this id."""
 

@@ -25,11 +25,13 @@ from misheard.deployment import (
     PRODUCTION,
     Deployment,
     deploy_in,
+    require_newest,
     roll_back_in,
     version_before_in,
 )
 from misheard.errors import WorkspaceExistsError, WorkspaceNotFoundError
 from misheard.finetune.recipe import Recipe
+from misheard.fleet import Watching, unwatched
 from misheard.gatekeeping import Gatekeeping
 from misheard.rollouts.judging import RolloutDecision
 from misheard.rollouts.signals import Signal
@@ -238,19 +240,41 @@ class Workspace(Gatekeeping):
         reason: str,
         force: bool = False,
         slot: str = PRODUCTION,
+        expected: int | None = None,
+        watching: Watching = unwatched,
     ) -> Deployment:
-        """Make a version live by hand.
+        """Make a version live by hand, once every server of `slot` has it loaded and checked.
 
-        Raises `GateRefusedError` for one that was not live before and has not passed validation, or
-        fails a suite, unless `force` is on.
+        Where no server runs, a version that was never live is tried in a fresh process. `expected`
+        is the number of the newest row of the log as the caller saw it, by default as it is now;
+        `watching` is told how the servers stand that are waited for. Nothing happens where the
+        version is live already.
+
+        Raises `GateRefusedError` for one that was not live before and has not passed validation,
+        fails a suite or does not work, unless `force` is on; `StagingFailedError` when a server
+        cannot load it; `DeploymentConflictError` when somebody else has deployed or rolled back.
         """
         known = self.registry.get(version_id)
-        if not force and known.id not in self.deployments.ever_live(slot):
+        newest = self.deployments.newest(slot)
+        require_newest(newest, expected, slot)
+        if newest is not None and newest.version_id == known.id:
+            return newest
+        is_trusted = force or known.id in self.deployments.ever_live(slot)
+        if not is_trusted:
             self.require_gates(known.id)
-        newest = self.deployments.history(slot, limit=1)
-        self._back_up(newest[0] if newest else None)
+        self._back_up(newest)
+        ready = self.get_ready(known.id, actor, watching, slot=slot)
+        if not ready and not is_trusted:
+            self.require_working(known.id)
         with writing(self._engine) as connection:
-            made = deploy_in(connection, known.id, actor=actor, reason=reason, slot=slot)
+            made = deploy_in(
+                connection,
+                known.id,
+                actor=actor,
+                reason=reason,
+                slot=slot,
+                expected=newest.number if newest is not None else 0,
+            )
             if slot == PRODUCTION:
                 self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
         self._prune(actor)
