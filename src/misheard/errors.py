@@ -217,6 +217,14 @@ class NotReadyError(MisheardError):
     """No model is loaded yet that could answer."""
 
 
+class OverloadedError(MisheardError):
+    """More is asked of this server than it can do."""
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class VersionExistsError(BadInputError):
     """Another model version is kept under this id."""
 

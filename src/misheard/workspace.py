@@ -171,7 +171,7 @@ class Workspace(Gatekeeping):
         language="de", prompt="…", word_timestamps=True. Raises `InvalidSettingError` for a value
         that cannot be.
         """
-        options = self._decoding(**changes) if changes else None
+        options = self.decoding(**changes) if changes else None
         clips = [audio.decode(one.data, name=one.name) for one in recordings]
         live = self.deployments.live(slot)
         engine = self.transcriber(live.version_id)
