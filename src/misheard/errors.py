@@ -41,6 +41,30 @@ class InvalidSamplesError(BadInputError):
     """These audio samples are not finite numbers."""
 
 
+class AudioDamagedError(BadInputError):
+    """This audio is cut short or damaged."""
+
+
+class AudioTooLongError(BadInputError):
+    """This audio is longer than what is taken."""
+
+
+class AudioTooShortError(BadInputError):
+    """This audio is shorter than what is taken."""
+
+
+class UnsupportedAudioError(BadInputError):
+    """Audio of this kind is not taken."""
+
+
+class DecodingTimedOutError(BadInputError):
+    """Decoding this audio took more time or memory than is given to a file."""
+
+
+class DecoderUnavailableError(MisheardError):
+    """No process can be started to decode audio in."""
+
+
 class InvalidTranscriptError(BadInputError):
     """A transcript must be text."""
 
@@ -199,3 +223,23 @@ class DatabaseInUseError(MisheardError):
 
 class DatabaseUnreachableError(MisheardError):
     """The database cannot be reached."""
+
+
+class NotAllowedError(MisheardError):
+    """This is not allowed."""
+
+
+class UnknownTokenError(NotAllowedError):
+    """There is no such token."""
+
+
+class RevokedTokenError(NotAllowedError):
+    """This token was revoked."""
+
+
+class ExpiredTokenError(NotAllowedError):
+    """This token has expired."""
+
+
+class UnsafeAddressError(BadInputError):
+    """Others would reach this server, and it has no token to know them by."""

@@ -40,6 +40,7 @@ VERBS: dict[str, str] = {
     "metrics": "Figures for Prometheus, in its text format.",
     "retention": "Let go of audio and transcripts that nobody needs any more.",
     "forget": "Delete one person's data, by speaker or session, from everywhere.",
+    "token": "Who may ask a server for what: make, list and revoke tokens.",
     "audit": "Who did what, when and why.",
     "report": "Write an HTML report: on a cycle, on a validation, or on the loop.",
     "score": "Score transcripts of any tool against references, and compare two systems.",

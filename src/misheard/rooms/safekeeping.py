@@ -1,10 +1,11 @@
-"""What is kept for how long, who did what, and whether all of it is there."""
+"""What is kept for how long, who may and did do what, and whether all of it is there."""
 
 from __future__ import annotations
 
 import logging
 from functools import cached_property
 
+from misheard.access.tokens import Tokens
 from misheard.backups import Backups
 from misheard.capture.retention import CaptureRetention, KeepRules
 from misheard.cycle.states import CycleState
@@ -18,7 +19,7 @@ from misheard.rooms.models import ModelRooms
 
 
 class SafekeepingRooms(ModelRooms):
-    """Backups, checks, retention, deletion, and the audit log."""
+    """Backups, checks, retention, deletion, tokens, and the audit log."""
 
     @cached_property
     def backups(self) -> Backups:
@@ -65,6 +66,11 @@ class SafekeepingRooms(ModelRooms):
     def audit(self) -> AuditLog:
         """Who did what, and why."""
         return AuditLog(self._engine)
+
+    @cached_property
+    def tokens(self) -> Tokens:
+        """By which a server knows who asks, and what they may."""
+        return Tokens(self._engine)
 
     def _back_up(self, live: Deployment | None) -> None:
         rules = self.settings.deployment

@@ -1,1 +1,1 @@
-"""Transcribes for many at once, with what is live; no HTTP."""
+"""Serves transcripts: decodes what clients send, where it may go wrong, joins it into batches."""

@@ -1,0 +1,300 @@
+"""What kind of file a recording from elsewhere is, and whether all of it is there.
+
+Told from magic numbers and lengths; nothing is decoded. Decoders make the best of what they get:
+of half a file they give half the speech, and say nothing. They also open far more than recordings
+(playlists that name other files, pictures, spreadsheets of Matlab's), so what is not listed here
+is never handed to them.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from misheard.errors import AudioDamagedError, NotAudioError
+
+# What stands for a length in a file written into a pipe, whose head could not be mended at the
+# end: nothing, or close to 2 or 4 GiB (FFmpeg writes 0xFFFFFFFF, SoX 0x7FFFF000).
+_HUGE = 0x7FFF_F000
+_HUGE_64 = 0x7FFF_FFFF_FFFF_F000
+
+_ID3_HEAD = 10
+_MP3_KBPS = {
+    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
+    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
+}
+"""Of layer III by index, of MPEG-1 and of MPEG-2 and 2.5 (ISO/IEC 11172-3, 13818-3)."""
+_MP3_RATES_HZ = {
+    3: (44_100, 48_000, 32_000),
+    2: (22_050, 24_000, 16_000),
+    0: (11_025, 12_000, 8_000),
+}
+_MP3_TAILS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+
+_AMR_BYTES = {
+    b"#!AMR\n": (12, 13, 15, 17, 19, 20, 26, 31, 5),
+    b"#!AMR-WB\n": (17, 23, 32, 36, 40, 46, 50, 58, 60, 5),
+}
+"""Of a frame after its first byte, by type (RFC 4867, tables of 3GPP TS 26.101 and 26.201)."""
+_AMR_EMPTY = (14, 15)
+"""Frame types without a body: lost, and nothing said."""
+
+_SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
+"""The elements of Matroska that a live recorder leaves without a length."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Container:
+    """One kind of file that is taken from elsewhere."""
+
+    demuxer: str
+    """What FFmpeg calls it."""
+    check: Callable[[bytes, int], str]
+    """What is missing or wrong in the file, whose content begins here; empty when all is there."""
+    libsndfile: tuple[str, ...] = ()
+    """What libsndfile calls it, where it knows it."""
+    counts_frames: bool = False
+    """Whether what libsndfile gives as its length is what the file promises, and no estimate."""
+
+
+def recognise(data: bytes, *, name: str) -> Container:
+    """The kind of this file, which is all there as far as its lengths tell.
+
+    Raises `NotAudioError` or `AudioDamagedError`.
+    """
+    start = _after_tags(data)
+    container = _kind(data, start)
+    if container is None:
+        raise NotAudioError(
+            f"'{name}' ({len(data)} bytes) is no WAV, AIFF, AU, CAF, FLAC, Ogg, MP3, MP4, WebM, "
+            "AAC, AMR or GSM file. Convert it to WAV or FLAC first."
+        )
+    try:
+        wrong = container.check(data, start)
+    except (struct.error, IndexError):
+        wrong = "it ends within a header"
+    if wrong:
+        raise damaged(name, wrong)
+    return container
+
+
+def damaged(name: str, wrong: str) -> AudioDamagedError:
+    """An error that says what is wrong, and what to do."""
+    return AudioDamagedError(f"'{name}': {wrong}. Send the whole file, or make it anew.")
+
+
+def _after_tags(data: bytes) -> int:
+    """Where the content begins after tags of ID3v2."""
+    at = 0
+    while data[at : at + 3] == b"ID3" and len(data) >= at + _ID3_HEAD:
+        high, middle, low, lowest = data[at + 6 : at + _ID3_HEAD]
+        at += _ID3_HEAD + (high << 21 | middle << 14 | low << 7 | lowest)
+    return at
+
+
+def _kind(data: bytes, start: int) -> Container | None:
+    head = data[start : start + 12]
+    for magic, forms, container in _BY_MAGIC:
+        if head.startswith(magic) and (not forms or head[8:] in forms):
+            return container
+    if head[4:8] == b"ftyp":
+        return _MP4
+    if len(head) >= 2 and head[0] == 0xFF:
+        if head[1] & 0xF6 == 0xF0:
+            return _ADTS
+        if head[1] & 0xE6 == 0xE2:
+            return _MP3
+    return None
+
+
+def _chunks_of_wav(data: bytes, start: int) -> str:
+    wrong = _chunks(data, start + 12, "<4sI", sound=b"data", huge=_HUGE)
+    at = data.find(b"fmt ", start, start + 4_096)
+    if wrong or at < 0:
+        return wrong or "it does not say how its samples are written"
+    coding, channels, _, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, at + 8)
+    if coding in (1, 3) and frame_bytes != channels * ((bits + 7) // 8):
+        return f"{channels} channels of {bits} bits do not make {frame_bytes} bytes"
+    return ""
+
+
+def _chunks_of_aiff(data: bytes, start: int) -> str:
+    return _chunks(data, start + 12, ">4sI", sound=b"SSND", huge=_HUGE)
+
+
+def _chunks_of_caf(data: bytes, start: int) -> str:
+    return _chunks(data, start + 8, ">4sQ", sound=b"data", huge=_HUGE_64)
+
+
+def _chunks(data: bytes, at: int, head: str, *, sound: bytes, huge: int) -> str:
+    """Chunks of an id and a length, one after the other up to the end of the file."""
+    even = 2 if struct.calcsize(head) == 8 else 1
+    while len(data) - at >= struct.calcsize(head):
+        kind, size = struct.unpack_from(head, data, at)
+        if not all(0x20 <= byte < 0x7F for byte in kind):
+            return f"what follows byte {at} is no part of it"
+        at += struct.calcsize(head)
+        if kind == sound and (size == 0 or size >= huge):
+            return ""
+        if size > len(data) - at:
+            label = kind.decode().strip()
+            return f"its '{label}' should have {size} bytes, and {len(data) - at} are there"
+        at += size + size % even
+    return ""
+
+
+def _length_of_au(data: bytes, start: int) -> str:
+    offset, size = struct.unpack_from(">II", data, start + 4)
+    there = len(data) - start - offset
+    if size >= _HUGE or size <= there:
+        return ""
+    return f"it should have {size} bytes of sound, and {max(there, 0)} are there"
+
+
+def _pages_of_ogg(data: bytes, at: int) -> str:
+    """Pages up to one that says it is the last; see RFC 3533, section 6."""
+    last, begun = False, False
+    while at < len(data):
+        magic, _, flags = struct.unpack_from("<4sBB", data, at)
+        if magic != b"OggS":
+            return f"there is no page at byte {at}"
+        first, last = bool(flags & 2), bool(flags & 4)
+        if first and begun:
+            return "it holds several recordings, one after the other"
+        begun = begun or not first
+        count = data[at + 26]
+        at += 27 + count + sum(data[at + 27 : at + 27 + count])
+    if at > len(data):
+        return f"its last page lacks {at - len(data)} bytes"
+    return "" if last else "its last page is missing"
+
+
+def _frames_of_mp3(data: bytes, at: int) -> str:
+    frames, promised = 0, 0
+    while size := _mp3_frame_bytes(data, at):
+        if at + size > len(data):
+            return f"its last frame lacks {at + size - len(data)} bytes"
+        promised = promised or (_promised_frames(data[at : at + size]) if not frames else 0)
+        frames += 1
+        at += size
+    if at < len(data) and not data.startswith(_MP3_TAILS, at) and any(data[at:]):
+        return f"there is no frame at byte {at}"
+    return f"it promises {promised} frames and has {frames}" if frames < promised else ""
+
+
+def _mp3_frame_bytes(data: bytes, at: int) -> int:
+    """The length of the frame of layer III that begins here; 0 when none does."""
+    if len(data) - at < 4 or data[at] != 0xFF or data[at + 1] & 0xE6 != 0xE2:
+        return 0
+    version, second = (data[at + 1] >> 3) & 3, data[at + 2]
+    kbps, rate = second >> 4, (second >> 2) & 3
+    if version not in _MP3_RATES_HZ or rate == 3 or kbps == 15:
+        return 0
+    newest = version == 3
+    bits_per_s = 1_000 * _MP3_KBPS[newest][kbps]
+    per_byte = 144 if newest else 72
+    size = per_byte * bits_per_s // _MP3_RATES_HZ[version][rate]
+    return size and size + ((second >> 1) & 1)
+
+
+def _promised_frames(frame: bytes) -> int:
+    """What a first frame says of how many follow it; 0 when it is one of sound."""
+    for magic, offset in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
+        at = frame.find(magic, 4, 44)
+        if at >= 0 and len(frame) >= at + offset + 4 and (offset == 14 or frame[at + 7] & 1):
+            return int.from_bytes(frame[at + offset : at + offset + 4])
+    return 0
+
+
+def _frames_of_adts(data: bytes, at: int) -> str:
+    while at < len(data):
+        if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
+            return f"there is no frame at byte {at}"
+        size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
+        if size < 7 or at + size > len(data):
+            return f"its frame at byte {at} is not whole"
+        at += size
+    return ""
+
+
+def _frames_of_amr(data: bytes, start: int) -> str:
+    magic = data[start : data.index(b"\n", start) + 1]
+    at = start + len(magic)
+    while at < len(data):
+        kind = (data[at] >> 3) & 15
+        if kind not in _AMR_EMPTY and kind >= len(_AMR_BYTES[magic]):
+            return f"there is no frame at byte {at}"
+        at += 1 + (0 if kind in _AMR_EMPTY else _AMR_BYTES[magic][kind])
+    return f"its last frame lacks {at - len(data)} bytes" if at > len(data) else ""
+
+
+def _boxes_of_mp4(data: bytes, at: int) -> str:
+    """Boxes of a length and a type, one after the other up to the end of the file."""
+    while at < len(data):
+        size, kind = struct.unpack_from(">I4s", data, at)
+        if size == 0:
+            return ""
+        if size == 1:
+            (size,) = struct.unpack_from(">Q", data, at + 8)
+        if size < 8 or not all(0x20 <= byte < 0x7F for byte in kind):
+            return f"what follows byte {at} is no part of it"
+        if size > len(data) - at:
+            return f"its '{kind.decode()}' should have {size} bytes, and {len(data) - at} are there"
+        at += size
+    return ""
+
+
+def _elements_of_matroska(data: bytes, at: int) -> str:
+    """Elements of an id and a length, up to the end of the file; see RFC 8794, section 4 and 5."""
+    while at < len(data):
+        kind, at = _ebml_number(data, at, keep_marker=True)
+        size, at = _ebml_number(data, at, keep_marker=False)
+        if size < 0:
+            if kind not in (_SEGMENT, _CLUSTER):
+                return f"what precedes byte {at} has no length"
+            continue
+        if size > len(data) - at:
+            return f"its element {kind:X} should have {size} bytes, and {len(data) - at} are there"
+        at += size
+    return ""
+
+
+def _ebml_number(data: bytes, at: int, *, keep_marker: bool) -> tuple[int, int]:
+    """The number that begins here, -1 where it stands for unknown, and where it ends."""
+    width = 9 - data[at].bit_length()
+    if width > 8 or at + width > len(data):
+        raise IndexError
+    value = int.from_bytes(data[at : at + width])
+    marker = 1 << (7 * width)
+    if keep_marker:
+        return value, at + width
+    value -= marker
+    return (-1 if value == marker - 1 else value), at + width
+
+
+def _anything(data: bytes, start: int) -> str:  # noqa: ARG001 - the decoder tells
+    return ""
+
+
+_WAV = Container(demuxer="wav", check=_chunks_of_wav, libsndfile=("WAV", "WAVEX"))
+_AIFF = Container(demuxer="aiff", check=_chunks_of_aiff, libsndfile=("AIFF",))
+_AU = Container(demuxer="au", check=_length_of_au, libsndfile=("AU",))
+_CAF = Container(demuxer="caf", check=_chunks_of_caf, libsndfile=("CAF",))
+_FLAC = Container(demuxer="flac", check=_anything, libsndfile=("FLAC",), counts_frames=True)
+_OGG = Container(demuxer="ogg", check=_pages_of_ogg, libsndfile=("OGG",), counts_frames=True)
+_MP3 = Container(demuxer="mp3", check=_frames_of_mp3, libsndfile=("MP3",))
+_ADTS = Container(demuxer="aac", check=_frames_of_adts)
+_AMR = Container(demuxer="amr", check=_frames_of_amr)
+_MP4 = Container(demuxer="mp4", check=_boxes_of_mp4)
+_MATROSKA = Container(demuxer="matroska", check=_elements_of_matroska)
+_BY_MAGIC: tuple[tuple[bytes, tuple[bytes, ...], Container], ...] = (
+    (b"RIFF", (b"WAVE",), _WAV),
+    (b"FORM", (b"AIFF", b"AIFC"), _AIFF),
+    (b".snd", (), _AU),
+    (b"caff", (), _CAF),
+    (b"fLaC", (), _FLAC),
+    (b"OggS", (), _OGG),
+    (b"\x1a\x45\xdf\xa3", (), _MATROSKA),
+    *((magic, (), _AMR) for magic in _AMR_BYTES),
+)
