@@ -15,6 +15,7 @@ from misheard.server.api import (
     monitoring,
     review,
     suites,
+    tokens,
     triggers,
     validations,
     versions,
@@ -33,6 +34,7 @@ _ROOMS = (
     deployments,
     monitoring,
     audit,
+    tokens,
     deletions,
 )
 

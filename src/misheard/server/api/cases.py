@@ -192,7 +192,7 @@ def router() -> APIRouter:
             workspace,
             given.inference_id,
             given,
-            author=caller.name,
+            author=caller.actor,
             method=given.method,
             details=given.details,
         )

@@ -73,7 +73,7 @@ def router() -> APIRouter:
     )
     def begin(workspace: InWorkspace, caller: Operator, given: Beginning) -> Cycle:
         cycle = workspace.cycles.begin(
-            actor=caller.name,
+            actor=caller.actor,
             held_out_id=given.held_out_id,
             force=given.force,
             approved=given.approved,
@@ -98,7 +98,7 @@ def router() -> APIRouter:
         summary="Say yes: a proposed cycle begins, a candidate that waits goes live",
     )
     def approve(workspace: InWorkspace, caller: Operator, cycle_id: IdInPath, given: Why) -> Cycle:
-        return workspace.cycles.approve(cycle_id, actor=caller.name, reason=given.reason)
+        return workspace.cycles.approve(cycle_id, actor=caller.actor, reason=given.reason)
 
     @made.post(
         "/{cycle_id}/reject",
@@ -108,11 +108,11 @@ def router() -> APIRouter:
     def reject(
         workspace: InWorkspace, caller: Operator, cycle_id: IdInPath, given: Refusal
     ) -> Cycle:
-        return workspace.cycles.reject(cycle_id, actor=caller.name, reason=given.reason)
+        return workspace.cycles.reject(cycle_id, actor=caller.actor, reason=given.reason)
 
     @made.post("/{cycle_id}/cancel", response_model=_CYCLE, summary="Stop a cycle and its training")
     def cancel(workspace: InWorkspace, caller: Operator, cycle_id: IdInPath, given: Why) -> Cycle:
-        return workspace.cycles.cancel(cycle_id, actor=caller.name, reason=given.reason)
+        return workspace.cycles.cancel(cycle_id, actor=caller.actor, reason=given.reason)
 
     @made.post(
         "/{cycle_id}/retry",
@@ -120,6 +120,6 @@ def router() -> APIRouter:
         summary="Take up a cycle that failed where it did",
     )
     def retry(workspace: InWorkspace, caller: Operator, cycle_id: IdInPath, given: Why) -> Cycle:
-        return workspace.cycles.retry(cycle_id, actor=caller.name, reason=given.reason)
+        return workspace.cycles.retry(cycle_id, actor=caller.actor, reason=given.reason)
 
     return made

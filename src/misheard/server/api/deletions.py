@@ -41,7 +41,7 @@ def router() -> APIRouter:
             return workspace.forgetting.look(person)
         return workspace.forgetting.forget(
             person,
-            actor=caller.name,
+            actor=caller.actor,
             reason=given.reason,
             delete_backups=given.delete_backups,
         )

@@ -69,7 +69,7 @@ def router() -> APIRouter:
     def deploy(workspace: InWorkspace, caller: Operator, given: Deploying) -> Deployment:
         return workspace.deploy(
             given.version_id,
-            actor=caller.name,
+            actor=caller.actor,
             reason=given.reason,
             slot=given.slot,
             force=given.force,
@@ -83,7 +83,7 @@ def router() -> APIRouter:
     )
     def roll_back(workspace: InWorkspace, caller: Operator, given: RollingBack) -> Deployment:
         return workspace.roll_back(
-            actor=caller.name,
+            actor=caller.actor,
             reason=given.reason,
             to=given.to,
             slot=given.slot,

@@ -27,6 +27,7 @@ from misheard.cases.agreement import Pair, Together
 from misheard.cases.records import CaseStandings
 from misheard.cycle.options import CycleOptions
 from misheard.datasets.datasets import Dataset
+from misheard.errors import UnknownIdError
 from misheard.forgetting.forgetting import Forgotten
 from misheard.gates.comparison import Comparison, Side
 from misheard.gates.plain import without_nan
@@ -83,6 +84,19 @@ def page(found: Sequence[T], limit: int, *, by: str = "id") -> Page[T]:
     return Page(items=items, next=None if is_last else str(attrgetter(by)(items[-1])))
 
 
+def page_of_few(found: Sequence[T], limit: int, before: str | None, *, by: str = "id") -> Page[T]:
+    """A page of what is read whole, since there is never much of it."""
+    start = 0
+    if before is not None:
+        names = [str(attrgetter(by)(one)) for one in found]
+        if before not in names:
+            raise UnknownIdError(
+                f"There is no '{before}' to go on after. Begin with the first page."
+            )
+        start = names.index(before) + 1
+    return page(found[start:], limit, by=by)
+
+
 @cache
 def model_of(record: type) -> type[Model]:
     """The model of a record, a dataclass; it is read from one, field by field."""
@@ -101,11 +115,6 @@ def model_of(record: type) -> type[Model]:
     return create_model(name, __base__=Model, __doc__=record.__doc__, __module__=__name__, **made)
 
 
-def list_of(record: type) -> Any:
-    """The type of a list of records."""
-    return _LIST[model_of(record)]
-
-
 @cache
 def page_of(record: type) -> type[Model]:
     """The model of a page of records."""
@@ -115,7 +124,7 @@ def page_of(record: type) -> type[Model]:
         __base__=Model,
         __doc__=f"A part of the list of `{record.__name__}`.",
         __module__=__name__,
-        items=(list_of(record), ...),
+        items=(_LIST[model_of(record)], ...),
         next=(str | None, Field(description=told)),
     )
 

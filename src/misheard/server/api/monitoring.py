@@ -15,7 +15,7 @@ from misheard.monitoring.conditions import Rule
 from misheard.monitoring.trends import Metric, Period, TrendLine
 from misheard.reports.status import Status, status
 from misheard.server.api.callers import REVIEW, Operator
-from misheard.server.api.models import Page, list_of, model_of, page, page_of
+from misheard.server.api.models import Page, model_of, page, page_of, page_of_few
 from misheard.server.api.parameters import (
     PAGE,
     Before,
@@ -92,11 +92,13 @@ def router() -> APIRouter:
 
     @made.get(
         "/silences",
-        response_model=list_of(Silence),
+        response_model=page_of(Silence),
         summary="Silences that hold, the first to end first",
     )
-    def silences(workspace: InWorkspace) -> list[Silence]:
-        return workspace.alerts.silences()
+    def silences(
+        workspace: InWorkspace, limit: Limit = PAGE, before: Before = None
+    ) -> Page[Silence]:
+        return page_of_few(workspace.alerts.silences(), limit, before, by="number")
 
     @made.post(
         "/silences",
@@ -108,12 +110,12 @@ def router() -> APIRouter:
         return workspace.alerts.silence(
             given.rule or "",
             until=now() + timedelta(hours=given.hours),
-            actor=caller.name,
+            actor=caller.actor,
             reason=given.reason,
         )
 
     @made.delete("/silences/{number}", status_code=204, summary="End a silence now")
     def unsilence(workspace: InWorkspace, caller: Operator, number: NumberInPath) -> None:
-        workspace.alerts.unsilence(number, actor=caller.name)
+        workspace.alerts.unsilence(number, actor=caller.actor)
 
     return made

@@ -76,7 +76,7 @@ def router() -> APIRouter:
         workspace: InWorkspace, caller: Reviewer, inference_id: IdInPath, given: Judgement
     ) -> Corrected:
         method = AUDIT_METHOD if given.stream is Stream.AUDIT else "manual"
-        return corrected(workspace, inference_id, given, author=caller.name, method=method)
+        return corrected(workspace, inference_id, given, author=caller.actor, method=method)
 
     @made.get(
         "/rate",

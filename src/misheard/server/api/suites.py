@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path
 from misheard.gates.suite_history import SuitePoint
 from misheard.gates.suites import Suite
 from misheard.server.api.callers import REVIEW
-from misheard.server.api.models import Page, model_of, page, page_of
+from misheard.server.api.models import Page, model_of, page, page_of, page_of_few
 from misheard.server.api.parameters import PAGE, Before, InWorkspace, Limit, Name
 
 
@@ -18,10 +18,8 @@ def router() -> APIRouter:
     made = APIRouter(prefix="/suites", tags=["suites"], dependencies=[REVIEW])
 
     @made.get("", response_model=page_of(Suite), summary="Suites, the oldest name first")
-    def listed(workspace: InWorkspace, limit: Limit = PAGE, after: Before = None) -> Page[Suite]:
-        found = workspace.suites.listed()
-        names = [one.name for one in found]
-        return page(found[names.index(after) + 1 if after in names else 0 :], limit, by="name")
+    def listed(workspace: InWorkspace, limit: Limit = PAGE, before: Before = None) -> Page[Suite]:
+        return page_of_few(workspace.suites.listed(), limit, before, by="name")
 
     @made.get("/{name}", response_model=model_of(Suite), summary="The newest suite of a name")
     def show(workspace: InWorkspace, name: Annotated[Name, Path()]) -> Suite:
