@@ -31,5 +31,5 @@ def numbered_before(connection: Connection, table: Table, before: str) -> Column
 def _of(connection: Connection, table: Table, column: Column[Any], row_id: str) -> Any:
     found = connection.execute(select(column).where(table.c.id == row_id)).scalar()
     if found is None:
-        raise UnknownIdError(f"There is no '{row_id}' to go on after. Begin with the first page.")
+        raise UnknownIdError(f"There is no '{row_id}' to go on after. Begin anew.")
     return found
