@@ -9,71 +9,29 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass, replace
 
 from misheard.audio import Audio, AudioLimits
-from misheard.capture.captured import require_id, require_short_tags
 from misheard.capture.inferences import Heard
 from misheard.deployment import PRODUCTION
 from misheard.errors import BadInputError, MisheardError, NotReadyError, OverloadedError
-from misheard.monitoring.metrics import MetricFamily, Sample
+from misheard.monitoring.metrics import MetricFamily
 from misheard.rollouts.states import Arm
 from misheard.serving.decoders import DecoderRules, Decoders
 from misheard.serving.engines import Engines
+from misheard.serving.figures import families
 from misheard.serving.recorder import Recorder
 from misheard.serving.trials import Noted, Said, Trial, TrialLog
+from misheard.serving.utterance import Answer, Capture, Utterance
 from misheard.settings import ServingSettings
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
 from misheard.workspace import Workspace
 
 _log = logging.getLogger("misheard.serving")
-_OUTCOMES = ("answered", "rejected", "refused", "failed", "abandoned")
-"""Rejected is what is wrong with the request, refused what is one too many."""
 _SMOOTHING = 0.1
 """Share of the newest request in what one usually takes."""
 _MOST_PATIENCE_S = 60
-
-
-class Capture(StrEnum):
-    """What became of a transcript's place in the log."""
-
-    KEPT = "kept"
-    OFF = "off"
-    """Its caller wanted it so."""
-    FAILED = "failed"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Utterance:
-    """Audio that somebody wants to be transcribed, and how.
-
-    Raises `BadInputError` for ids and tags that could not be kept.
-    """
-
-    data: bytes = field(repr=False)
-    """Encoded, as it came."""
-    name: str = "audio"
-    """As its sender calls it; it is never opened."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What stands in for options of `[speech]`, see `DecodingOptions`."""
-    version_id: str | None = None
-    """Who is to hear it; None: what is live."""
-    client_id: str | None = None
-    speaker: str | None = None
-    session: str | None = None
-    speaker_group: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    store: bool = True
-    """Whether it is captured."""
-
-    def __post_init__(self) -> None:
-        for name in ("client_id", "speaker", "session", "speaker_group"):
-            if value := getattr(self, name):
-                require_id(value, what=f"the {name}")
-        require_short_tags(self.tags, what="the tags")
 
 
 @dataclass(kw_only=True)
@@ -96,19 +54,6 @@ class _Asked:
     def said(self, transcript: Transcript | None) -> Said:
         """For the log of trials."""
         return Said(transcript=transcript, clip=self.clip, speaker=self.utterance.speaker)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What was heard in an utterance."""
-
-    transcript: Transcript
-    duration_s: float
-    """Of the audio."""
-    version_id: str
-    capture: Capture
-    inference_id: str | None
-    """Under which it is in the log, where it is."""
 
 
 class Service:
@@ -312,49 +257,18 @@ class Service:
                 )
         except (BadInputError, OverloadedError, NotReadyError):
             return  # there was no time for it, or nothing to compare
-        except Exception:
+        except Exception:  # noqa: BLE001 - nobody waits for it; it counts as failed
             _log.exception("The shadow %s has failed", noted.trial.rollout.version_id)
         self._trials.add(replace(noted, shadow=asked.said(heard)))
 
     def families(self) -> list[MetricFamily]:
         """What this process alone knows, for Prometheus."""
-        state = self.engines.state
-        here = {"server": state.id}
-        return [
-            MetricFamily(
-                name="misheard_server_requests_total",
-                kind="counter",
-                help="Transcriptions that were asked for, by what became of them.",
-                samples=tuple(
-                    Sample(value=self._outcomes[outcome], labels={**here, "outcome": outcome})
-                    for outcome in _OUTCOMES
-                ),
-            ),
-            MetricFamily(
-                name="misheard_server_not_captured_total",
-                kind="counter",
-                help="Transcripts that were answered and could not be kept.",
-                samples=(Sample(value=self._not_captured, labels=here),),
-            ),
-            MetricFamily(
-                name="misheard_server_in_flight",
-                kind="gauge",
-                help="Transcriptions that wait or are under way.",
-                samples=(Sample(value=self._in_flight, labels=here),),
-            ),
-            MetricFamily(
-                name="misheard_server_loaded",
-                kind="gauge",
-                help="Versions that are loaded; 1 for what answers.",
-                samples=tuple(
-                    Sample(
-                        value=version_id == state.version_id,
-                        labels={**here, "version": version_id},
-                    )
-                    for version_id in state.loaded
-                ),
-            ),
-        ]
+        return families(
+            self.engines.state,
+            outcomes=self._outcomes,
+            in_flight=self._in_flight,
+            not_captured=self._not_captured,
+        )
 
 
 def _decoder_rules(rules: ServingSettings) -> DecoderRules:
