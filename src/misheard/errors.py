@@ -233,6 +233,18 @@ class VersionPrunedError(BadInputError):
     """The files of this model version are gone: retention let go of them."""
 
 
+class OverloadedError(MisheardError):
+    """More is asked of this server than it can do."""
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
+class EngineClosedError(MisheardError):
+    """This engine takes no more audio."""
+
+
 class DeliveryFailedError(MisheardError):
     """A channel did not take an alert."""
 
