@@ -171,6 +171,18 @@ def test_a_client_that_writes_on_sees_the_answer(tokens: Tokens) -> None:
         assert client.post("/upload", files={"file": b"a" * 10}).json()["bytes"] == 10
 
 
+@PROTOCOLS
+def test_who_still_sends_is_not_cut_off_at_once(tokens: Tokens, protocol: str) -> None:
+    """Many systems throw away an answer that was not read yet when a connection is reset."""
+    with served(guarded(tokens), http=protocol) as port, Sender(port) as sender:
+        sender.head("/upload", f"Content-Type: {FORM}", "Content-Length: 1000000")
+        assert sender.answer()[0] == 413
+        for _ in range(10):
+            time.sleep(0.02)
+            sender.send(b"a" * 100_000)
+        assert sender.socket.recv(1) == b""
+
+
 def test_who_never_ends_is_cut_off(tokens: Tokens) -> None:
     rules = replace(SMALL, linger_s=0.3)
     with served(guarded(tokens, rules=rules)) as port, Sender(port) as sender:

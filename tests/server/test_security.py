@@ -7,6 +7,7 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from starlette.testclient import TestClient
 
 from misheard.access.roles import Role
 from misheard.access.tokens import Tokens
-from misheard.database.engine import migrate, open_engine
+from misheard.database.engine import migrate, now, open_engine
 from misheard.errors import BadInputError, UnsafeAddressError
 from misheard.server.security import READING, require_safe_address
 from tests.server.guarded import guarded, served
@@ -252,6 +253,14 @@ def test_a_revoked_token_is_refused_within_two_seconds_by_every_server(tokens: T
                 401,
                 "This token was revoked.",
             )
+
+
+def test_an_expired_token_is_refused(tokens: Tokens) -> None:
+    secret = make(tokens, expires_at=now() + timedelta(seconds=0.2))
+    time.sleep(0.25)
+    answer = at(tokens).get("/heard", headers=bearer(secret))
+    assert answer.status_code == 401
+    assert answer.json()["detail"].startswith("This token has expired. 'ivr', 20")
 
 
 def test_a_token_that_was_just_made_is_good_at_once(tokens: Tokens) -> None:
