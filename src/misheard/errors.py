@@ -201,8 +201,8 @@ class RolloutConflictError(MisheardError):
     """Another rollout is under way in this slot."""
 
 
-class RolloutEndedError(BadInputError):
-    """This rollout has ended."""
+class RolloutStateError(BadInputError):
+    """A rollout cannot take this step from where it stands."""
 
 
 class StagingFailedError(MisheardError):
