@@ -59,9 +59,13 @@ class Deployments:
         with self._engine.connect() as connection:
             return _last(connection, slot)
 
-    def history(self, slot: str = PRODUCTION, *, limit: int = 50) -> list[Deployment]:
-        """The log, newest first."""
+    def history(
+        self, slot: str = PRODUCTION, *, limit: int = 50, before: int | None = None
+    ) -> list[Deployment]:
+        """The log, newest first; with `before`, what comes after the row of that number."""
         query = select(deployments).where(deployments.c.slot == slot)
+        if before is not None:
+            query = query.where(deployments.c.number < before)
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(deployments.c.number.desc()).limit(limit))
             return [Deployment(**row) for row in rows.mappings()]

@@ -20,6 +20,7 @@ from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
+from misheard.database.paging import older_than
 from misheard.database.schema import versions
 from misheard.errors import (
     BadInputError,
@@ -130,10 +131,15 @@ class Registry:
             raise UnknownIdError(f"There is no version '{version_id}'. See: misheard versions")
         return ModelVersion(**row)
 
-    def listed(self, *, limit: int | None = None) -> list[ModelVersion]:
-        """Versions, newest first; all of them without a `limit`."""
-        query = select(versions).order_by(versions.c.created_at.desc(), versions.c.id)
+    def listed(self, *, limit: int | None = None, before: str | None = None) -> list[ModelVersion]:
+        """Versions, newest first; all of them without a `limit`.
+
+        With `before`, those after the one with that id.
+        """
+        query = select(versions).order_by(versions.c.created_at.desc(), versions.c.id.desc())
         with self._engine.connect() as connection:
+            if before is not None:
+                query = query.where(older_than(connection, versions, before))
             rows = connection.execute(query.limit(limit)).mappings()
             return [ModelVersion(**row) for row in rows]
 

@@ -12,8 +12,8 @@ from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.discarded import referred_to
 from misheard.database.engine import now, writing
-from misheard.database.schema import audit as audit_table
 from misheard.database.schema import (
+    RUNNING,
     cycles,
     datasets,
     deployments,
@@ -23,6 +23,7 @@ from misheard.database.schema import (
     stagings,
     versions,
 )
+from misheard.database.schema import audit as audit_table
 from misheard.errors import BadInputError
 from misheard.registry import Registry
 
@@ -98,7 +99,7 @@ class Retention:
             connection.scalars(select(stagings.c.version_id).where(stagings.c.until > now()))
         )
         for column in (rollouts.c.version_id, rollouts.c.live_version_id):
-            found.update(connection.scalars(select(column).where(rollouts.c.ended_at.is_(None))))
+            found.update(connection.scalars(select(column).where(RUNNING)))
         return found
 
     def _delete_files(self, actor: str) -> Pruned:

@@ -51,7 +51,7 @@ class ModelRooms(Opened):
             self._jobs_root,
             normalizer=self.normalizer,
             general_margin=self.settings.validation.general_margin,
-            decoding=self._decoding(),
+            decoding=self.decoding(),
             compute_type=self.settings.speech.compute_type,
         )
 
@@ -96,7 +96,7 @@ class ModelRooms(Opened):
         return open_transcriber(
             self.registry.directory(version_id),
             name=version_id,
-            options=self._decoding(),
+            options=self.decoding(),
             compute_type=speech.compute_type,
             threads=speech.threads,
         )
@@ -120,7 +120,7 @@ class ModelRooms(Opened):
     def _load(self) -> Any:
         return lru_cache(maxsize=2)(self.open_engine)
 
-    def _decoding(self, **changes: Any) -> DecodingOptions:
+    def decoding(self, **changes: Any) -> DecodingOptions:
         """The options of `[speech]`, some of them changed."""
         set_here = self.settings.speech.model_dump(exclude={"model", "compute_type", "threads"})
         return DecodingOptions(**set_here | changes)

@@ -129,13 +129,13 @@ rollout_sessions = Table(
     metadata,
     # What was counted of a session already. It goes when its rollout ends.
     Column("rollout_id", Text, ForeignKey("rollouts.id"), nullable=False),
-    Column("step", Integer, nullable=False),
     # A hash of its id and the rollout's.
     Column("session", Text, nullable=False),
+    # Who answered it last; empty of a shadow, where both hear it.
     Column("arm", Text, nullable=False),
-    # Names of what went wrong in it.
+    # Names of what went wrong in it: each counts once, in whichever step that was.
     Column("wrong", JSON, nullable=False),
-    PrimaryKeyConstraint("rollout_id", "step", "session"),
+    PrimaryKeyConstraint("rollout_id", "session"),
 )
 
 shadow_transcripts = Table(

@@ -4,7 +4,41 @@ from __future__ import annotations
 
 from fastapi import APIRouter
 
+from misheard.server.api import (
+    audit,
+    cases,
+    cycles,
+    datasets,
+    deletions,
+    deployments,
+    inferences,
+    monitoring,
+    review,
+    suites,
+    tokens,
+    triggers,
+    validations,
+    versions,
+)
+
+_ROOMS = (
+    inferences,
+    cases,
+    review,
+    triggers,
+    cycles,
+    datasets,
+    versions,
+    validations,
+    suites,
+    deployments,
+    monitoring,
+    audit,
+    tokens,
+    deletions,
+)
+
 
 def routers() -> list[APIRouter]:
     """The routes of every room."""
-    return []
+    return [room.router() for room in _ROOMS]

@@ -129,14 +129,13 @@ def upgrade() -> None:
     op.create_table(
         "rollout_sessions",
         sa.Column("rollout_id", sa.Text(), nullable=False),
-        sa.Column("step", sa.Integer(), nullable=False),
         sa.Column("session", sa.Text(), nullable=False),
         sa.Column("arm", sa.Text(), nullable=False),
         sa.Column("wrong", sa.JSON(), nullable=False),
         sa.ForeignKeyConstraint(
             ["rollout_id"], ["rollouts.id"], name=op.f("fk_rollout_sessions_rollout_id_rollouts")
         ),
-        sa.PrimaryKeyConstraint("rollout_id", "step", "session", name=op.f("pk_rollout_sessions")),
+        sa.PrimaryKeyConstraint("rollout_id", "session", name=op.f("pk_rollout_sessions")),
     )
     op.create_table(
         "shadow_transcripts",
