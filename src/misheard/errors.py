@@ -233,14 +233,6 @@ class VersionPrunedError(BadInputError):
     """The files of this model version are gone: retention let go of them."""
 
 
-class OverloadedError(MisheardError):
-    """More is asked of this server than it can do."""
-
-    def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
-        super().__init__(detail)
-        self.retry_after_s = retry_after_s
-
-
 class EngineClosedError(MisheardError):
     """This engine takes no more audio."""
 
@@ -283,3 +275,7 @@ class ExpiredTokenError(NotAllowedError):
 
 class UnsafeAddressError(BadInputError):
     """Others would reach this server, and it has no token to know them by."""
+
+
+class AddressTakenError(BadInputError):
+    """Another program listens at this address."""
