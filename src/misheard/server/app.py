@@ -11,9 +11,10 @@ from fastapi.openapi.utils import get_openapi
 
 from misheard import __version__
 from misheard.deployment import PRODUCTION
-from misheard.server import health
+from misheard.server import health, pages
 from misheard.server.api import routers
 from misheard.server.headers import SecurityHeaders
+from misheard.server.limits import protect
 from misheard.server.problems import PROBLEMS, Incidents, Problem, add_problems
 from misheard.serving.service import Service
 from misheard.workspace import Workspace
@@ -50,9 +51,11 @@ def create_app(workspace: Workspace, *, slot: str = PRODUCTION, address: str = "
     app.state.workspace = workspace
     app.state.service = service
     add_problems(app)
-    app.include_router(health.router())
+    for own in (health, pages):
+        app.include_router(own.router())
     for router in routers():
         app.include_router(router, prefix="/api/v1")
+    protect(app, workspace, uploads=[])
     # The last one added is the outermost.
     app.add_middleware(Incidents)
     app.add_middleware(SecurityHeaders)
