@@ -12,7 +12,7 @@ import pytest
 SOURCE = Path(__file__).parents[1] / "src" / "misheard"
 FLOORS = (
     {"errors"},
-    {"settings", "optional", "containers"},
+    {"settings", "optional"},
     {"database", "blobs", "audio"},
     {"scoring"},
     {"speech", "tags", "transcripts"},
@@ -22,6 +22,7 @@ FLOORS = (
         "finetune",
         "gates",
         "deployment",
+        "fleet",
         "backups",
         "integrity",
         "retention",

@@ -38,7 +38,7 @@ class EmptyAudioError(BadInputError):
 
 
 class InvalidSamplesError(BadInputError):
-    """These audio samples are not finite numbers."""
+    """These audio samples cannot be sound."""
 
 
 class AudioDamagedError(BadInputError):
@@ -195,6 +195,34 @@ class LeaseLostError(MisheardError):
 
 class DeploymentConflictError(MisheardError):
     """Someone else has deployed in the meantime."""
+
+
+class RolloutConflictError(MisheardError):
+    """Another rollout is under way in this slot."""
+
+
+class RolloutEndedError(BadInputError):
+    """This rollout has ended."""
+
+
+class StagingFailedError(MisheardError):
+    """A server could not get this model version ready, so it did not go live."""
+
+
+class NotFollowedError(MisheardError):
+    """It is live, but a server does not answer with it yet."""
+
+
+class NotReadyError(MisheardError):
+    """No model is loaded yet that could answer."""
+
+
+class OverloadedError(MisheardError):
+    """More is asked of this server than it can do."""
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
 
 
 class VersionExistsError(BadInputError):

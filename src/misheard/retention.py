@@ -12,14 +12,18 @@ from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.discarded import referred_to
 from misheard.database.engine import now, writing
-from misheard.database.schema import audit as audit_table
 from misheard.database.schema import (
+    RUNNING,
     cycles,
     datasets,
     deployments,
     jobs,
+    rollouts,
+    servers,
+    stagings,
     versions,
 )
+from misheard.database.schema import audit as audit_table
 from misheard.errors import BadInputError
 from misheard.registry import Registry
 
@@ -63,7 +67,8 @@ class Retention:
 
         Counted for each slot. These always stay: what is live in any slot, the version before it
         (also with `keep=0`), the one that a rollback returns to next, what a running job or an
-        unfinished cycle works with, and every version that was never live.
+        unfinished cycle works with, what a server has loaded or is asked to load, what is tried on
+        live traffic, and every version that was never live.
         """
         if keep < 0:
             raise BadInputError(f"Cannot keep {keep} versions.")
@@ -79,12 +84,22 @@ class Retention:
         return done
 
     def _in_use(self, connection: Connection) -> set[str]:
-        """Bases of running jobs; baselines and candidates of cycles that have not ended."""
+        """Bases of running jobs; baselines and candidates of cycles that have not ended.
+
+        And what servers have loaded or are asked to, and what is tried on live traffic.
+        """
         running = select(jobs.c.base_version_id).where(jobs.c.ended_at.is_(None))
         going = cycles.c.state.not_in(self._final_cycle_states)
         found = set(connection.scalars(running))
         for column in (cycles.c.baseline_id, cycles.c.version_id):
             found.update(connection.scalars(select(column).where(going, column.is_not(None))))
+        for loaded in connection.scalars(select(servers.c.loaded)):
+            found.update(loaded)
+        found.update(
+            connection.scalars(select(stagings.c.version_id).where(stagings.c.until > now()))
+        )
+        for column in (rollouts.c.version_id, rollouts.c.live_version_id):
+            found.update(connection.scalars(select(column).where(RUNNING)))
         return found
 
     def _delete_files(self, actor: str) -> Pruned:

@@ -18,6 +18,8 @@ NOISE = "noise"
 """The tag that is measured where it is not given."""
 MUST_PASS = "must_pass"
 """Tagged `true`: a candidate has to get every word of it right."""
+ROLLOUT = "rollout"
+"""Which rollout a transcript belongs to, and which step of it: no matter of the recording."""
 
 _FRAME = SAMPLE_RATE_HZ * 30 // 1000
 _MIN_FRAMES = 10
@@ -29,6 +31,11 @@ def tagged(clip: Audio, given: Mapping[str, str]) -> dict[str, str]:
     """The tags of a recording: those given, and how noisy it is where nobody said."""
     measured = {} if NOISE in given else noise_band(clip.samples)
     return dict(sorted({**measured, **given}.items()))
+
+
+def of_recording(tags: Mapping[str, str]) -> dict[str, str]:
+    """Those that say something of the recording, whoever heard it."""
+    return {name: value for name, value in tags.items() if name != ROLLOUT}
 
 
 def noise_band(samples: NDArray[np.float32]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import inspect
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -24,12 +25,17 @@ from misheard.deployment import (
     PRODUCTION,
     Deployment,
     deploy_in,
+    require_newest,
     roll_back_in,
     version_before_in,
 )
 from misheard.errors import WorkspaceExistsError, WorkspaceNotFoundError
 from misheard.finetune.recipe import Recipe
+from misheard.fleet import Watching, unwatched
 from misheard.gatekeeping import Gatekeeping
+from misheard.rollouts.judging import RolloutDecision
+from misheard.rollouts.signals import Signal
+from misheard.rollouts.states import Kind, Rollout, RolloutRules
 from misheard.rooms.opened import database_file
 from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
@@ -165,7 +171,7 @@ class Workspace(Gatekeeping):
         language="de", prompt="…", word_timestamps=True. Raises `InvalidSettingError` for a value
         that cannot be.
         """
-        options = self._decoding(**changes) if changes else None
+        options = self.decoding(**changes) if changes else None
         clips = [audio.decode(one.data, name=one.name) for one in recordings]
         live = self.deployments.live(slot)
         engine = self.transcriber(live.version_id)
@@ -234,19 +240,41 @@ class Workspace(Gatekeeping):
         reason: str,
         force: bool = False,
         slot: str = PRODUCTION,
+        expected: int | None = None,
+        watching: Watching = unwatched,
     ) -> Deployment:
-        """Make a version live by hand.
+        """Make a version live by hand, once every server of `slot` has it loaded and checked.
 
-        Raises `GateRefusedError` for one that was not live before and has not passed validation, or
-        fails a suite, unless `force` is on.
+        Where no server runs, a version that was never live is tried in a fresh process. `expected`
+        is the number of the newest row of the log as the caller saw it, by default as it is now;
+        `watching` is told how the servers stand that are waited for. Nothing happens where the
+        version is live already.
+
+        Raises `GateRefusedError` for one that was not live before and has not passed validation,
+        fails a suite or does not work, unless `force` is on; `StagingFailedError` when a server
+        cannot load it; `DeploymentConflictError` when somebody else has deployed or rolled back.
         """
         known = self.registry.get(version_id)
-        if not force and known.id not in self.deployments.ever_live(slot):
+        newest = self.deployments.newest(slot)
+        require_newest(newest, expected, slot)
+        if newest is not None and newest.version_id == known.id:
+            return newest
+        is_trusted = force or known.id in self.deployments.ever_live(slot)
+        if not is_trusted:
             self.require_gates(known.id)
-        newest = self.deployments.history(slot, limit=1)
-        self._back_up(newest[0] if newest else None)
+        self._back_up(newest)
+        ready = self.get_ready(known.id, actor, watching, slot=slot)
+        if not ready and not is_trusted:
+            self.require_working(known.id)
         with writing(self._engine) as connection:
-            made = deploy_in(connection, known.id, actor=actor, reason=reason, slot=slot)
+            made = deploy_in(
+                connection,
+                known.id,
+                actor=actor,
+                reason=reason,
+                slot=slot,
+                expected=newest.number if newest is not None else 0,
+            )
             if slot == PRODUCTION:
                 self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
         self._prune(actor)
@@ -274,6 +302,77 @@ class Workspace(Gatekeeping):
                 self.cycles.note_left_in(connection, left, actor=actor, reason=reason)
                 self.cycles.note_live_in(connection, made.version_id, actor=actor, reason=reason)
         return made
+
+    def begin_canary(
+        self,
+        version_id: str,
+        *,
+        actor: str,
+        reason: str,
+        shares: Sequence[float] | None = None,
+        force: bool = False,
+        slot: str = PRODUCTION,
+    ) -> Rollout:
+        """Let a version answer a share of the sessions, step by step as `[rollouts]` has it.
+
+        Raises `GateRefusedError` for one that was not live before and has not passed validation, or
+        fails a suite, unless `force` is on; see `Rollouts.begin` for the rest.
+        """
+        known = self.registry.get(version_id)
+        if not force and known.id not in self.deployments.ever_live(slot):
+            self.require_gates(known.id)
+        rules = self.settings.rollouts
+        return self._begin_rollout(
+            Kind.CANARY, known.id, tuple(shares or rules.shares), actor, reason, slot
+        )
+
+    def begin_shadow(
+        self,
+        version_id: str,
+        *,
+        actor: str,
+        reason: str,
+        share: float | None = None,
+        slot: str = PRODUCTION,
+    ) -> Rollout:
+        """Let a version hear a share of the sessions beside the live one; nobody is given that."""
+        known = self.registry.get(version_id)
+        given = self.settings.rollouts.shadow_share if share is None else share
+        return self._begin_rollout(Kind.SHADOW, known.id, (given,), actor, reason, slot)
+
+    def judge_rollout(
+        self, *, actor: str, slot: str = PRODUCTION, moment: datetime | None = None
+    ) -> RolloutDecision | None:
+        """Look at what is tried in `slot`, and act: next step, promote, roll back, finish.
+
+        None where nothing is tried. Safe from several processes at once.
+        """
+        return self.rollouts.judge(slot, actor=actor, moment=moment)
+
+    def _begin_rollout(
+        self,
+        kind: Kind,
+        version_id: str,
+        shares: tuple[float, ...],
+        actor: str,
+        reason: str,
+        slot: str,
+    ) -> Rollout:
+        set_here = self.settings.rollouts
+        rules = RolloutRules(
+            alpha=set_here.alpha,
+            tolerance=set_here.tolerance,
+            step_sessions=(
+                set_here.shadow_sessions if kind is Kind.SHADOW else set_here.step_sessions
+            ),
+            step_minutes=set_here.step_minutes,
+            min_suspicion=self.settings.capture.min_suspicion,
+            slow_s=set_here.slow_s,
+            signals=tuple(map(Signal, set_here.signals)),
+        )
+        return self.rollouts.begin(
+            kind, version_id, shares=shares, rules=rules, actor=actor, reason=reason, slot=slot
+        )
 
 
 def _heard(recording: audio.Recording, clip: audio.Audio, transcript: Transcript) -> Heard:

@@ -211,6 +211,18 @@ def _words(clean: str) -> list[str]:
     return (clean if clean.isascii() else _UNSPACED.sub(r" \g<0> ", clean)).split()
 
 
+def known_phrase(text: str) -> bool:
+    """Whether a transcript has, or is, something that recognisers are known to make up.
+
+    >>> known_phrase("Thank you."), known_phrase("Thank you for the parcel.")
+    (True, False)
+    """
+    clean = _plain(text)
+    if not clean.isascii():
+        clean = " ".join(_UNSPACED.sub(r" \g<0> ", clean).split())
+    return bool(clean) and _phrase(clean.split(), clean) > 0
+
+
 def _phrase(words: Sequence[str], clean: str) -> float:
     by_first_word, alone = _hallucinations()
     if clean in alone:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine
 
 from misheard.capture import suspicion_kept, suspicion_labels
 from misheard.capture.norms import keep_norms, norms_of
-from misheard.capture.signals import Signals, Speeds, signals_of
+from misheard.capture.signals import Heard, Signals, Speeds, signals_of
 from misheard.capture.suspicion import DEFAULTS, Floats
 from misheard.capture.suspicion_figures import FitFigures, Ranked, gain
 from misheard.capture.suspicion_fit import (
@@ -53,6 +53,18 @@ class Suspicions:
         keep_norms(connection, norms)
         known = [one for one in signals if one is not None]
         scores = iter(suspicion_kept.in_use(connection).model.score(known).tolist())
+        return [None if one is None else next(scores) for one in signals]
+
+    def estimate(self, heard: Sequence[Heard]) -> list[float | None]:
+        """The suspicion of transcripts that need not be logged; nothing is learnt from them.
+
+        By the norms that speakers have now, and the model in use. None as with `score`.
+        """
+        with self._engine.connect() as connection:
+            norms = norms_of(connection, {one.speaker for one in heard if one.speaker})
+            model = suspicion_kept.in_use(connection).model
+        signals = self._signals(heard, Speeds(norms).deviation)
+        scores = iter(model.score([one for one in signals if one is not None]).tolist())
         return [None if one is None else next(scores) for one in signals]
 
     def current(self) -> KeptModel:
@@ -140,7 +152,8 @@ class Suspicions:
                 found.append(signals_of(row, deviation, normalize=self._normalize))
             except Exception as error:  # noqa: BLE001 - a normaliser may be anybody's program
                 found.append(None)
-                failures.append(f"{row.id}: {type(error).__name__}")
+                what = getattr(row, "id", "one that is not logged yet")
+                failures.append(f"{what}: {type(error).__name__}")
         if failures:
             logging.getLogger("misheard").warning(
                 "%d transcripts have no suspicion, since their signals cannot be read, such as %s.",

@@ -68,6 +68,27 @@ class Cases:
         with writing(self._engine) as connection:
             return self.correct_in(connection, given)
 
+    def correct_once(self, given: Correction) -> GivenCorrection:
+        """`correct`, unless its author said the same last of that transcript: then nothing happens.
+
+        So it may be sent again by whoever has seen no answer. What stands is returned.
+        """
+        self._fetch_audio([given.inference_id])
+        c = corrections.c
+        theirs = select(corrections).where(
+            c.inference_id == given.inference_id, c.author == given.author
+        )
+        newest = theirs.order_by(c.number.desc()).limit(1)
+        with writing(self._engine) as connection:
+            known = connection.execute(newest).mappings().first()
+            if known is None or (known["reference"], known["method"]) != (
+                given.reference,
+                given.method,
+            ):
+                self.correct_in(connection, [given])
+                known = connection.execute(newest).mappings().one()
+        return GivenCorrection(**known)
+
     def correct_in(self, connection: Connection, given: Sequence[Correction]) -> list[bool]:
         """`correct` inside the caller's transaction."""
         for correction in given:

@@ -13,6 +13,7 @@ from misheard.datasets.manifest import Row
 from misheard.datasets.quality import Quality, assess, flaws_of
 from misheard.datasets.split import Split, SplitShares, split_of
 from misheard.scoring.normalize import Normalize
+from misheard.tags import of_recording
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,5 +126,5 @@ def _row(
         speaker_group=utterance.speaker_group,
         duration_s=round(utterance.duration_s, 3),
         weight=weight,
-        tags=tuple(sorted(utterance.tags.items())),
+        tags=tuple(sorted(of_recording(utterance.tags).items())),
     )

@@ -13,6 +13,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import corrections, inferences, suite_cases
 from misheard.datasets.manifest import PERMANENT, Row
 from misheard.datasets.split import Split
+from misheard.tags import of_recording
 
 CORRECTIONS = "corrections"
 """The suite that corrections become cases of by themselves."""
@@ -160,4 +161,5 @@ def _said_of(connection: Connection, keys: Collection[str]) -> Iterator[dict[str
         .order_by(corrections.c.number)
     )
     for row in connection.execute(query).mappings():
-        yield {**row, "duration_s": round(row["duration_s"], 3)}
+        tags = of_recording(row["tags"])
+        yield {**row, "duration_s": round(row["duration_s"], 3), "tags": tags}

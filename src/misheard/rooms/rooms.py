@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from functools import cached_property
 
+from sqlalchemy import Connection
+
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.stages import CycleRules, Stages
 from misheard.cycle.watching import WatchRules
 from misheard.datasets.split import SplitShares
+from misheard.deployment import PRODUCTION, Deployment
 from misheard.finetune.recipe import Recipe
 from misheard.monitoring.conditions import Rule
+from misheard.rollouts.rollouts import Rollouts
 from misheard.rooms.capture import CaptureRooms
 from misheard.rooms.gates import GateRooms
 from misheard.rooms.monitoring import MonitoringRooms
@@ -34,6 +38,7 @@ class Rooms(CaptureRooms, GateRooms, SafekeepingRooms, MonitoringRooms):
             observations=self.observations,
             contender=self.contender,
             check_files=self.check_files,
+            get_ready=self.get_ready,
             before_deployment=self._back_up,
             after_deployment=lambda: self._prune("retention"),
             rules=self._cycle_rules(),
@@ -45,6 +50,23 @@ class Rooms(CaptureRooms, GateRooms, SafekeepingRooms, MonitoringRooms):
             stages=stages,
             drift=self._suspicion_drift,
         )
+
+    @cached_property
+    def rollouts(self) -> Rollouts:
+        """What is tried on live traffic, and what that has shown."""
+        return Rollouts(
+            self._engine,
+            self._log_engine,
+            before_deployment=lambda slot: self._back_up(self.deployments.live(slot)),
+            went_live=self._note_live,
+            after_deployment=lambda: self._prune("retention"),
+        )
+
+    def _note_live(self, connection: Connection, made: Deployment) -> None:
+        if made.slot == PRODUCTION:
+            self.cycles.note_live_in(
+                connection, made.version_id, actor=made.actor, reason=made.reason
+            )
 
     def _cycle_rules(self) -> CycleRules:
         """What the settings say of cycles, section by section."""

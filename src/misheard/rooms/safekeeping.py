@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from functools import cached_property
 
 from misheard.access.tokens import Tokens
@@ -84,6 +85,8 @@ class SafekeepingRooms(ModelRooms):
 
     def _prune(self, actor: str) -> None:
         try:
+            # What a server that died had loaded is not kept for it.
+            self.fleet.forget(timedelta(days=self.settings.serving.unseen_days))
             self.retention.prune(keep=self.settings.deployment.keep_previous_versions, actor=actor)
         except MisheardError as error:
             # The deployment is done; what is left over is let go of after the next one.

@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from misheard import __version__
 from misheard.deployment import PRODUCTION
-from misheard.server import health, pages
+from misheard.server import feedback, health, openai, pages
 from misheard.server.api import routers
 from misheard.server.headers import SecurityHeaders
 from misheard.server.limits import protect
@@ -51,11 +51,11 @@ def create_app(workspace: Workspace, *, slot: str = PRODUCTION, address: str = "
     app.state.workspace = workspace
     app.state.service = service
     add_problems(app)
-    for own in (health, pages):
+    for own in (openai, feedback, health, pages):
         app.include_router(own.router())
     for router in routers():
         app.include_router(router, prefix="/api/v1")
-    protect(app, workspace, uploads=[])
+    protect(app, workspace, uploads=[openai.TRANSCRIPTIONS])
     # The last one added is the outermost.
     app.add_middleware(Incidents)
     app.add_middleware(SecurityHeaders)

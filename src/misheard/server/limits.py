@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 
 from fastapi import FastAPI, HTTPException
-from starlette.datastructures import Headers
+from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from misheard.server.security import READING, Guard
+from misheard.server.security import Guard
 from misheard.workspace import Workspace
 
 MEGABYTE = 1_000_000
@@ -34,6 +35,8 @@ class BodyRules:
     """A body may be late by so much behind `min_bytes_per_s`."""
     min_bytes_per_s: float = 4_000.0
     """Half of what a voice takes on a telephone line."""
+    linger_s: float = 30.0
+    """What comes after a refusal is read so long, and thrown away, so that the answer is seen."""
 
 
 class BodyLimits:
@@ -54,14 +57,14 @@ class BodyLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """See the ASGI specification."""
-        if scope["type"] != "http" or (scope["method"] in READING and not _declares_one(scope)):
+        if scope["type"] != "http" or not _brings_one(scope):
             await self._app(scope, receive, send)
             return
-        body = _Body(self._rules, self._room, scope, receive)
+        body = _Body(self._rules, self._room, scope, receive, send)
         try:
-            await self._app(scope, body.receive, send)
+            await self._app(scope, body.receive, body.send)
         finally:
-            self._room.leave(body.held)
+            body.let_go()
 
 
 def protect(app: FastAPI, workspace: Workspace, *, uploads: Collection[str]) -> None:
@@ -95,17 +98,21 @@ class _Room:
 class _Body:
     """Of one request."""
 
-    def __init__(self, rules: BodyRules, room: _Room, scope: Scope, receive: Receive) -> None:
-        self.held = 0
+    def __init__(
+        self, rules: BodyRules, room: _Room, scope: Scope, receive: Receive, send: Send
+    ) -> None:
         self._rules = rules
         self._room = room
         self._scope = scope
         self._receive = receive
+        self._send = send
         self._is_upload = scope["path"] in rules.uploads
         self._limit = rules.max_bytes + (rules.max_upload_bytes if self._is_upload else 0)
+        self._held = 0
         self._began_at: float | None = None
         self._read = 0
         self._has_ended = False
+        self._closes = False
 
     async def receive(self) -> Message:
         if self._has_ended:
@@ -117,6 +124,32 @@ class _Body:
         self._hold(self._read)
         self._has_ended = not message.get("more_body", False)
         return message
+
+    async def send(self, message: Message) -> None:
+        """Pass the answer on; where the body was not read to its end, close the connection then."""
+        if message["type"] == "http.response.start" and not self._has_ended:
+            self._closes = True
+            MutableHeaders(scope=message)["Connection"] = "close"
+        elif message["type"] == "http.response.body" and self._closes:
+            # Were it closed at once, who still sends would be cut off before they read the answer.
+            await self._send({**message, "more_body": True})
+            if message.get("more_body", False):
+                return
+            self.let_go()
+            await self._drain()
+            message = {"type": "http.response.body"}
+        await self._send(message)
+
+    def let_go(self) -> None:
+        """Nothing of it is held any more."""
+        self._room.leave(self._held)
+        self._held = 0
+
+    async def _drain(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._rules.linger_s):
+                while not self._has_ended:
+                    self._has_ended = not (await self._receive()).get("more_body", False)
 
     async def _begin(self) -> None:
         guard: Guard = self._scope["app"].state.guard
@@ -131,14 +164,14 @@ class _Body:
             raise HTTPException(
                 413, f"At most {self._limit / MEGABYTE:g} MB are taken here. {remedy}".strip()
             )
-        more = max(0, count - self.held)
+        more = max(0, count - self._held)
         if not self._room.take(more):
             raise HTTPException(
                 429,
                 f"Others are sending much at this moment. Come back in {_RETRY_AFTER_S} s.",
                 headers={"Retry-After": str(_RETRY_AFTER_S)},
             )
-        self.held += more
+        self._held += more
 
     async def _in_time(self) -> Message:
         late = self._rules.patience_s + self._read / self._rules.min_bytes_per_s
@@ -150,13 +183,12 @@ class _Body:
                 408,
                 f"Only {self._read:,} bytes came in {late:.0f} s. Send it again where the network "
                 "is better, or a smaller file.",
-                headers={"Connection": "close"},
             ) from error
 
 
-def _declares_one(scope: Scope) -> bool:
-    headers = Headers(scope=scope)
-    return "transfer-encoding" in headers or _declared_bytes(scope) > 0
+def _brings_one(scope: Scope) -> bool:
+    """Whether there is a body: in HTTP/1.1, which is all that uvicorn speaks, one is announced."""
+    return "transfer-encoding" in Headers(scope=scope) or _declared_bytes(scope) > 0
 
 
 def _declared_bytes(scope: Scope) -> int:

@@ -30,8 +30,10 @@ OPENAI = "/v1/"
 _log = logging.getLogger("misheard.server")
 _MOST_FLAWS = 20
 _MOST_CHARACTERS = 300
-# A scheme with what follows it, or a path of two names or more.
-_PLACES = re.compile(r"\w[\w+.-]*://[^\s'\"]+|(?<![\w.:/])~?/(?:[^\s/'\"]+/)+[^\s/'\"]*")
+# A scheme with what follows it, or a path of two names or more that is none of our addresses.
+_PLACES = re.compile(
+    r"\w[\w+.-]*://[^\s'\"]+|(?<![\w.:/])~?/(?!v1/|api/v1/)(?:[^\s/'\"]+/)+[^\s/'\"]*"
+)
 
 
 class OpenAIError(BaseModel):
@@ -85,7 +87,9 @@ _ANSWERS: dict[type[MisheardError], _Answer] = {
     MisheardError: _Answer(status=500, instead=_BROKEN),
     errors.BadInputError: _Answer(status=400),
     errors.UnknownIdError: _Answer(status=404),
+    errors.NotAllowedError: _Answer(status=403),
     errors.VersionPrunedError: _Answer(status=410),
+    errors.OverloadedError: _Answer(status=429),
     errors.DeploymentConflictError: _Answer(status=409),
     errors.GateRefusedError: _Answer(status=409),
     errors.IllegalTransitionError: _Answer(status=409),
@@ -99,6 +103,8 @@ _ANSWERS: dict[type[MisheardError], _Answer] = {
     errors.NewerSchemaError: _Answer(status=500, instead=_BROKEN),
     errors.WorkspaceExistsError: _Answer(status=500, instead=_BROKEN),
     errors.WorkspaceNotFoundError: _Answer(status=500, instead=_BROKEN),
+    errors.DecoderUnavailableError: _Answer(status=503, instead=_AGAIN, retry_after_s=2),
+    errors.NotReadyError: _Answer(status=503, retry_after_s=2),
     errors.DatabaseInUseError: _Answer(status=503, instead=_AGAIN, retry_after_s=5),
     errors.DatabaseUnreachableError: _Answer(status=503, instead=_AGAIN, retry_after_s=5),
     errors.MemoryFullError: _Answer(status=503, instead=_AGAIN, retry_after_s=5),
@@ -160,6 +166,15 @@ def problem_of(error: MisheardError, *, param: str | None = None) -> JSONRespons
     )
 
 
+def unexpected(where: str) -> JSONResponse:
+    """The answer to the exception that is being handled, which nobody expected; it is logged."""
+    incident = new_id("incident")
+    _log.exception("%s: %s", incident, where)
+    return problem_response(
+        500, "The server has failed.", _BROKEN, code="failed", incident=incident
+    )
+
+
 def code_of(kind: type[MisheardError]) -> str:
     """A name for a kind of error.
 
@@ -172,8 +187,8 @@ def code_of(kind: type[MisheardError]) -> str:
 def without_places(text: str) -> str:
     """The same without the paths of this machine and the addresses of its stores.
 
-    >>> without_places("'/srv/calls/blobs' is no directory, sqlite:///x.db is.")
-    "'…' is no directory, … is."
+    >>> without_places("'/srv/calls/blobs' is no directory, sqlite:///x.db is. See /v1/models.")
+    "'…' is no directory, … is. See /v1/models."
     """
     return _PLACES.sub("…", text)
 
@@ -203,13 +218,10 @@ class Incidents:
         try:
             await self._app(scope, receive, sending)
         except Exception:
-            incident = new_id("incident")
-            _log.exception("%s: %s", incident, scope.get("path", scope["type"]))
+            answer = unexpected(scope.get("path", scope["type"]))
             if scope["type"] != "http" or has_begun:
                 raise
-            await problem_response(
-                500, "The server has failed.", _BROKEN, code="failed", incident=incident
-            )(scope, receive, send)
+            await answer(scope, receive, send)
 
 
 async def _ours(_: Request, error: Exception) -> JSONResponse:
@@ -220,7 +232,10 @@ async def _ours(_: Request, error: Exception) -> JSONResponse:
 async def _not_valid(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, RequestValidationError)  # noqa: S101 - as above
     flaws = error.errors()
-    told = [f"{_where(one['loc'])}: {one['msg']}" for one in flaws[:_MOST_FLAWS]]
+    told = [
+        f"{_where(one['loc'])}: {one['msg'].removeprefix('Value error, ')}"
+        for one in flaws[:_MOST_FLAWS]
+    ]
     if len(flaws) > _MOST_FLAWS:
         told.append(f"and {len(flaws) - _MOST_FLAWS} more")
     return problem_response(

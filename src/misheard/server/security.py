@@ -17,7 +17,7 @@ import socket
 import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request, Security
@@ -28,8 +28,15 @@ from starlette.requests import HTTPConnection
 from misheard.access.rates import Rates
 from misheard.access.roles import Role
 from misheard.access.tokens import LOCAL, Token, Tokens
-from misheard.errors import BadInputError, NotAllowedError, UnsafeAddressError
+from misheard.errors import (
+    BadInputError,
+    MisheardError,
+    NotAllowedError,
+    UnsafeAddressError,
+)
 
+P = ParamSpec("P")
+T = TypeVar("T")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
 _CALLER = "misheard.caller"
@@ -66,6 +73,7 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
     408: {"description": "The body came too slowly.", **_PROBLEM},
     413: {"description": "The body is too large.", **_PROBLEM},
     429: {"description": "Too many requests; come back after `Retry-After` seconds.", **_PROBLEM},
+    503: {"description": "The server cannot answer at this moment.", **_PROBLEM},
 }
 """For `APIRouter(responses=…)`, so that the OpenAPI document has what `caller_may` answers."""
 
@@ -157,7 +165,7 @@ class Guard:
 
     async def _is_token_required(self) -> bool:
         if not self._are_required and time.monotonic() - self._looked_at >= _REMEMBERED_S:
-            self._are_required = await run_in_threadpool(self._tokens.any)
+            self._are_required = await _looked_up(self._tokens.any)
             self._looked_at = time.monotonic()
         return self._are_required
 
@@ -191,7 +199,7 @@ class Guard:
             return token
         # Only good ones are kept, so this is as large as there are tokens in use.
         self._remembered.pop(key, None)
-        token = await run_in_threadpool(self._tokens.check, secret)
+        token = await _looked_up(self._tokens.check, secret)
         if len(self._remembered) >= _MANY:
             self._remembered.clear()
         self._remembered[key] = (token, at + _REMEMBERED_S)
@@ -213,6 +221,23 @@ def require_safe_address(host: str, tokens: Tokens) -> None:
             f"'{host}' is {', '.join(dict.fromkeys(reachable))}. Make one: misheard token create "
             "NAME --role transcribe. Or listen on this machine only: --host 127.0.0.1"
         )
+
+
+async def _looked_up(look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+    """What `look` finds in the database; 503 where that cannot be read."""
+    try:
+        return await run_in_threadpool(look, *args, **kwargs)
+    except NotAllowedError:
+        raise
+    except MisheardError as error:
+        # Not left to others to answer: one that comes up while a body is read looks as if the body
+        # were at fault.
+        logging.getLogger("misheard").error("Tokens could not be looked up. %s", error)
+        raise HTTPException(
+            503,
+            "Who asks cannot be looked up at this moment. Come back in a few seconds.",
+            headers={"Retry-After": "2"},
+        ) from error
 
 
 def _require_local(connection: HTTPConnection) -> None:

@@ -1,1 +1,1 @@
-"""Serves transcripts: decodes what clients send, where it may go wrong, joins it into batches."""
+"""Transcribes for many at once, with what is live; no HTTP."""

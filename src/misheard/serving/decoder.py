@@ -18,7 +18,7 @@ import sys
 import time
 from contextlib import suppress
 from dataclasses import asdict, dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 
@@ -34,6 +34,9 @@ from misheard.errors import (
     NotAudioError,
     UnsupportedAudioError,
 )
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
 
 REQUEST = struct.Struct("<HQ")
 """The lengths of a name and of a file; both follow."""
@@ -65,7 +68,7 @@ class Order:
     """The process that it ends with."""
     limits: audio.AudioLimits
     max_decode_s: float
-    max_memory_mb: int
+    memory_bytes: int
 
     def to_json(self) -> str:
         """As an argument of the command line."""
@@ -86,33 +89,30 @@ def main() -> None:
     with os.fdopen(os.dup(1), "wb") as out, os.fdopen(0, "rb", closefd=False) as into:
         os.dup2(2, 1)
         _load_everything(order.limits)
-        _shut_in(order.max_memory_mb)
+        _shut_in(order.memory_bytes)
         out.write(READY)
         out.flush()
         while head := into.read(REQUEST.size):
             name_bytes, size = REQUEST.unpack(head)
             name = into.read(name_bytes).decode()
             _limit_cpu(order.max_decode_s)
-            _answer(out, into.read(size), name, order)
+            _answer(out, into.read(size), name, order.limits)
 
 
-def _answer(out: BinaryIO, data: bytes, name: str, order: Order) -> None:
+def _answer(out: BinaryIO, data: bytes, name: str, limits: audio.AudioLimits) -> None:
     kind, body = 0, b""
+    pieces: list[NDArray[np.float32]] = []
     try:
-        samples = audio.samples_of(data, name=name, limits=order.limits)
+        pieces = audio.pieces_of(data, name=name, limits=limits)
     except MemoryError:
-        kind = REFUSALS.index(DecodingTimedOutError) + 1
-        body = f"'{name}' needs more than {order.max_memory_mb} MB.".encode()
+        kind, body = REFUSALS.index(DecodingTimedOutError) + 1, f"'{name}' is too large.".encode()
     except REFUSALS as error:
         kind = REFUSALS.index(type(error)) + 1
         body = error.detail.encode(errors="replace")[:MAX_DETAIL_BYTES]
-    else:
-        out.write(ANSWER.pack(0, samples.nbytes))
-        out.write(samples.data)
-        out.flush()
-        return
-    out.write(ANSWER.pack(kind, len(body)))
+    out.write(ANSWER.pack(kind, len(body) + sum(piece.nbytes for piece in pieces)))
     out.write(body)
+    for piece in pieces:
+        out.write(piece.data)
     out.flush()
 
 
@@ -131,14 +131,14 @@ def _load_everything(limits: audio.AudioLimits) -> None:
     frames_of_amr = b"#!AMR\n" + (b"\x04" + bytes(12)) * 25
     for clip in (silence, frames_of_amr):
         with suppress(BadInputError):
-            audio.samples_of(clip, limits=limits)
+            audio.pieces_of(clip, limits=limits)
 
 
-def _shut_in(max_memory_mb: int) -> None:
+def _shut_in(memory_bytes: int) -> None:
     """Take away what decoding does not need; see setrlimit(2)."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - no import of pathlib
         taken = int(file.read().split()[0]) * resource.getpagesize()
-    memory = taken + max_memory_mb * 1_000_000
+    memory = taken + memory_bytes
     for what, most in (
         (resource.RLIMIT_AS, memory),
         (resource.RLIMIT_CORE, 0),

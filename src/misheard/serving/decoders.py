@@ -56,8 +56,13 @@ class DecoderRules:
     limits: AudioLimits = field(default_factory=AudioLimits)
     max_decode_s: float = 30.0
     """For one file, by the clock; then its process is killed."""
-    max_memory_mb: int = 1_024
-    """For one file with all that is made of it, beside what the libraries take."""
+    memory_mb: int = 512
+    """For one file, beside the samples of the longest recording that is taken."""
+
+    @property
+    def most_bytes(self) -> int:
+        """Of the samples of a recording; resampling rounds up."""
+        return 4 * (math.ceil(self.limits.max_duration_s * SAMPLE_RATE_HZ) + SAMPLE_RATE_HZ)
 
 
 class Decoders:
@@ -97,7 +102,7 @@ class Decoders:
         try:
             process.send(data, name[:_MAX_NAME_CHARACTERS], deadline)
             sha256 = sha256_of(data)
-            kind, body = process.answer(self._most_bytes, deadline)
+            kind, body = process.answer(rules.most_bytes, deadline)
         except TimeoutError as error:
             self._lose(process)
             raise DecodingTimedOutError(
@@ -117,11 +122,6 @@ class Decoders:
         samples = np.frombuffer(body, np.float32)
         samples.flags.writeable = False
         return Audio(samples=samples, sha256=sha256)
-
-    @property
-    def _most_bytes(self) -> int:
-        """Of samples; resampling rounds up."""
-        return 4 * (math.ceil(self._rules.limits.max_duration_s * SAMPLE_RATE_HZ) + SAMPLE_RATE_HZ)
 
     def _process(self) -> _Process:
         """The decoder of this thread, a new one when it has none or when that has ended."""
@@ -157,7 +157,7 @@ class _Process:
             parent=os.getpid(),
             limits=rules.limits,
             max_decode_s=rules.max_decode_s,
-            max_memory_mb=rules.max_memory_mb,
+            memory_bytes=rules.memory_mb * 1_000_000 + rules.most_bytes,
         )
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-m", "misheard.serving.decoder", order.to_json()],

@@ -19,6 +19,7 @@ from misheard.settings.files import (
     write_settings,
 )
 from misheard.settings.regression import RegressionSettings
+from misheard.settings.rollouts import RolloutSettings
 from misheard.settings.scoring import ScoringSettings
 from misheard.settings.serving import ServingSettings
 from misheard.settings.settings import Settings
@@ -35,6 +36,7 @@ __all__ = [
     "DatasetSettings",
     "DeploymentSettings",
     "RegressionSettings",
+    "RolloutSettings",
     "ScoringSettings",
     "ServingSettings",
     "Settings",

@@ -10,6 +10,7 @@ from misheard.settings.database import DatabaseSettings
 from misheard.settings.datasets import DatasetSettings
 from misheard.settings.deployment import DeploymentSettings
 from misheard.settings.regression import RegressionSettings
+from misheard.settings.rollouts import RolloutSettings
 from misheard.settings.scoring import ScoringSettings
 from misheard.settings.section import Section
 from misheard.settings.serving import ServingSettings
@@ -36,5 +37,6 @@ class Settings(Section):
     regression: RegressionSettings = RegressionSettings()
     deployment: DeploymentSettings = DeploymentSettings()
     serving: ServingSettings = ServingSettings()
+    rollouts: RolloutSettings = RolloutSettings()
     alerts: AlertSettings = AlertSettings()
     worker: WorkerSettings = WorkerSettings()

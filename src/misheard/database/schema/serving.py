@@ -50,6 +50,8 @@ servers = Table(
     Column("version_id", Text, nullable=False),
     # The row of the deployment log that it has followed.
     Column("deployment_number", Serial, nullable=False),
+    # The newest row of stagings that it has seen: what it says below is since then.
+    Column("staging_number", Serial, nullable=False),
     # Versions that are loaded, warm and checked.
     Column("loaded", JSON, nullable=False),
     # Version → why it could not be loaded.
@@ -67,6 +69,8 @@ stagings = Table(
     Column("actor", Text, nullable=False),
     # Nobody needs it loaded after that.
     Column("until", UtcDateTime, nullable=False, index=True),
+    # Rows are deleted, and a number never comes again.
+    sqlite_autoincrement=True,
 )
 
 RUNNING = text("ended_at IS NULL")
@@ -125,13 +129,13 @@ rollout_sessions = Table(
     metadata,
     # What was counted of a session already. It goes when its rollout ends.
     Column("rollout_id", Text, ForeignKey("rollouts.id"), nullable=False),
-    Column("step", Integer, nullable=False),
     # A hash of its id and the rollout's.
     Column("session", Text, nullable=False),
+    # Who answered it last; empty of a shadow, where both hear it.
     Column("arm", Text, nullable=False),
-    # Names of what went wrong in it.
+    # Names of what went wrong in it: each counts once, in whichever step that was.
     Column("wrong", JSON, nullable=False),
-    PrimaryKeyConstraint("rollout_id", "step", "session"),
+    PrimaryKeyConstraint("rollout_id", "session"),
 )
 
 shadow_transcripts = Table(

@@ -9,15 +9,17 @@ is never handed to them.
 from __future__ import annotations
 
 import struct
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from misheard.errors import AudioDamagedError, NotAudioError
 
 # What stands for a length in a file written into a pipe, whose head could not be mended at the
-# end: nothing, or close to 2 or 4 GiB (FFmpeg writes 0xFFFFFFFF, SoX 0x7FFFF000).
-_HUGE = 0x7FFF_F000
-_HUGE_64 = 0x7FFF_FFFF_FFFF_F000
+# end: nothing, or just under 2 or 4 GiB (FFmpeg writes 0xFFFFFFFF, SoX 0x7FFFF000).
+_PLACEHOLDERS_FROM = 0x7FFF_F000
+
+_SEVERAL = "it holds several recordings, one after the other"
 
 _ID3_HEAD = 10
 _MP3_KBPS = {
@@ -30,7 +32,13 @@ _MP3_RATES_HZ = {
     2: (22_050, 24_000, 16_000),
     0: (11_025, 12_000, 8_000),
 }
+_MP3_LOST_FRAMES = 4
+"""A decoder drops one that tells of the others, and what an encoder has added to the ends."""
 _MP3_TAILS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
+
+_STREAMINFO_HEADS = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")
+"""FLAC's first block of metadata, of 34 bytes: as one of several, and as the only one."""
+_REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 _AMR_BYTES = {
     b"#!AMR\n": (12, 13, 15, 17, 19, 20, 26, 31, 5),
@@ -40,6 +48,7 @@ _AMR_BYTES = {
 _AMR_EMPTY = (14, 15)
 """Frame types without a body: lost, and nothing said."""
 
+_EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
 """The elements of Matroska that a live recorder leaves without a length."""
 
@@ -50,16 +59,38 @@ class Container:
 
     demuxer: str
     """What FFmpeg calls it."""
-    check: Callable[[bytes, int], str]
-    """What is missing or wrong in the file, whose content begins here; empty when all is there."""
+    check: Callable[[bytes, int], int]
+    """How many samples of a channel must come out of a file whose content begins here, 0 when it
+    does not tell. Raises `_NotWholeError`."""
     libsndfile: tuple[str, ...] = ()
     """What libsndfile calls it, where it knows it."""
-    counts_frames: bool = False
-    """Whether what libsndfile gives as its length is what the file promises, and no estimate."""
 
 
-def recognise(data: bytes, *, name: str) -> Container:
-    """The kind of this file, which is all there as far as its lengths tell.
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """What the bytes of a file say of it."""
+
+    container: Container
+    least_frames: int
+    """So many samples of a channel must come out of it."""
+    flac: FlacSum | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlacSum:
+    """What a FLAC file says of its samples."""
+
+    bits: int
+    md5: bytes
+    """Of all samples as signed little-endian integers, channel after channel."""
+
+
+class _NotWholeError(Exception):
+    """What is missing or wrong in a file."""
+
+
+def recognise(data: bytes, *, name: str) -> Recognised:
+    """What this file is, which is all there as far as its lengths tell.
 
     Raises `NotAudioError` or `AudioDamagedError`.
     """
@@ -71,12 +102,13 @@ def recognise(data: bytes, *, name: str) -> Container:
             "AAC, AMR or GSM file. Convert it to WAV or FLAC first."
         )
     try:
-        wrong = container.check(data, start)
-    except (struct.error, IndexError):
-        wrong = "it ends within a header"
-    if wrong:
-        raise damaged(name, wrong)
-    return container
+        least_frames = container.check(data, start)
+    except _NotWholeError as error:
+        raise damaged(name, str(error)) from error
+    except (struct.error, IndexError) as error:
+        raise damaged(name, "it ends within a header") from error
+    flac = _flac_sum(data, start) if container is _FLAC else None
+    return Recognised(container=container, least_frames=least_frames, flac=flac)
 
 
 def damaged(name: str, wrong: str) -> AudioDamagedError:
@@ -108,79 +140,127 @@ def _kind(data: bytes, start: int) -> Container | None:
     return None
 
 
-def _chunks_of_wav(data: bytes, start: int) -> str:
-    wrong = _chunks(data, start + 12, "<4sI", sound=b"data", huge=_HUGE)
+def _chunks_of_wav(data: bytes, start: int) -> int:
+    _chunks(data, start + 12, "<4sI", sound=b"data")
     at = data.find(b"fmt ", start, start + 4_096)
-    if wrong or at < 0:
-        return wrong or "it does not say how its samples are written"
+    if at < 0:
+        raise _NotWholeError("it does not say how its samples are written")
     coding, channels, _, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, at + 8)
     if coding in (1, 3) and frame_bytes != channels * ((bits + 7) // 8):
-        return f"{channels} channels of {bits} bits do not make {frame_bytes} bytes"
-    return ""
+        raise _NotWholeError(f"{channels} channels of {bits} bits do not make {frame_bytes} bytes")
+    return 0
 
 
-def _chunks_of_aiff(data: bytes, start: int) -> str:
-    return _chunks(data, start + 12, ">4sI", sound=b"SSND", huge=_HUGE)
+def _chunks_of_aiff(data: bytes, start: int) -> int:
+    _chunks(data, start + 12, ">4sI", sound=b"SSND")
+    return 0
 
 
-def _chunks_of_caf(data: bytes, start: int) -> str:
-    return _chunks(data, start + 8, ">4sQ", sound=b"data", huge=_HUGE_64)
+def _chunks_of_caf(data: bytes, start: int) -> int:
+    _chunks(data, start + 8, ">4sQ", sound=b"data")
+    return 0
 
 
-def _chunks(data: bytes, at: int, head: str, *, sound: bytes, huge: int) -> str:
+def _chunks(data: bytes, at: int, head: str, *, sound: bytes) -> None:
     """Chunks of an id and a length, one after the other up to the end of the file."""
     even = 2 if struct.calcsize(head) == 8 else 1
     while len(data) - at >= struct.calcsize(head):
         kind, size = struct.unpack_from(head, data, at)
-        if not all(0x20 <= byte < 0x7F for byte in kind):
-            return f"what follows byte {at} is no part of it"
+        _require_name(kind, at)
+        if kind in (b"RIFF", b"FORM", b"caff"):
+            raise _NotWholeError(_SEVERAL)
         at += struct.calcsize(head)
-        if kind == sound and (size == 0 or size >= huge):
-            return ""
-        if size > len(data) - at:
-            label = kind.decode().strip()
-            return f"its '{label}' should have {size} bytes, and {len(data) - at} are there"
+        if kind == sound and _is_placeholder(size):
+            return
+        _require_bytes(data, at, size, f"its '{kind.decode().strip()}'")
         at += size + size % even
-    return ""
 
 
-def _length_of_au(data: bytes, start: int) -> str:
+def _require_name(kind: bytes, at: int) -> None:
+    if not all(0x20 <= byte < 0x7F for byte in kind):
+        raise _NotWholeError(f"what follows byte {at} is no part of it")
+
+
+def _require_bytes(data: bytes, at: int, size: int, what: str) -> None:
+    if size > len(data) - at:
+        there = max(0, len(data) - at)
+        raise _NotWholeError(f"{what} should have {size} bytes, and {there} are there")
+
+
+def _is_placeholder(size: int) -> bool:
+    return size == 0 or size % (1 << 31) >= _PLACEHOLDERS_FROM
+
+
+def _length_of_au(data: bytes, start: int) -> int:
     offset, size = struct.unpack_from(">II", data, start + 4)
-    there = len(data) - start - offset
-    if size >= _HUGE or size <= there:
-        return ""
-    return f"it should have {size} bytes of sound, and {max(there, 0)} are there"
+    if not _is_placeholder(size):
+        _require_bytes(data, start + offset, size, "its sound")
+    return 0
 
 
-def _pages_of_ogg(data: bytes, at: int) -> str:
-    """Pages up to one that says it is the last; see RFC 3533, section 6."""
+def _length_of_flac(data: bytes, start: int) -> int:
+    """See RFC 9639, section 8.2."""
+    if (
+        len(data) - start < 42
+        or data[start + 4] & 0x7F
+        or data[start + 5 : start + 8] != b"\0\0\x22"
+    ):
+        raise _NotWholeError("it does not begin with what FLAC begins with")
+    return int.from_bytes(data[start + 21 : start + 26]) & (1 << 36) - 1
+
+
+def _flac_sum(data: bytes, start: int) -> FlacSum | None:
+    bits = (int.from_bytes(data[start + 20 : start + 22]) >> 4 & 31) + 1
+    md5 = data[start + 26 : start + 42]
+    return FlacSum(bits=bits, md5=md5) if any(md5) and bits in (8, 16, 24) else None
+
+
+def _pages_of_ogg(data: bytes, at: int) -> int:
+    """Pages, numbered and each with its checksum, up to the last; see RFC 3533, section 6."""
     last, begun = False, False
+    numbers: dict[int, int] = {}
     while at < len(data):
-        magic, _, flags = struct.unpack_from("<4sBB", data, at)
+        magic, _, flags, _, stream, number = struct.unpack_from("<4sBBqII", data, at)
         if magic != b"OggS":
-            return f"there is no page at byte {at}"
+            raise _NotWholeError(f"there is no page at byte {at}")
+        if number != numbers.setdefault(stream, number):
+            raise _NotWholeError(f"a page is missing before byte {at}")
+        numbers[stream] += 1
         first, last = bool(flags & 2), bool(flags & 4)
         if first and begun:
-            return "it holds several recordings, one after the other"
+            raise _NotWholeError(_SEVERAL)
         begun = begun or not first
         count = data[at + 26]
-        at += 27 + count + sum(data[at + 27 : at + 27 + count])
-    if at > len(data):
-        return f"its last page lacks {at - len(data)} bytes"
-    return "" if last else "its last page is missing"
+        size = 27 + count + sum(data[at + 27 : at + 27 + count])
+        _require_bytes(data, at, size, f"its page at byte {at}")
+        if _ogg_sum(data[at : at + size]) != data[at + 22 : at + 26]:
+            raise _NotWholeError(f"its page at byte {at} has changed since it was written")
+        at += size
+    if not last:
+        raise _NotWholeError("its last page is missing")
+    return 0
 
 
-def _frames_of_mp3(data: bytes, at: int) -> str:
-    frames, promised = 0, 0
+def _ogg_sum(page: bytes) -> bytes:
+    """The checksum that a page should have: Ogg's is zlib's with all bits reversed."""
+    reverse = page[:22].translate(_REVERSED) + bytes(4) + page[26:].translate(_REVERSED)
+    reverse_sum = zlib.crc32(reverse, 0xFFFF_FFFF) ^ 0xFFFF_FFFF
+    return reverse_sum.to_bytes(4).translate(_REVERSED)
+
+
+def _frames_of_mp3(data: bytes, at: int) -> int:
+    start, frames, promised = at, 0, 0
     while size := _mp3_frame_bytes(data, at):
-        if at + size > len(data):
-            return f"its last frame lacks {at + size - len(data)} bytes"
+        _require_bytes(data, at, size, f"its frame at byte {at}")
         promised = promised or (_promised_frames(data[at : at + size]) if not frames else 0)
         frames += 1
         at += size
     if at < len(data) and not data.startswith(_MP3_TAILS, at) and any(data[at:]):
-        return f"there is no frame at byte {at}"
-    return f"it promises {promised} frames and has {frames}" if frames < promised else ""
+        raise _NotWholeError(f"there is no frame at byte {at}")
+    if frames < promised:
+        raise _NotWholeError(f"it promises {promised} frames and has {frames}")
+    samples = 1_152 if data[start + 1] & 8 else 576
+    return max(0, frames - _MP3_LOST_FRAMES) * samples
 
 
 def _mp3_frame_bytes(data: bytes, at: int) -> int:
@@ -207,57 +287,60 @@ def _promised_frames(frame: bytes) -> int:
     return 0
 
 
-def _frames_of_adts(data: bytes, at: int) -> str:
+def _frames_of_adts(data: bytes, at: int) -> int:
     while at < len(data):
         if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
-            return f"there is no frame at byte {at}"
+            raise _NotWholeError(f"there is no frame at byte {at}")
         size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
-        if size < 7 or at + size > len(data):
-            return f"its frame at byte {at} is not whole"
-        at += size
-    return ""
+        _require_bytes(data, at, max(size, 7), f"its frame at byte {at}")
+        at += max(size, 7)
+    return 0
 
 
-def _frames_of_amr(data: bytes, start: int) -> str:
+def _frames_of_amr(data: bytes, start: int) -> int:
     magic = data[start : data.index(b"\n", start) + 1]
     at = start + len(magic)
     while at < len(data):
         kind = (data[at] >> 3) & 15
         if kind not in _AMR_EMPTY and kind >= len(_AMR_BYTES[magic]):
-            return f"there is no frame at byte {at}"
-        at += 1 + (0 if kind in _AMR_EMPTY else _AMR_BYTES[magic][kind])
-    return f"its last frame lacks {at - len(data)} bytes" if at > len(data) else ""
+            raise _NotWholeError(f"there is no frame at byte {at}")
+        size = 1 + (0 if kind in _AMR_EMPTY else _AMR_BYTES[magic][kind])
+        _require_bytes(data, at, size, f"its frame at byte {at}")
+        at += size
+    return 0
 
 
-def _boxes_of_mp4(data: bytes, at: int) -> str:
+def _boxes_of_mp4(data: bytes, at: int) -> int:
     """Boxes of a length and a type, one after the other up to the end of the file."""
+    start = at
     while at < len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
+        _require_name(kind, at)
+        if kind == b"ftyp" and at > start:
+            raise _NotWholeError(_SEVERAL)
         if size == 0:
-            return ""
+            break
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, at + 8)
-        if size < 8 or not all(0x20 <= byte < 0x7F for byte in kind):
-            return f"what follows byte {at} is no part of it"
-        if size > len(data) - at:
-            return f"its '{kind.decode()}' should have {size} bytes, and {len(data) - at} are there"
-        at += size
-    return ""
+        _require_bytes(data, at, max(size, 8), f"its '{kind.decode()}'")
+        at += max(size, 8)
+    return 0
 
 
-def _elements_of_matroska(data: bytes, at: int) -> str:
-    """Elements of an id and a length, up to the end of the file; see RFC 8794, section 4 and 5."""
+def _elements_of_matroska(data: bytes, at: int) -> int:
+    """Elements of an id and a length, up to the end of the file; see RFC 8794, sections 4 to 6."""
+    start = at
     while at < len(data):
+        if data.startswith(_EBML, at) and at > start:
+            raise _NotWholeError(_SEVERAL)
         kind, at = _ebml_number(data, at, keep_marker=True)
         size, at = _ebml_number(data, at, keep_marker=False)
-        if size < 0:
-            if kind not in (_SEGMENT, _CLUSTER):
-                return f"what precedes byte {at} has no length"
-            continue
-        if size > len(data) - at:
-            return f"its element {kind:X} should have {size} bytes, and {len(data) - at} are there"
-        at += size
-    return ""
+        if size >= 0:
+            _require_bytes(data, at, size, f"its element {kind:X}")
+            at += size
+        elif kind not in (_SEGMENT, _CLUSTER):
+            raise _NotWholeError(f"what precedes byte {at} has no length")
+    return 0
 
 
 def _ebml_number(data: bytes, at: int, *, keep_marker: bool) -> tuple[int, int]:
@@ -273,16 +356,12 @@ def _ebml_number(data: bytes, at: int, *, keep_marker: bool) -> tuple[int, int]:
     return (-1 if value == marker - 1 else value), at + width
 
 
-def _anything(data: bytes, start: int) -> str:  # noqa: ARG001 - the decoder tells
-    return ""
-
-
 _WAV = Container(demuxer="wav", check=_chunks_of_wav, libsndfile=("WAV", "WAVEX"))
 _AIFF = Container(demuxer="aiff", check=_chunks_of_aiff, libsndfile=("AIFF",))
 _AU = Container(demuxer="au", check=_length_of_au, libsndfile=("AU",))
 _CAF = Container(demuxer="caf", check=_chunks_of_caf, libsndfile=("CAF",))
-_FLAC = Container(demuxer="flac", check=_anything, libsndfile=("FLAC",), counts_frames=True)
-_OGG = Container(demuxer="ogg", check=_pages_of_ogg, libsndfile=("OGG",), counts_frames=True)
+_FLAC = Container(demuxer="flac", check=_length_of_flac, libsndfile=("FLAC",))
+_OGG = Container(demuxer="ogg", check=_pages_of_ogg, libsndfile=("OGG",))
 _MP3 = Container(demuxer="mp3", check=_frames_of_mp3, libsndfile=("MP3",))
 _ADTS = Container(demuxer="aac", check=_frames_of_adts)
 _AMR = Container(demuxer="amr", check=_frames_of_amr)
@@ -295,6 +374,6 @@ _BY_MAGIC: tuple[tuple[bytes, tuple[bytes, ...], Container], ...] = (
     (b"caff", (), _CAF),
     (b"fLaC", (), _FLAC),
     (b"OggS", (), _OGG),
-    (b"\x1a\x45\xdf\xa3", (), _MATROSKA),
+    (_EBML, (), _MATROSKA),
     *((magic, (), _AMR) for magic in _AMR_BYTES),
 )
