@@ -16,8 +16,8 @@ from tests.server.site import TRANSCRIPTIONS, Site, site
 from tests.serving.letters import make
 from tests.serving.malformed import corpus
 
-IN_TIME_S = 30.0
-"""A file may take `serving.max_decode_s`, 20 s; here others are decoded at the same time."""
+IN_TIME_S = 60.0
+"""A file may take `serving.max_decode_s`, 20 s, and here waits for three others."""
 
 
 @pytest.fixture(scope="module")
