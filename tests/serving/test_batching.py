@@ -229,13 +229,14 @@ def test_a_long_file_gets_its_share_beside_short_clips_that_never_end() -> None:
     assert sum(batch == [100] for batch in engine.batches) == 3
 
 
-def test_the_loop_goes_on_while_a_long_clip_is_cut() -> None:
-    class Slow(Namer):
-        def stretches(self, clip: Audio) -> list[Stretch]:
-            if clip.duration_s > PIECE_S:
-                time.sleep(0.3)
-            return super().stretches(clip)
+class SlowToCut(Namer):
+    def stretches(self, clip: Audio) -> list[Stretch]:
+        if clip.duration_s > PIECE_S:
+            time.sleep(0.3)
+        return super().stretches(clip)
 
+
+def test_the_loop_goes_on_while_a_long_clip_is_cut() -> None:
     async def body(batcher: Batcher) -> None:
         long = asyncio.create_task(batcher.transcribe(clip(100, 31.0)))
         await asyncio.sleep(0)
@@ -245,7 +246,7 @@ def test_the_loop_goes_on_while_a_long_clip_is_cut() -> None:
         assert not long.done()
         assert (await long).text == "100 at 0 100 at 30"
 
-    run(Slow(), body)
+    run(SlowToCut(), body)
 
 
 def test_more_than_may_wait_is_told_to_come_back() -> None:
@@ -424,6 +425,18 @@ def test_closing_ends_what_is_under_way_and_refuses_what_waits() -> None:
 
     run(engine, body)
     assert engine.batches == [[0]]
+
+
+def test_closing_does_not_wait_for_long_clips_that_are_not_cut_yet() -> None:
+    async def body(batcher: Batcher) -> None:
+        long = [asyncio.create_task(batcher.transcribe(clip(i, 31.0))) for i in range(20)]
+        await asyncio.sleep(0.01)
+        started = time.perf_counter()
+        await asyncio.to_thread(batcher.close)
+        assert time.perf_counter() - started < 3.0  # instead of 6
+        assert {type(one) for one in await together(*long)} == {EngineClosedError}
+
+    run(SlowToCut(), body)
 
 
 def test_closing_on_the_loop_itself_still_answers_what_was_under_way() -> None:

@@ -182,8 +182,13 @@ class Batcher:
         with self._turn:
             if self._is_closed:
                 raise EngineClosedError
-            cutting = self._cutting.submit(engine.stretches, clip)
+            cutting = self._cutting.submit(self._cut, engine, clip)
         return await asyncio.wrap_future(cutting)
+
+    def _cut(self, engine: BatchTranscriber, clip: Audio) -> list[Stretch]:
+        if self._is_closed:  # while it waited for its turn
+            raise EngineClosedError
+        return engine.stretches(clip)
 
     def _go_on(self) -> None:
         """Begin the batches that are ripe, and look again when the next one is."""
