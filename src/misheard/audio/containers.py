@@ -64,6 +64,8 @@ class Container:
     does not tell. Raises `_NotWholeError`."""
     libsndfile: tuple[str, ...] = ()
     """What libsndfile calls it, where it knows it."""
+    tells_length: bool = False
+    """Whether the length that a decoder gives stands in the file, and is no estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -361,12 +363,12 @@ _AIFF = Container(demuxer="aiff", check=_chunks_of_aiff, libsndfile=("AIFF",))
 _AU = Container(demuxer="au", check=_length_of_au, libsndfile=("AU",))
 _CAF = Container(demuxer="caf", check=_chunks_of_caf, libsndfile=("CAF",))
 _FLAC = Container(demuxer="flac", check=_length_of_flac, libsndfile=("FLAC",))
-_OGG = Container(demuxer="ogg", check=_pages_of_ogg, libsndfile=("OGG",))
+_OGG = Container(demuxer="ogg", check=_pages_of_ogg, libsndfile=("OGG",), tells_length=True)
 _MP3 = Container(demuxer="mp3", check=_frames_of_mp3, libsndfile=("MP3",))
 _ADTS = Container(demuxer="aac", check=_frames_of_adts)
 _AMR = Container(demuxer="amr", check=_frames_of_amr)
-_MP4 = Container(demuxer="mp4", check=_boxes_of_mp4)
-_MATROSKA = Container(demuxer="matroska", check=_elements_of_matroska)
+_MP4 = Container(demuxer="mp4", check=_boxes_of_mp4, tells_length=True)
+_MATROSKA = Container(demuxer="matroska", check=_elements_of_matroska, tells_length=True)
 _BY_MAGIC: tuple[tuple[bytes, tuple[bytes, ...], Container], ...] = (
     (b"RIFF", (b"WAVE",), _WAV),
     (b"FORM", (b"AIFF", b"AIFC"), _AIFF),

@@ -78,9 +78,8 @@ def _with_libsndfile(data: bytes, mono: Mono, told: Recognised | None) -> bool:
             opened = True
             mono.begin(file.samplerate, file.channels)
             if told is not None:
-                mono.require_fits(
-                    max(told.least_frames, file.frames if file.format == "OGG" else 0)
-                )
+                tells_length = told.container.tells_length
+                mono.require_fits(file.frames if tells_length else told.least_frames)
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 frames = mono.add(block)
                 if flac is not None:
@@ -121,11 +120,13 @@ def _with_ffmpeg(data: bytes, mono: Mono, told: Recognised | None) -> None:
             if told is not None:
                 _require_known_codec(container.streams.audio[0], mono.name)
             mono.begin(SAMPLE_RATE_HZ, 1)
-            if told is not None:
+            if told is not None and told.container.tells_length:
                 mono.require_fits((container.duration or 0) * SAMPLE_RATE_HZ // av.time_base)
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
             with _complaints() as complaints:
                 for frame in container.decode(audio=0):
+                    if told is not None and complaints:
+                        break
                     mono.require(frame.sample_rate, frame.layout.nb_channels)
                     for piece in resampler.resample(frame):
                         mono.add(piece.to_ndarray().T)

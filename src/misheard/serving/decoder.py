@@ -138,20 +138,23 @@ def _shut_in(memory_bytes: int) -> None:
     """Take away what decoding does not need; see setrlimit(2)."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - no import of pathlib
         taken = int(file.read().split()[0]) * resource.getpagesize()
-    memory = taken + memory_bytes
     for what, most in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_AS, taken + memory_bytes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 0),
     ):
-        resource.setrlimit(what, (most, most))
+        hard = resource.getrlimit(what)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (least, least))
 
 
 def _limit_cpu(seconds: float) -> None:
     """End this process, should its server be too busy to: by the time it has computed so long."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     most = math.ceil(time.process_time() + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
+    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (least, hard))
 
 
 if __name__ == "__main__":
