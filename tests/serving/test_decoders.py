@@ -144,10 +144,13 @@ def test_bombs_take_no_more_memory_than_the_longest_recording(
     (pid,) = pool.pids
     before = figure(pid, "VmRSS")
     bombs = {name: data for name, data in corpus().items() if name.startswith("bomb/")}
+    bombs["long"] = LONG
     run(each_at_its_turn(pool, bombs))
     assert pool.pids == {pid}
     largest = max(map(len, bombs.values())) // 1_000
     assert figure(pid, "VmHWM") - before <= 600 * 64 + 2 * largest + 20_000
+    run(pool.decode(GOOD))
+    assert figure(pid, "VmRSS") - before <= 10_000
 
 
 @pytest.mark.parametrize("name", wellformed())
