@@ -18,6 +18,7 @@ from misheard.monitoring.conditions import (
     Health,
     Readings,
     RecentTraffic,
+    RolloutReading,
     Rule,
     ServerReading,
     StandingReading,
@@ -41,6 +42,7 @@ QUIET = Readings(
     newest_cycle=None,
     waiting=(),
     standing=(),
+    newest_canary=None,
     suites=(),
     last_heard_at=None,
     behind=0,
@@ -67,6 +69,7 @@ OFF = AlertSettings(
     cycle_ended=False,
     max_approval_hours=False,
     max_stuck_hours=False,
+    canary_rolled_back=False,
     suite_failed=False,
     max_silent_hours=False,
     max_digest_behind=False,
@@ -355,6 +358,17 @@ def test_why_a_cycle_stands_is_said(fields: dict[str, Any], why: str) -> None:
     assert condition is not None
     assert f" for 720 hours. {why} To try again: misheard cycle run cycle-1" in condition.detail
     assert condition.figures["error"] == fields.get("error", "")
+
+
+@pytest.mark.parametrize(("taken_back", "expected"), [(False, WELL), (True, BAD)])
+def test_a_canary_that_was_taken_back(taken_back: bool, expected: Health) -> None:
+    canary = RolloutReading(
+        id="rollout-1", version_id="v-2", was_rolled_back=taken_back, detail="surely worse: empty"
+    )
+    condition = said(Rule.CANARY_ROLLED_BACK, replace(QUIET, newest_canary=canary))
+    assert condition is not None
+    assert (condition.health, condition.subject) == (expected, "rollout-1")
+    assert "v-2 answers nobody any more: surely worse: empty." in condition.detail
 
 
 @pytest.mark.parametrize(("passed", "expected"), [(True, WELL), (False, BAD)])

@@ -26,6 +26,7 @@ class Rule(StrEnum):
     CYCLE_ENDED = "cycle_ended"
     APPROVAL = "approval"
     CYCLE_STUCK = "cycle_stuck"
+    CANARY_ROLLED_BACK = "canary_rolled_back"
     SUITE_FAILED = "suite_failed"
     NO_TRAFFIC = "no_traffic"
     DIGEST_BEHIND = "digest_behind"
@@ -46,6 +47,7 @@ _ERRORS = (
     Rule.LATENCY_P95,
     Rule.REAL_TIME_FACTOR,
     Rule.CYCLE_STUCK,
+    Rule.CANARY_ROLLED_BACK,
     Rule.SUITE_FAILED,
     Rule.NO_TRAFFIC,
     Rule.DELIVERY,
@@ -123,6 +125,16 @@ class StandingReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutReading:
+    """What became of a version that was tried on live traffic."""
+
+    id: str
+    version_id: str
+    was_rolled_back: bool
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteReading:
     """The newest run of a suite on the live version."""
 
@@ -175,6 +187,7 @@ class Readings:
     """Cycles that wait for a person."""
     standing: tuple[StandingReading, ...]
     """Cycles that wait for nobody."""
+    newest_canary: RolloutReading | None
     suites: tuple[SuiteReading, ...]
     last_heard_at: datetime | None
     behind: int

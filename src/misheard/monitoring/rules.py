@@ -206,6 +206,18 @@ def _of_cycles(readings: Readings, limits: AlertSettings) -> Iterator[Condition]
                 figures={"state": one.state, "since": one.since.isoformat()},
             )
     yield from _stuck(readings, limits)
+    canary = readings.newest_canary
+    if limits.canary_rolled_back and canary is not None:
+        yield Condition(
+            rule=Rule.CANARY_ROLLED_BACK,
+            subject=canary.id,
+            health=Health.BAD if canary.was_rolled_back else Health.WELL,
+            detail=(
+                f"{canary.version_id} answers nobody any more: {canary.detail}. "
+                f"See: misheard rollout show {canary.id}"
+            ),
+            figures={"version": canary.version_id},
+        )
     if limits.suite_failed:
         for run in readings.suites:
             yield Condition(

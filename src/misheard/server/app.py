@@ -11,7 +11,7 @@ from fastapi.openapi.utils import get_openapi
 
 from misheard import __version__
 from misheard.deployment import PRODUCTION
-from misheard.server import feedback, health, openai
+from misheard.server import feedback, health, openai, pages
 from misheard.server.api import routers
 from misheard.server.headers import SecurityHeaders
 from misheard.server.limits import protect
@@ -51,7 +51,7 @@ def create_app(workspace: Workspace, *, slot: str = PRODUCTION, address: str = "
     app.state.workspace = workspace
     app.state.service = service
     add_problems(app)
-    for own in (openai, feedback, health):
+    for own in (openai, feedback, health, pages):
         app.include_router(own.router())
     for router in routers():
         app.include_router(router, prefix="/api/v1")

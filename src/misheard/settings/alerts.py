@@ -90,6 +90,8 @@ class AlertSettings(Section):
     """A cycle waits for a person's word."""
     max_stuck_hours: Limit = 6.0
     """A cycle that waits for nobody has not moved, nor given a sign that it is trained."""
+    canary_rolled_back: bool = True
+    """The newest canary was taken back, surely worse."""
     suite_failed: bool = True
     """The live version fails the newest run of a regression suite."""
     max_silent_hours: Limit = 72.0

@@ -30,7 +30,6 @@ from misheard.datasets.datasets import Dataset
 from misheard.errors import UnknownIdError
 from misheard.forgetting.forgetting import Forgotten
 from misheard.gates.comparison import Comparison, Side
-from misheard.gates.plain import without_nan
 from misheard.gates.validation import Validation
 from misheard.gates.verdict import Verdict
 from misheard.monitoring.delivery import Delivery
@@ -60,6 +59,9 @@ UNTOLD: Mapping[type, tuple[str, ...]] = {
 """Fields that are left out."""
 NAMED: Mapping[type, str] = {review.Waiting: "QueueLength"}
 """What is called otherwise than its class, since another one is called so, too."""
+
+DEEPEST = 50
+"""Objects and lists in one another."""
 
 
 class Model(BaseModel):
@@ -133,19 +135,40 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
+def _plain(value: Any, depth: int = 0) -> Any:
+    """What somebody wanted remembered, as JSON in UTF-8 can say it.
+
+    Half of a pair of surrogates is replaced; what lies too deep to be written is null.
+    """
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, Mapping | list | tuple) and depth == DEEPEST:
+        return None
+    if isinstance(value, Mapping):
+        return {_plain(str(name)): _plain(one, depth + 1) for name, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(one, depth + 1) for one in value]
+    return _finite(value)
+
+
 # Types that are made while this runs are none that a type checker knows.
 _LIST: Any = list
 _GENERIC: Mapping[Any, Any] = {list: list, dict: dict, Mapping: dict, tuple: tuple}
 _Number = Annotated[float | None, BeforeValidator(_finite)]
-_Plain = Annotated[Any, BeforeValidator(without_nan)]
+_Plain = Annotated[Any, BeforeValidator(_plain)]
+_Object = Annotated[dict[str, Any], BeforeValidator(_plain)]
+_LEAVES: Mapping[Any, Any] = {
+    float: _Number,
+    Any: _Plain,
+    dict[str, Any]: _Object,
+    Mapping[str, Any]: _Object,
+}
 
 
 def _shown(hint: Any) -> Any:
     """The type of an answer that a type of a record is told as."""
-    if hint is float:
-        return _Number
-    if hint is Any:
-        return _Plain
+    if hint in _LEAVES:
+        return _LEAVES[hint]
     if isinstance(hint, type) and is_dataclass(hint):
         return model_of(hint)
     origin, inner = get_origin(hint), tuple(map(_shown, get_args(hint)))

@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstra
 
 from misheard.database.engine import now
 from misheard.deployment import PRODUCTION
+from misheard.server.api.models import DEEPEST
 from misheard.workspace import Workspace
 
 MOST_AT_ONCE = 200
@@ -64,9 +65,16 @@ class Given(BaseModel):
 
 
 def _small(details: dict[str, Any]) -> dict[str, Any]:
+    if _is_deeper(details, DEEPEST):
+        raise ValueError(f"they have more than {DEEPEST} objects or lists in one another")
     if len(json.dumps(details)) > _MOST_DETAILS:
-        raise ValueError(f"no more than {_MOST_DETAILS:,} characters of JSON")
+        raise ValueError(f"they have more than {_MOST_DETAILS:,} characters of JSON")
     return details
+
+
+def _is_deeper(value: Any, most: int) -> bool:
+    inner = value.values() if isinstance(value, dict) else value if isinstance(value, list) else ()
+    return most < 0 or any(_is_deeper(one, most - 1) for one in inner)
 
 
 Details = Annotated[dict[str, Any], AfterValidator(_small)]
