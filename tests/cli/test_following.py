@@ -1,4 +1,4 @@
-"""deploy and rollback with servers running: what they wait for, how long that takes, what they say."""
+"""deploy and rollback with servers running: what they wait for, how long, and what they say."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def test_a_server_that_is_slow_has_some_time(
     run(body)
 
 
-PROGRAM = [sys.executable, "-m", "misheard"]
+PROGRAM = [sys.executable, "-c", "from misheard.cli import main; main()"]
 
 
 def test_a_kept_version_is_back_within_seconds_by_one_command(workspace: Workspace) -> None:
