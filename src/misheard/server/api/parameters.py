@@ -39,7 +39,7 @@ Words = Annotated[str, StringConstraints(max_length=100_000, pattern=_STORABLE)]
 
 IdInPath = Annotated[Id, Path()]
 NumberInPath = Annotated[int, Path(ge=1, le=_LARGEST)]
-RowNumber = Annotated[int, Field(ge=1, le=_LARGEST)]
+ExpectedNumber = Annotated[int, Field(ge=0, le=_LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=MOST_AT_ONCE, description="Rows of the page.")]
 Before = Annotated[
     Id | None, Query(description="The `next` of the page before; nothing for the first page.")
