@@ -201,8 +201,8 @@ class RolloutConflictError(MisheardError):
     """Another rollout is under way in this slot."""
 
 
-class RolloutEndedError(BadInputError):
-    """This rollout has ended."""
+class RolloutStateError(BadInputError):
+    """A rollout cannot take this step from where it stands."""
 
 
 class StagingFailedError(MisheardError):
@@ -231,6 +231,10 @@ class VersionExistsError(BadInputError):
 
 class VersionPrunedError(BadInputError):
     """The files of this model version are gone: retention let go of them."""
+
+
+class EngineClosedError(MisheardError):
+    """This engine takes no more audio."""
 
 
 class DeliveryFailedError(MisheardError):
@@ -271,3 +275,7 @@ class ExpiredTokenError(NotAllowedError):
 
 class UnsafeAddressError(BadInputError):
     """Others would reach this server, and it has no token to know them by."""
+
+
+class AddressTakenError(BadInputError):
+    """Another program listens at this address."""

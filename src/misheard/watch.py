@@ -28,6 +28,7 @@ from misheard.errors import (
 )
 from misheard.gates.suites import SuiteRun
 from misheard.monitoring.rollback import should_roll_back
+from misheard.rollouts.judging import RolloutDecision
 from misheard.workspace import Workspace
 
 _log = logging.getLogger("misheard.watch")
@@ -45,6 +46,8 @@ class Look:
 
     rolled_back: Deployment | None
     """The deployment that brought the version before back."""
+    rollouts: tuple[RolloutDecision, ...]
+    """What was decided of versions that are tried on live traffic."""
     runs: tuple[SuiteRun, ...]
     """Suites that were due."""
     begun: Cycle | None
@@ -64,10 +67,13 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
     watcher, failed = observer or Observer(), list[str]()
     rolled_back, begun, suspicion, let_go = None, None, None, _NOTHING
     runs, advanced = list[SuiteRun](), list[Cycle]()
+    rollouts = list[RolloutDecision]()
     with going_on("digest", failed):
         workspace.digest.catch_up()
     with going_on("rollback", failed):
         rolled_back = roll_back_if_worse(workspace)
+    with going_on("rollouts", failed):
+        rollouts = judge_rollouts(workspace)
     with going_on("suites", failed):
         runs = run_due_suites(workspace, watcher)
     with going_on("trigger", failed):
@@ -84,6 +90,7 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
         let_go = workspace.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S)
     return Look(
         rolled_back=rolled_back,
+        rollouts=tuple(rollouts),
         runs=tuple(runs),
         begun=begun,
         suspicion=suspicion,
@@ -140,6 +147,16 @@ def roll_back_if_worse(workspace: Workspace, *, actor: str = ACTOR) -> Deploymen
     except DeploymentConflictError:
         # Somebody else has done it, or has deployed something else.
         return None
+
+
+def judge_rollouts(workspace: Workspace, *, actor: str = ACTOR) -> list[RolloutDecision]:
+    """Look at every version that is tried on live traffic, with what people have corrected."""
+    workspace.rollouts.note_corrections()
+    found = [
+        workspace.judge_rollout(actor=actor, slot=one.slot)
+        for one in workspace.rollouts.all_running()
+    ]
+    return [one for one in found if one is not None]
 
 
 def run_due_suites(workspace: Workspace, observer: Observer) -> list[SuiteRun]:

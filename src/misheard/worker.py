@@ -17,6 +17,7 @@ from misheard import watch
 from misheard.cycle.states import Cycle, CycleState, Observer
 from misheard.database.engine import now
 from misheard.finetune.events import TrainingEvent
+from misheard.rollouts.judging import Action
 from misheard.speech.transcriber import Progress
 from misheard.workspace import Workspace
 
@@ -33,7 +34,7 @@ class Done:
 
     at: datetime
     duty: str
-    """advance, suites, suspicion, digest, rollback, trigger, alerts or retention."""
+    """advance, suites, suspicion, digest, rollback, rollouts, trigger, alerts or retention."""
     what: str
 
 
@@ -48,7 +49,7 @@ class Worker:
     """Does the duties; what takes hours does not keep what takes moments waiting.
 
     Cycles, suites and the fit of suspicion take turns in the thread that calls `run`; the digest,
-    the roll-back check and the trigger do in another.
+    the roll-back check, rollouts and the trigger do in another.
     """
 
     def __init__(
@@ -76,6 +77,7 @@ class Worker:
         light = [
             _Duty(name="digest", interval_s=often.digest_s, do=self._digest),
             _Duty(name="rollback", interval_s=often.rollback_s, do=self._roll_back),
+            _Duty(name="rollouts", interval_s=often.rollouts_s, do=self._judge_rollouts),
             _Duty(name="trigger", interval_s=often.trigger_s, do=self._begin),
             _Duty(name="alerts", interval_s=often.alerts_s, do=self._alert),
             _Duty(name="retention", interval_s=often.retention_s, do=self._let_go),
@@ -159,6 +161,11 @@ class Worker:
         back = watch.roll_back_if_worse(self._light, actor=ACTOR)
         if back is not None:
             yield f"rolled back to {back.version_id}: {back.reason}"
+
+    def _judge_rollouts(self) -> Iterable[str]:
+        for decision in watch.judge_rollouts(self._light, actor=ACTOR):
+            if decision.action is not Action.WAIT:
+                yield decision.told
 
     def _begin(self) -> Iterable[str]:
         begun = watch.begin_if_worth_it(self._light, actor=ACTOR)

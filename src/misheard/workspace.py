@@ -259,9 +259,7 @@ class Workspace(Gatekeeping):
         require_newest(newest, expected, slot)
         if newest is not None and newest.version_id == known.id:
             return newest
-        is_trusted = force or known.id in self.deployments.ever_live(slot)
-        if not is_trusted:
-            self.require_gates(known.id)
+        is_trusted = self._is_trusted(known.id, slot, force)
         self._back_up(newest)
         ready = self.get_ready(known.id, actor, watching, slot=slot)
         if not ready and not is_trusted:
@@ -315,12 +313,13 @@ class Workspace(Gatekeeping):
     ) -> Rollout:
         """Let a version answer a share of the sessions, step by step as `[rollouts]` has it.
 
-        Raises `GateRefusedError` for one that was not live before and has not passed validation, or
-        fails a suite, unless `force` is on; see `Rollouts.begin` for the rest.
+        Every server of `slot` has it loaded by then. Raises as `deploy` does; see `Rollouts.begin`
+        for the rest.
         """
         known = self.registry.get(version_id)
-        if not force and known.id not in self.deployments.ever_live(slot):
-            self.require_gates(known.id)
+        is_trusted = self._is_trusted(known.id, slot, force)
+        if not self.get_ready(known.id, actor, slot=slot) and not is_trusted:
+            self.require_working(known.id)
         rules = self.settings.rollouts
         return self._begin_rollout(
             Kind.CANARY, known.id, tuple(shares or rules.shares), actor, reason, slot
@@ -348,6 +347,13 @@ class Workspace(Gatekeeping):
         None where nothing is tried. Safe from several processes at once.
         """
         return self.rollouts.judge(slot, actor=actor, moment=moment)
+
+    def _is_trusted(self, version_id: str, slot: str, force: bool) -> bool:
+        """Whether nothing is asked of it; raises `GateRefusedError` where the gates say no."""
+        if force or version_id in self.deployments.ever_live(slot):
+            return True
+        self.require_gates(version_id)
+        return False
 
     def _begin_rollout(
         self,

@@ -21,6 +21,7 @@ from tests import tiny
 
 NOTHING = {
     "rolled_back": None,
+    "rollouts": [],
     "runs": [],
     "begun": None,
     "suspicion": None,

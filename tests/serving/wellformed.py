@@ -57,6 +57,8 @@ def wellformed() -> dict[str, bytes]:
         "mkv-pcm": encoded("matroska", "pcm_s16le"),
         "aac": encoded("adts", "aac"),
         "amr": encoded("amr", "libopencore_amrnb", rate_hz=8_000),
+        "mp4-film": film("mp4", "mpeg4", "aac"),
+        "webm-film": film("webm", "libvpx", "libopus"),
         "gsm-8k": written("RAW", "GSM610", rate_hz=8_000),
     }
 
@@ -89,13 +91,13 @@ class Pipe(io.RawIOBase):
     """What a muxer writes into it stays as it is: there is no going back to the head."""
 
     def __init__(self) -> None:
-        self.written = b""
+        self.written = bytearray()
 
     def writable(self) -> bool:
         return True
 
     def write(self, data: bytes) -> int:
-        self.written += bytes(data)
+        self.written += data
         return len(data)
 
 
@@ -103,21 +105,38 @@ def encoded(
     muxer: str, codec: str, *, rate_hz: int = 16_000, piped: bool = False, **options: str
 ) -> bytes:
     """As FFmpeg writes it."""
+    target = Pipe() if piped else io.BytesIO()
+    options = {"fflags": "+bitexact"} | options
+    with av.open(target, "w", format=muxer, options=options) as container:
+        write_sound(container, container.add_stream(codec, rate=rate_hz, layout="mono"))
+    return bytes(target.written) if isinstance(target, Pipe) else target.getvalue()
+
+
+def film(muxer: str, video_codec: str, codec: str) -> bytes:
+    """With black pictures."""
+    target = io.BytesIO()
+    with av.open(target, "w", format=muxer, options={"fflags": "+bitexact"}) as container:
+        pictures = container.add_stream(video_codec, rate=10)
+        pictures.width = pictures.height = 32
+        stream = container.add_stream(codec, rate=48_000, layout="mono")
+        for _ in range(10):
+            picture = av.VideoFrame.from_ndarray(np.zeros((32, 32, 3), np.uint8))
+            container.mux(pictures.encode(picture))
+        container.mux(pictures.encode(None))
+        write_sound(container, stream)
+    return target.getvalue()
+
+
+def write_sound(container: av.container.OutputContainer, stream: av.AudioStream) -> None:
+    context, rate_hz = stream.codec_context, stream.rate
     samples = (sound(rate_hz)[None] * 32_767).astype(np.int16)
     frame = av.AudioFrame.from_ndarray(samples, format="s16", layout="mono")
     frame.sample_rate = rate_hz
-    target = Pipe() if piped else io.BytesIO()
-    with av.open(
-        target, "w", format=muxer, options={"fflags": "+bitexact", **options}
-    ) as container:
-        stream = container.add_stream(codec, rate=rate_hz, layout="mono")
-        context = stream.codec_context
-        resampler = av.AudioResampler(
-            format=context.format, layout="mono", rate=rate_hz, frame_size=context.frame_size
-        )
-        for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
-            container.mux(stream.encode(piece))
-    return target.written if isinstance(target, Pipe) else target.getvalue()
+    resampler = av.AudioResampler(
+        format=context.format, layout="mono", rate=rate_hz, frame_size=context.frame_size
+    )
+    for piece in [*resampler.resample(frame), *resampler.resample(None), None]:
+        container.mux(stream.encode(piece))
 
 
 def tagged(wav: bytes) -> bytes:

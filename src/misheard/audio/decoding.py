@@ -78,7 +78,9 @@ def _with_libsndfile(data: bytes, mono: Mono, told: Recognised | None) -> bool:
             opened = True
             mono.begin(file.samplerate, file.channels)
             if told is not None:
-                mono.require_fits(told.least_frames)
+                mono.require_fits(
+                    max(told.least_frames, file.frames if file.format == "OGG" else 0)
+                )
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 frames = mono.add(block)
                 if flac is not None:
@@ -104,28 +106,31 @@ def _with_ffmpeg(data: bytes, mono: Mono, told: Recognised | None) -> None:
     """Containers that libsndfile does not know (m4a, webm, amr), through PyAV's FFmpeg."""
     import av  # noqa: PLC0415 - 50 ms, and only for unusual containers
 
-    careful = {"protocol_whitelist": "", "codec_whitelist": _CODECS}
+    # A playlist's own files are opened by a protocol; these bytes are not.
+    options = {"protocol_whitelist": ""}
+    if told is not None:
+        options["codec_whitelist"] = _CODECS
     try:
-        with (
-            _complaints() as complaints,
-            av.open(
-                io.BytesIO(data),
-                mode="r",
-                format=told.container.demuxer if told is not None else None,
-                options=careful if told is not None else {},
-                metadata_errors="ignore",
-            ) as container,
-        ):
+        with av.open(
+            io.BytesIO(data),
+            mode="r",
+            format=told.container.demuxer if told is not None else None,
+            options=options,
+            metadata_errors="ignore",
+        ) as container:
             if told is not None:
                 _require_known_codec(container.streams.audio[0], mono.name)
             mono.begin(SAMPLE_RATE_HZ, 1)
+            if told is not None:
+                mono.require_fits((container.duration or 0) * SAMPLE_RATE_HZ // av.time_base)
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
-            for frame in container.decode(audio=0):
-                mono.require(frame.sample_rate, frame.layout.nb_channels)
-                for piece in resampler.resample(frame):
+            with _complaints() as complaints:
+                for frame in container.decode(audio=0):
+                    mono.require(frame.sample_rate, frame.layout.nb_channels)
+                    for piece in resampler.resample(frame):
+                        mono.add(piece.to_ndarray().T)
+                for piece in resampler.resample(None):
                     mono.add(piece.to_ndarray().T)
-            for piece in resampler.resample(None):
-                mono.add(piece.to_ndarray().T)
     except MemoryError:
         raise
     except (av.FFmpegError, IndexError, ValueError) as error:

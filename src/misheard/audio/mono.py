@@ -26,9 +26,9 @@ SAMPLE_RATE_HZ = 16_000
 class AudioLimits:
     """What is taken from somebody else; of anything beyond it no more is decoded than shows it."""
 
+    max_duration_s: float
     min_duration_s: float = 0.1
     """As OpenAI's API has it."""
-    max_duration_s: float = 3_600.0
     max_channels: int = 6
     """The sound of a film."""
     min_rate_hz: int = 4_000

@@ -33,6 +33,8 @@ VERBS: dict[str, str] = {
     "versions": "List model versions and where each came from.",
     "deploy": "Make a version live.",
     "rollback": "Make live again what was live before.",
+    "rollout": "Try a version on live traffic: as a shadow, or as a canary that is taken back.",
+    "serve": "Transcribe over HTTP with what is live, and log every result.",
     "worker": "Do all that is to be done by itself, until stopped.",
     "watch": "Roll back what does worse, run due suites, train when it is worth it.",
     "trend": "How suspicion, latency, errors and the like went, by hour, day or week.",

@@ -16,6 +16,7 @@ from misheard.cli.output import json_option, open_workspace, out, percent, print
 if TYPE_CHECKING:
     from misheard.cases.audited import AuditedRate
     from misheard.reports.status import Status, Waiting
+    from misheard.rollouts.judging import RolloutDecision
 
 _BAR = 16
 _IN_TABLE = {"corrected cases", "error cases", "error rate"}
@@ -39,6 +40,8 @@ def command(directory: str | None, as_json: bool) -> None:
 def show(status: Status, console: Console) -> None:
     """Write it for people."""
     _live(status, console)
+    if status.rollout is not None:
+        console.print(_tried(status.rollout), soft_wrap=True)
     _wrong(status, console)
     if status.activity:
         console.print(_heard(status))
@@ -97,6 +100,17 @@ def _live(status: Status, console: Console) -> None:
             "last 24 hours",
         )
     console.print(grid)
+
+
+def _tried(decision: RolloutDecision) -> str:
+    one = decision.rollout
+    what = "hears" if one.kind == "shadow" else "answers"
+    step = f", step {one.step + 1} of {len(one.shares)}" if len(one.shares) > 1 else ""
+    return (
+        f"[bold]Tried[/]  {one.version_id} {what} {one.share:.0%} of the sessions{step}\n"
+        f"       {escape(decision.reason)}\n"
+        f"       [cyan]misheard rollout show {one.id}[/]"
+    )
 
 
 def _wrong(status: Status, console: Console) -> None:

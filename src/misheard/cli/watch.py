@@ -69,6 +69,8 @@ def _show(look: Look) -> None:
     if look.rolled_back is not None:
         back = look.rolled_back
         out.print(f"[red]Rolled back[/] to {back.version_id}: {escape(back.reason)}")
+    for decision in look.rollouts:
+        out.print(escape(decision.told[0].upper() + decision.told[1:]))
     for run in look.runs:
         verdict = "[green]passed[/]" if run.verdict.passed else "[red]failed[/]"
         out.print(f"Suite {run.suite_id} {verdict}: {escape('; '.join(run.verdict.reasons))}")
@@ -89,6 +91,7 @@ def _show(look: Look) -> None:
         out.print(f"[red]Could not be done now:[/] {', '.join(look.failed)}.")
     if not (
         look.rolled_back
+        or look.rollouts
         or look.runs
         or look.begun
         or look.suspicion

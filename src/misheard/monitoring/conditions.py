@@ -26,11 +26,13 @@ class Rule(StrEnum):
     CYCLE_ENDED = "cycle_ended"
     APPROVAL = "approval"
     CYCLE_STUCK = "cycle_stuck"
+    CANARY_ROLLED_BACK = "canary_rolled_back"
     SUITE_FAILED = "suite_failed"
     NO_TRAFFIC = "no_traffic"
     DIGEST_BEHIND = "digest_behind"
     DISK = "disk"
     DELIVERY = "delivery"
+    SERVER_BEHIND = "server_behind"
 
     @property
     def severity(self) -> str:
@@ -45,9 +47,11 @@ _ERRORS = (
     Rule.LATENCY_P95,
     Rule.REAL_TIME_FACTOR,
     Rule.CYCLE_STUCK,
+    Rule.CANARY_ROLLED_BACK,
     Rule.SUITE_FAILED,
     Rule.NO_TRAFFIC,
     Rule.DELIVERY,
+    Rule.SERVER_BEHIND,
 )
 
 
@@ -121,6 +125,16 @@ class StandingReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class RolloutReading:
+    """What became of a version that was tried on live traffic."""
+
+    id: str
+    version_id: str
+    was_rolled_back: bool
+    detail: str
+
+
+@dataclass(frozen=True, kw_only=True)
 class SuiteReading:
     """The newest run of a suite on the live version."""
 
@@ -137,6 +151,22 @@ class ChannelReading:
     name: str
     attempts: int
     error: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerReading:
+    """What a server answers with, and what is live."""
+
+    id: str
+    address: str
+    slot: str
+    version_id: str
+    """Empty where it answers with nothing yet."""
+    live_version: str
+    behind_since: datetime | None
+    """When the first deployment was made that it has not followed; None where it has all."""
+    reason: str
+    """Why it could not load what is live; empty where it does not say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,8 +187,10 @@ class Readings:
     """Cycles that wait for a person."""
     standing: tuple[StandingReading, ...]
     """Cycles that wait for nobody."""
+    newest_canary: RolloutReading | None
     suites: tuple[SuiteReading, ...]
     last_heard_at: datetime | None
     behind: int
     free_disk_share: float
     channels: tuple[ChannelReading, ...]
+    servers: tuple[ServerReading, ...]

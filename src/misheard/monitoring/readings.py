@@ -19,6 +19,7 @@ from misheard.database.schema import (
     deliveries,
     deployments,
     hourly,
+    rollouts,
     suite_runs,
     suites,
     versions,
@@ -29,11 +30,13 @@ from misheard.monitoring.conditions import (
     CycleReading,
     Readings,
     RecentTraffic,
+    RolloutReading,
     StandingReading,
     SuiteReading,
     WatchedMean,
 )
 from misheard.monitoring.drift import Block, DriftRules, detect
+from misheard.monitoring.following import following
 from misheard.settings import AlertSettings
 
 _PRODUCTION = "production"
@@ -88,11 +91,13 @@ def read(
         newest_cycle=_newest_cycle(connection),
         waiting=tuple(_waiting(connection)),
         standing=tuple(_standing(connection, moment, trained_at)),
+        newest_canary=_newest_canary(connection),
         suites=tuple(_suites(connection, version_id)),
         last_heard_at=traffic.last_heard_at(connection),
         behind=tallies.behind(connection),
         free_disk_share=usage.free / usage.total,
         channels=tuple(_channels(connection, channels)),
+        servers=tuple(following(connection, moment)),
     )
 
 
@@ -249,6 +254,20 @@ def _last_step(connection: Connection, cycle_id: str) -> datetime | None:
     newest = query.order_by(cycle_steps.c.number.desc()).limit(1)
     found: datetime | None = connection.execute(newest).scalar()
     return found
+
+
+def _newest_canary(connection: Connection) -> RolloutReading | None:
+    c = rollouts.c
+    query = select(c.id, c.version_id, c.state, c.detail).where(c.kind == "canary")
+    row = connection.execute(query.order_by(c.created_at.desc(), c.id.desc()).limit(1)).first()
+    if row is None:
+        return None
+    return RolloutReading(
+        id=row.id,
+        version_id=row.version_id,
+        was_rolled_back=row.state == "rolled_back",
+        detail=row.detail,
+    )
 
 
 def _suites(connection: Connection, version_id: str) -> Iterable[SuiteReading]:

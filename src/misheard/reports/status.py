@@ -18,6 +18,7 @@ from misheard.monitoring.activity import VersionActivity
 from misheard.monitoring.alerts import Alert
 from misheard.monitoring.latency import RecentLatency
 from misheard.registry import ModelVersion
+from misheard.rollouts.judging import RolloutDecision
 from misheard.settings import TriggerSettings
 from misheard.triggers import TriggerDecision
 from misheard.workspace import Workspace
@@ -64,6 +65,8 @@ class Status:
     rules: TriggerSettings
     evaluation: Evaluation | None
     """What the trigger came to when it was asked to act last, with the gain that is expected."""
+    rollout: RolloutDecision | None
+    """What is tried on live traffic, and what would be done with it now."""
     cycles: dict[CycleState, int]
     cycle: Cycle | None
     """The newest one."""
@@ -103,6 +106,7 @@ def status(workspace: Workspace) -> Status:
         trigger=trigger,
         rules=workspace.settings.triggers,
         evaluation=next(iter(workspace.cycles.evaluations(limit=1)), None),
+        rollout=workspace.rollouts.decision(live.slot),
         cycles=workspace.cycles.counts(),
         cycle=newest,
         suites=len(workspace.suites.listed()),

@@ -99,9 +99,25 @@ class Evidence:
 class RolloutDecision:
     """What is to be done, and why."""
 
+    rollout: Rollout
+    """As it was when this was decided."""
     action: Action
     reason: str
     evidence: Evidence
+
+    @property
+    def told(self) -> str:
+        """In a line."""
+        done = {
+            Action.WAIT: "goes on",
+            Action.ADVANCE: "takes its next step",
+            Action.PROMOTE: "goes live",
+            Action.ROLL_BACK: "is rolled back",
+            Action.FINISH: "is finished",
+            Action.SUPERSEDE: "is superseded",
+        }
+        one = self.rollout
+        return f"{one.kind} {one.id} of {one.version_id} {done[self.action]}: {self.reason}"
 
 
 def weigh(rollout: Rollout, counts: Mapping[tuple[int, str, str], int]) -> Evidence:
@@ -150,34 +166,36 @@ def judge(rollout: Rollout, evidence: Evidence, moment: datetime) -> RolloutDeci
     long enough, and nothing is half as sure as it would have to be for an alarm. A shadow is
     finished when it is surely worse, or has heard enough.
     """
+
+    def decided(action: Action, reason: str) -> RolloutDecision:
+        return RolloutDecision(rollout=rollout, action=action, reason=reason, evidence=evidence)
+
     rules = rollout.rules
     alarms = evidence.alarms
     if alarms:
         told = "; ".join(_told(rollout, evidence, one) for one in alarms)
         action = Action.ROLL_BACK if rollout.kind is Kind.CANARY else Action.FINISH
-        return RolloutDecision(action=action, reason=f"surely worse: {told}", evidence=evidence)
+        return decided(action, f"surely worse: {told}")
     left = rules.step_sessions - evidence.step_sessions
     if left > 0:
-        return _wait(f"{left} sessions of the candidate are still to come in this step", evidence)
+        return decided(
+            Action.WAIT, f"{left} sessions of the candidate are still to come in this step"
+        )
     until = rollout.step_began_at + timedelta(minutes=rules.step_minutes)
     if moment < until:
-        return _wait(f"this step lasts until {until:%Y-%m-%d %H:%M} UTC at least", evidence)
+        return decided(Action.WAIT, f"this step lasts until {until:%Y-%m-%d %H:%M} UTC at least")
     if rollout.kind is Kind.SHADOW:
-        return RolloutDecision(
-            action=Action.FINISH, reason=verdict_of(rollout, evidence), evidence=evidence
-        )
+        return decided(Action.FINISH, verdict_of(rollout, evidence))
     worst = evidence.worst
     if worst is not None and worst.progress > _HARMLESS:
-        return _wait(
+        return decided(
+            Action.WAIT,
             f"not sure yet: {_told(rollout, evidence, worst)}, {worst.progress:.0%} of the way to "
             "an alarm",
-            evidence,
         )
-    heard = f"{evidence.sessions[Arm.CANDIDATE]:,} sessions of the candidate, not surely worse"
-    return RolloutDecision(
-        action=Action.PROMOTE if rollout.is_last_step else Action.ADVANCE,
-        reason=heard,
-        evidence=evidence,
+    return decided(
+        Action.PROMOTE if rollout.is_last_step else Action.ADVANCE,
+        f"{evidence.sessions[Arm.CANDIDATE]:,} sessions of the candidate, not surely worse",
     )
 
 
@@ -191,10 +209,6 @@ def verdict_of(rollout: Rollout, evidence: Evidence) -> str:
     if apart < _LITTLE:
         return f"too little to say: in {sessions} just {apart} went wrong with one of the two alone"
     return f"not surely worse in {sessions}"
-
-
-def _wait(reason: str, evidence: Evidence) -> RolloutDecision:
-    return RolloutDecision(action=Action.WAIT, reason=reason, evidence=evidence)
 
 
 def _told(rollout: Rollout, evidence: Evidence, one: SignalEvidence) -> str:

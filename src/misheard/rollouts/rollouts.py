@@ -11,6 +11,7 @@ from misheard.database import audit
 from misheard.database.engine import new_id, now, writing
 from misheard.database.paging import older_than
 from misheard.database.schema import (
+    RUNNING,
     rollouts,
 )
 from misheard.deployment import PRODUCTION, Deployment, deploy_in
@@ -161,6 +162,12 @@ class Rollouts:
         with self._engine.connect() as connection:
             return running_in(connection, slot)
 
+    def all_running(self) -> list[Rollout]:
+        """What is tried now, in every slot."""
+        with self._engine.connect() as connection:
+            query = select(rollouts).where(RUNNING).order_by(rollouts.c.slot)
+            return [read_row(row) for row in connection.execute(query).mappings()]
+
     def evidence(self, rollout_id: str) -> Evidence:
         """What its requests have come to, and how strongly that speaks against the candidate."""
         with self._engine.connect() as connection:
@@ -186,6 +193,14 @@ class Rollouts:
         with writing(self._engine) as connection:
             return counting.note_corrections_in(connection)
 
+    def decision(
+        self, slot: str = PRODUCTION, moment: datetime | None = None
+    ) -> RolloutDecision | None:
+        """What `judge` would do; nothing is done."""
+        with self._engine.connect() as connection:
+            rollout = running_in(connection, slot)
+            return None if rollout is None else _decided(connection, rollout, moment or now())
+
     def judge(
         self, slot: str = PRODUCTION, *, actor: str, moment: datetime | None = None
     ) -> RolloutDecision | None:
@@ -194,12 +209,8 @@ class Rollouts:
         Several processes may do so at once: each move is made once.
         """
         at = moment or now()
-        with self._engine.connect() as connection:
-            rollout = running_in(connection, slot)
-            if rollout is None:
-                return None
-            decision = _decided(connection, rollout, at)
-        if decision.action is Action.WAIT:
+        decision = self.decision(slot, at)
+        if decision is None or decision.action is Action.WAIT:
             return decision
         if decision.action is Action.PROMOTE:
             self._before_deployment(slot)
@@ -221,7 +232,7 @@ class Rollouts:
     def promote(self, rollout_id: str, *, actor: str, reason: str) -> Rollout:
         """Make the candidate of a canary live now, whatever step it is in.
 
-        Raises `RolloutEndedError` where it has ended, or is a shadow, and
+        Raises `RolloutStateError` where it has ended, or is a shadow, and
         `DeploymentConflictError` where something else has gone live since it began.
         """
         self._before_deployment(self.get(rollout_id).slot)
@@ -254,7 +265,7 @@ class Rollouts:
         return moved
 
     def stop(self, rollout_id: str, *, actor: str, reason: str) -> Rollout:
-        """End it by hand; `RolloutEndedError` where it has ended already.
+        """End it by hand; `RolloutStateError` where it has ended already.
 
         A shadow is told what it has shown so far.
         """
@@ -280,6 +291,7 @@ def _decided(connection: Connection, rollout: Rollout, moment: datetime) -> Roll
     live = live_in(connection, rollout.slot)
     if live.number != rollout.deployment_number:
         return RolloutDecision(
+            rollout=rollout,
             action=Action.SUPERSEDE,
             reason=f"{live.version_id} went live: {live.action} by {live.actor}, {live.reason}",
             evidence=evidence,

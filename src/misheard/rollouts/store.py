@@ -15,7 +15,7 @@ from misheard.database.schema import RUNNING, deployments, rollout_sessions, rol
 from misheard.errors import (
     BadInputError,
     NothingDeployedError,
-    RolloutEndedError,
+    RolloutStateError,
     UnknownIdError,
 )
 from misheard.registry import require_files
@@ -49,12 +49,12 @@ def move_in(
 ) -> Rollout:
     """Take a rollout on, in the caller's transaction, in which it was read; the audit log has why.
 
-    From running to running is its next step. Raises `RolloutEndedError` where it cannot go there.
+    From running to running is its next step. Raises `RolloutStateError` where it cannot go there.
     """
     if to not in TRANSITIONS[rollout.kind].get(rollout.state, ()):
-        raise RolloutEndedError(
-            f"{rollout.id} is {rollout.state.replace('_', ' ')}, a {rollout.kind}: it cannot be "
-            f"{to.replace('_', ' ')} now."
+        raise RolloutStateError(
+            f"{rollout.id}, a {rollout.kind}, is {rollout.state.replace('_', ' ')}, and cannot be "
+            f"{to.replace('_', ' ')}."
         )
     at = moment or now()
     evidence = evidence_in(connection, rollout)
@@ -72,8 +72,8 @@ def move_in(
         actor=actor,
         action=f"{rollout.kind} {'next step' if not to.is_final else to.replace('_', ' ')}",
         subject=rollout.id,
-        from_value=f"{rollout.share:.2%} of the sessions",
-        to_value=f"{moved.share:.2%} of the sessions" if not to.is_final else str(to),
+        from_value=f"{100 * rollout.share:g}% of the sessions",
+        to_value=f"{100 * moved.share:g}% of the sessions" if not to.is_final else str(to),
         reason=detail,
         evidence=evidence.to_dict(),
     )

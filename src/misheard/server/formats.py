@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from misheard.server.languages import NAMES
-from misheard.serving.service import Answer
+from misheard.serving.utterance import Answer
 from misheard.speech.transcriber import Segment, Transcript
 
 SRT, VTT = "application/x-subrip", "text/vtt"

@@ -22,7 +22,8 @@ from misheard.server.transcription_form import (
     body_document,
     read_form,
 )
-from misheard.serving.service import Answer, Service, Utterance
+from misheard.serving.service import Service
+from misheard.serving.utterance import Answer, Utterance
 from misheard.workspace import Workspace
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"

@@ -28,12 +28,8 @@ from starlette.requests import HTTPConnection
 from misheard.access.rates import Rates
 from misheard.access.roles import Role
 from misheard.access.tokens import LOCAL, Token, Tokens
-from misheard.errors import (
-    BadInputError,
-    MisheardError,
-    NotAllowedError,
-    UnsafeAddressError,
-)
+from misheard.errors import BadInputError, NotAllowedError, UnsafeAddressError
+from misheard.server.problems import PROBLEMS
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -51,29 +47,15 @@ _BEARER = HTTPBearer(
     "itself as long as the workspace never had one.",
     auto_error=False,
 )
-_PROBLEM: dict[str, Any] = {
-    "content": {
-        "application/problem+json": {
-            "schema": {
-                "type": "object",
-                "required": ["type", "title", "status", "detail"],
-                "properties": {
-                    "type": {"type": "string"},
-                    "title": {"type": "string"},
-                    "status": {"type": "integer"},
-                    "detail": {"type": "string"},
-                },
-            }
-        }
-    }
-}
 REFUSALS: dict[int | str, dict[str, Any]] = {
-    401: {"description": "No token, or not a good one.", **_PROBLEM},
-    403: {"description": "The token's role does not allow this.", **_PROBLEM},
-    408: {"description": "The body came too slowly.", **_PROBLEM},
-    413: {"description": "The body is too large.", **_PROBLEM},
-    429: {"description": "Too many requests; come back after `Retry-After` seconds.", **_PROBLEM},
-    503: {"description": "The server cannot answer at this moment.", **_PROBLEM},
+    kind: {"description": told, "content": PROBLEMS["4XX"]["content"]}
+    for kind, told in {
+        401: "No token, or none that is good.",
+        403: "The role of the token does not allow this, or a page of another site asks.",
+        408: "The body came too slowly.",
+        413: "The body is too large.",
+        429: "Too many requests; come back after `Retry-After` seconds.",
+    }.items()
 }
 """For `APIRouter(responses=…)`, so that the OpenAPI document has what `caller_may` answers."""
 
@@ -229,10 +211,10 @@ async def _looked_up(look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
         return await run_in_threadpool(look, *args, **kwargs)
     except NotAllowedError:
         raise
-    except MisheardError as error:
-        # Not left to others to answer: one that comes up while a body is read looks as if the body
-        # were at fault.
-        logging.getLogger("misheard").error("Tokens could not be looked up. %s", error)
+    except Exception as error:
+        # Not left to others to answer: what is raised while a body is read is taken for a fault of
+        # the body.
+        logging.getLogger("misheard").exception("Tokens could not be looked up.")
         raise HTTPException(
             503,
             "Who asks cannot be looked up at this moment. Come back in a few seconds.",
@@ -242,9 +224,8 @@ async def _looked_up(look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) ->
 
 def _require_local(connection: HTTPConnection) -> None:
     """Refuse whoever is not at this machine, and browsers that were led here by another name."""
-    ends = [connection.scope.get("client"), connection.scope.get("server")]
-    proxied = any(name in connection.headers for name in _PROXY_HEADERS)
-    if proxied or not all(end and _is_loopback(end[0]) for end in ends):
+    is_here = connection.client is not None and _is_loopback(connection.client.host)
+    if not is_here or any(name in connection.headers for name in _PROXY_HEADERS):
         raise HTTPException(
             403,
             "Without a token the server answers on its own machine only, and through no proxy. "

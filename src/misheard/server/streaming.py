@@ -14,7 +14,8 @@ from starlette.responses import Response, StreamingResponse
 from misheard.errors import MisheardError
 from misheard.server import formats
 from misheard.server.problems import problem_of, unexpected
-from misheard.serving.service import Service, Utterance
+from misheard.serving.service import Service
+from misheard.serving.utterance import Utterance
 from misheard.speech.transcriber import Transcript
 
 _HEARTBEAT_S = 10.0

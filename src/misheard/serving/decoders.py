@@ -18,7 +18,7 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import IO, cast
 
 import numpy as np
@@ -51,10 +51,10 @@ _ENVIRONMENT = {
 class DecoderRules:
     """How files of strangers are decoded."""
 
-    processes: int = 2
+    processes: int
     """So many files at a time; others wait."""
-    limits: AudioLimits = field(default_factory=AudioLimits)
-    max_decode_s: float = 30.0
+    limits: AudioLimits
+    max_decode_s: float
     """For one file, by the clock; then its process is killed."""
     memory_mb: int = 512
     """For one file, beside the samples of the longest recording that is taken."""
@@ -85,6 +85,11 @@ class Decoders:
         long, too much memory or the life of the process, and `DecoderUnavailableError`.
         """
         return await asyncio.wrap_future(self._threads.submit(self._decode, data, name))
+
+    @property
+    def pids(self) -> set[int]:
+        """The processes that run now."""
+        return {process.pid for process in list(self._running)}
 
     def close(self) -> None:
         """End the processes; what waits or is being decoded is given up."""
@@ -183,6 +188,11 @@ class _Process:
         if ready != decoder.READY:
             self.close()
             raise DecoderUnavailableError("A new one did not report for work.")
+
+    @property
+    def pid(self) -> int:
+        """As the kernel knows it."""
+        return self._child.pid
 
     def has_ended(self) -> bool:
         """Whether it was killed, say by the kernel when memory ran out."""

@@ -21,6 +21,7 @@ from misheard.database.engine import new_id, now
 from misheard.deployment import PRODUCTION, Deployment
 from misheard.errors import MisheardError, NotReadyError
 from misheard.fleet import SIGN_OF_LIFE_S, ServerState
+from misheard.rollouts.states import Rollout
 from misheard.serving.batching import Batcher, BatchingRules
 from misheard.serving.loaded import LoadedVersions
 from misheard.serving.loading import load
@@ -50,7 +51,7 @@ class _Wanted:
     newest: Deployment
     staged: dict[str, int]
     """Version → the newest request to load it."""
-    tried: tuple[str, ...]
+    rollout: Rollout | None
     """What is tried on live traffic."""
     before: tuple[str, ...]
     """What may be gone back to."""
@@ -58,7 +59,8 @@ class _Wanted:
     @property
     def versions(self) -> list[str]:
         """Each once, the most urgent first."""
-        wanted = (self.newest.version_id, *self.staged, *self.tried, *self.before)
+        tried = [self.rollout.version_id] if self.rollout else []
+        wanted = (self.newest.version_id, *self.staged, *tried, *self.before)
         return list(dict.fromkeys(wanted))
 
 
@@ -146,6 +148,11 @@ class Engines:
             yield replace(live, version_id=wanted, batcher=batcher)
 
     @property
+    def rollout(self) -> Rollout | None:
+        """What is tried in the slot, as it was at the last look; its version may be loading yet."""
+        return self._wanted.rollout if self._wanted else None
+
+    @property
     def state(self) -> ServerState:
         """What stands in this server's row, or is about to."""
         live = self._live
@@ -182,7 +189,8 @@ class Engines:
         staged: dict[str, int] = {}
         for one in self._workspace.fleet.staged(self._slot):
             staged.setdefault(one.version_id, one.number)
-        return _Wanted(newest=newest, staged=staged, tried=(), before=before)
+        rollout = self._workspace.rollouts.running(self._slot)
+        return _Wanted(newest=newest, staged=staged, rollout=rollout, before=before)
 
     async def _settle(self) -> None:
         """Bring what is here closer to what is wanted, and say how it is."""

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 
 from misheard.capture.inferences import Heard, Inference, InferenceLog
 from misheard.errors import BadInputError, MisheardError
+from misheard.serving.gathering import Gathering
 
 _log = logging.getLogger("misheard.serving")
 _AT_ONCE = 64
@@ -47,9 +46,9 @@ class Recorder:
 
     def __init__(self, log: InferenceLog) -> None:
         self._log = log
-        self._waiting: SimpleQueue[_Waiting | None] = SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="misheard-recorder", daemon=True)
-        self._thread.start()
+        self._gathering: Gathering[_Waiting] = Gathering(
+            self._keep_all, name="recorder", most=_AT_ONCE
+        )
 
     async def keep(self, version_id: str, heard: Heard) -> Inference:
         """Log a transcript of `version_id`; returns when it is kept, or raises why it is not.
@@ -58,31 +57,19 @@ class Recorder:
         """
         loop = asyncio.get_running_loop()
         one = _Waiting(version_id=version_id, heard=heard, loop=loop, kept=loop.create_future())
-        self._waiting.put(one)
+        self._gathering.add(one)
         return await one.kept
 
     def close(self) -> None:
         """Return when all that waits is kept."""
-        self._waiting.put(None)
-        self._thread.join()
+        self._gathering.close()
 
-    def _run(self) -> None:
-        while (first := self._waiting.get()) is not None:
-            some = [first]
-            while len(some) < _AT_ONCE:
-                try:
-                    one = self._waiting.get_nowait()
-                except Empty:
-                    break
-                if one is None:
-                    self._waiting.put(None)  # the next round ends
-                    break
-                some.append(one)
-            by_version = defaultdict(list)
-            for one in some:
-                by_version[one.version_id].append(one)
-            for version_id, same in by_version.items():
-                self._keep(version_id, same)
+    def _keep_all(self, some: Sequence[_Waiting]) -> None:
+        by_version = defaultdict(list)
+        for one in some:
+            by_version[one.version_id].append(one)
+        for version_id, same in by_version.items():
+            self._keep(version_id, same)
 
     def _keep(self, version_id: str, some: Sequence[_Waiting]) -> None:
         try:
@@ -98,7 +85,7 @@ class Recorder:
             outcomes = [error]
         except MisheardError as error:
             outcomes = [error] * len(some)
-        except Exception as error:  # noqa: BLE001 - the thread goes on for those who come later
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
             _log.exception("%d transcripts could not be kept", len(some))
             outcomes = [error] * len(some)
         for one, outcome in zip(some, outcomes, strict=True):

@@ -9,82 +9,51 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
-from enum import StrEnum
-from typing import Any
+from dataclasses import dataclass, replace
 
 from misheard.audio import Audio, AudioLimits
-from misheard.capture.captured import require_id, require_short_tags
 from misheard.capture.inferences import Heard
 from misheard.deployment import PRODUCTION
-from misheard.errors import BadInputError, MisheardError, OverloadedError
-from misheard.monitoring.metrics import MetricFamily, Sample
+from misheard.errors import BadInputError, MisheardError, NotReadyError, OverloadedError
+from misheard.monitoring.metrics import MetricFamily
+from misheard.rollouts.states import Arm
 from misheard.serving.decoders import DecoderRules, Decoders
 from misheard.serving.engines import Engines
+from misheard.serving.figures import families
 from misheard.serving.recorder import Recorder
+from misheard.serving.trials import Noted, Said, Trial, TrialLog
+from misheard.serving.utterance import Answer, Capture, Utterance
 from misheard.settings import ServingSettings
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
 from misheard.workspace import Workspace
 
 _log = logging.getLogger("misheard.serving")
-_OUTCOMES = ("answered", "rejected", "refused", "failed", "abandoned")
-"""Rejected is what is wrong with the request, refused what is one too many."""
 _SMOOTHING = 0.1
 """Share of the newest request in what one usually takes."""
 _MOST_PATIENCE_S = 60
 
 
-class Capture(StrEnum):
-    """What became of a transcript's place in the log."""
+@dataclass(kw_only=True)
+class _Asked:
+    """An utterance on its way, decoded."""
 
-    KEPT = "kept"
-    OFF = "off"
-    """Its caller wanted it so."""
-    FAILED = "failed"
+    utterance: Utterance
+    clip: Audio
+    options: DecodingOptions | None
+    parts: Callable[[Transcript], object] | None
+    told: bool = False
+    """Whether its caller has seen a part of the answer."""
 
+    def tell(self, part: Transcript) -> None:
+        """Show its caller a part."""
+        self.told = True
+        if self.parts is not None:
+            self.parts(part)
 
-@dataclass(frozen=True, kw_only=True)
-class Utterance:
-    """Audio that somebody wants to be transcribed, and how.
-
-    Raises `BadInputError` for ids and tags that could not be kept.
-    """
-
-    data: bytes = field(repr=False)
-    """Encoded, as it came."""
-    name: str = "audio"
-    """As its sender calls it; it is never opened."""
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """What stands in for options of `[speech]`, see `DecodingOptions`."""
-    version_id: str | None = None
-    """Who is to hear it; None: what is live."""
-    client_id: str | None = None
-    speaker: str | None = None
-    session: str | None = None
-    speaker_group: str = ""
-    tags: Mapping[str, str] = field(default_factory=dict)
-    store: bool = True
-    """Whether it is captured."""
-
-    def __post_init__(self) -> None:
-        for name in ("client_id", "speaker", "session", "speaker_group"):
-            if value := getattr(self, name):
-                require_id(value, what=f"the {name}")
-        require_short_tags(self.tags, what="the tags")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What was heard in an utterance."""
-
-    transcript: Transcript
-    duration_s: float
-    """Of the audio."""
-    version_id: str
-    capture: Capture
-    inference_id: str | None
-    """Under which it is in the log, where it is."""
+    def said(self, transcript: Transcript | None) -> Said:
+        """For the log of trials."""
+        return Said(transcript=transcript, clip=self.clip, speaker=self.utterance.speaker)
 
 
 class Service:
@@ -100,11 +69,14 @@ class Service:
         self._in_flight = 0
         self._usual_s = 0.0
         self._outcomes: Counter[str] = Counter()
+        self._not_captured = 0
+        self._shadowing: set[asyncio.Task[None]] = set()
 
     async def start(self) -> None:
         """Return when the live version is loaded and audio can be decoded."""
         self._decoders = Decoders(rules=_decoder_rules(self._rules))
         self._recorder = Recorder(self._workspace.inferences)
+        self._trials = TrialLog(self._workspace)
         try:
             await self.engines.start()
         except BaseException:
@@ -113,12 +85,14 @@ class Service:
 
     async def stop(self) -> None:
         """Close everything, once all that was heard is kept."""
+        for shadowing in list(self._shadowing):
+            shadowing.cancel()
         await self.engines.stop()
         await self._close()
 
     async def _close(self) -> None:
-        await asyncio.to_thread(self._recorder.close)
-        await asyncio.to_thread(self._decoders.close)
+        for one in (self._recorder, self._trials, self._decoders):
+            await asyncio.to_thread(one.close)
 
     @property
     def temperatures(self) -> tuple[float, ...]:
@@ -175,42 +149,17 @@ class Service:
         started = time.perf_counter()
         options = self._options(utterance)
         clip = await self._decoders.decode(utterance.data, name=utterance.name)
-        with self.engines.using(utterance.version_id) as serving:
-            heard = await serving.batcher.transcribe(clip, options=options, parts=parts)
-        # How long its caller waits, not its batch alone.
+        trial = None
+        if utterance.version_id is None:
+            trial = Trial.of(self.engines.rollout, utterance.session)
+        asked = _Asked(utterance=utterance, clip=clip, options=options, parts=parts)
+        version_id, heard, trial = await self._answer(asked, trial)
+        # How long its caller waits, from the audio on, not its batch alone.
         transcript = replace(heard, latency_s=time.perf_counter() - started)
-        return await self._captured(utterance, clip, serving.version_id, transcript)
-
-    def _options(self, utterance: Utterance) -> DecodingOptions | None:
-        """None where they are the engine's own: those are heard together."""
-        options = self._workspace.decoding(**utterance.options)
-        return None if options == self._own else options
-
-    async def _captured(
-        self, utterance: Utterance, clip: Audio, version_id: str, transcript: Transcript
-    ) -> Answer:
-        capture, inference_id = Capture.OFF, None
-        if utterance.store:
-            heard = Heard(
-                data=utterance.data,
-                audio=clip,
-                transcript=transcript,
-                speaker_group=utterance.speaker_group,
-                client_id=utterance.client_id,
-                speaker=utterance.speaker,
-                session=utterance.session,
-                source=utterance.name,
-                tags=utterance.tags,
-            )
-            try:
-                inference_id = (await self._recorder.keep(version_id, heard)).id
-                capture = Capture.KEPT
-            except MisheardError as error:
-                capture = Capture.FAILED
-                _log.error("A transcript was not captured. %s", error)
-            except Exception:  # noqa: BLE001 - the recorder has logged it; the answer is right
-                capture = Capture.FAILED
-            self._outcomes["not captured"] += capture is Capture.FAILED
+        tags = {**utterance.tags, **(trial.tags if trial else {})}
+        capture, inference_id = await self._captured(asked, version_id, transcript, tags)
+        if trial is not None:
+            self._follow_up(asked, trial, transcript, inference_id)
         return Answer(
             transcript=transcript,
             duration_s=clip.duration_s,
@@ -219,45 +168,107 @@ class Service:
             inference_id=inference_id,
         )
 
+    def _options(self, utterance: Utterance) -> DecodingOptions | None:
+        """None where they are the engine's own: those are heard together."""
+        options = self._workspace.decoding(**utterance.options)
+        return None if options == self._own else options
+
+    async def _answer(
+        self, asked: _Asked, trial: Trial | None
+    ) -> tuple[str, Transcript, Trial | None]:
+        """Who answers and what; the trial, where it still has a part in it."""
+        if trial is not None and trial.arm is Arm.CANDIDATE:
+            try:
+                heard = await self._transcribed(asked, trial.rollout.version_id)
+            except NotReadyError:
+                pass  # it is not loaded here, so its sessions are not counted
+            except (BadInputError, OverloadedError):
+                raise
+            except Exception:
+                _log.exception("The candidate %s has failed", trial.rollout.version_id)
+                self._note_failure(asked, trial)
+                if asked.told:
+                    raise  # another's words would not go on from these
+            else:
+                return *heard, trial
+            return *await self._transcribed(asked, None), None
+        try:
+            return *await self._transcribed(asked, asked.utterance.version_id), trial
+        except (BadInputError, OverloadedError, NotReadyError):
+            raise
+        except Exception:
+            if trial is not None:
+                self._note_failure(asked, trial)
+            raise
+
+    async def _transcribed(self, asked: _Asked, version_id: str | None) -> tuple[str, Transcript]:
+        with self.engines.using(version_id) as serving:
+            return serving.version_id, await serving.batcher.transcribe(
+                asked.clip, options=asked.options, parts=asked.tell if asked.parts else None
+            )
+
+    async def _captured(
+        self, asked: _Asked, version_id: str, transcript: Transcript, tags: Mapping[str, str]
+    ) -> tuple[Capture, str | None]:
+        utterance = asked.utterance
+        if not utterance.store:
+            return Capture.OFF, None
+        heard = Heard(
+            data=utterance.data,
+            audio=asked.clip,
+            transcript=transcript,
+            speaker_group=utterance.speaker_group,
+            client_id=utterance.client_id,
+            speaker=utterance.speaker,
+            session=utterance.session,
+            source=utterance.name,
+            tags=tags,
+        )
+        try:
+            return Capture.KEPT, (await self._recorder.keep(version_id, heard)).id
+        except MisheardError as error:
+            _log.error("A transcript was not captured. %s", error)
+        except Exception:  # noqa: BLE001 - the recorder has logged it; the answer is right
+            pass
+        self._not_captured += 1
+        return Capture.FAILED, None
+
+    def _note_failure(self, asked: _Asked, trial: Trial) -> None:
+        self._trials.add(Noted(trial=trial, answered=asked.said(None)))
+
+    def _follow_up(
+        self, asked: _Asked, trial: Trial, transcript: Transcript, inference_id: str | None
+    ) -> None:
+        """What a rollout wants to know of an answer; its caller does not wait for it."""
+        noted = Noted(trial=trial, answered=asked.said(transcript), inference_id=inference_id)
+        if not trial.is_shadowed:
+            self._trials.add(noted)
+            return
+        shadowing = asyncio.create_task(self._shadow(asked, noted))
+        self._shadowing.add(shadowing)
+        shadowing.add_done_callback(self._shadowing.discard)
+
+    async def _shadow(self, asked: _Asked, noted: Noted) -> None:
+        heard: Transcript | None = None
+        try:
+            with self.engines.using(noted.trial.rollout.version_id) as serving:
+                heard = await serving.batcher.transcribe(
+                    asked.clip, options=asked.options, background=True
+                )
+        except (BadInputError, OverloadedError, NotReadyError):
+            return  # there was no time for it, or nothing to compare
+        except Exception:  # noqa: BLE001 - nobody waits for it; it counts as failed
+            _log.exception("The shadow %s has failed", noted.trial.rollout.version_id)
+        self._trials.add(replace(noted, shadow=asked.said(heard)))
+
     def families(self) -> list[MetricFamily]:
         """What this process alone knows, for Prometheus."""
-        state = self.engines.state
-        here = {"server": state.id}
-        return [
-            MetricFamily(
-                name="misheard_server_requests_total",
-                kind="counter",
-                help="Transcriptions that were asked for, by what became of them.",
-                samples=tuple(
-                    Sample(value=self._outcomes[outcome], labels={**here, "outcome": outcome})
-                    for outcome in _OUTCOMES
-                ),
-            ),
-            MetricFamily(
-                name="misheard_server_not_captured_total",
-                kind="counter",
-                help="Transcripts that were answered and could not be kept.",
-                samples=(Sample(value=self._outcomes["not captured"], labels=here),),
-            ),
-            MetricFamily(
-                name="misheard_server_in_flight",
-                kind="gauge",
-                help="Transcriptions that wait or are under way.",
-                samples=(Sample(value=self._in_flight, labels=here),),
-            ),
-            MetricFamily(
-                name="misheard_server_loaded",
-                kind="gauge",
-                help="Versions that are loaded; 1 for what answers.",
-                samples=tuple(
-                    Sample(
-                        value=version_id == state.version_id,
-                        labels={**here, "version": version_id},
-                    )
-                    for version_id in state.loaded
-                ),
-            ),
-        ]
+        return families(
+            self.engines.state,
+            outcomes=self._outcomes,
+            in_flight=self._in_flight,
+            not_captured=self._not_captured,
+        )
 
 
 def _decoder_rules(rules: ServingSettings) -> DecoderRules:

@@ -90,6 +90,8 @@ class AlertSettings(Section):
     """A cycle waits for a person's word."""
     max_stuck_hours: Limit = 6.0
     """A cycle that waits for nobody has not moved, nor given a sign that it is trained."""
+    canary_rolled_back: bool = True
+    """The newest canary was taken back, surely worse."""
     suite_failed: bool = True
     """The live version fails the newest run of a regression suite."""
     max_silent_hours: Limit = 72.0
@@ -100,6 +102,8 @@ class AlertSettings(Section):
     """Of the disk that the workspace is on."""
     max_failed_attempts: Limit = 3.0
     """A channel did not take an alert so often; told by the others."""
+    max_behind_s: Limit = 60.0
+    """A server has not followed a deployment for so long."""
     log: bool = True
     """Alerts go to the log `misheard.alerts`, too."""
     webhooks: dict[str, WebhookSettings] = {}

@@ -16,6 +16,8 @@ class WorkerSettings(Section):
     """Count what production heard, and choose what a person should look at."""
     rollback_s: Seconds = Field(default=60.0, gt=0.0)
     """Roll back what does worse."""
+    rollouts_s: Seconds = Field(default=5.0, gt=0.0)
+    """Judge what is tried on live traffic; servers do so, too."""
     trigger_s: Seconds = Field(default=60.0, gt=0.0)
     """Begin a cycle, or propose one, where it is worth it."""
     alerts_s: Seconds = Field(default=60.0, gt=0.0)
