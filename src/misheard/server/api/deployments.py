@@ -12,6 +12,7 @@ from misheard.server.api.parameters import (
     SLOT,
     BeforeNumber,
     ExpectedNumber,
+    Flag,
     Given,
     GivenReason,
     Id,
@@ -28,7 +29,7 @@ class Deploying(Given):
     version_id: Id
     reason: GivenReason
     slot: Name = SLOT
-    force: bool = False
+    force: Flag = False
     """Even if it has passed no validation."""
     expected: ExpectedNumber | None = None
     """The number of the deployment that is live as the caller saw it: where another one is by now,

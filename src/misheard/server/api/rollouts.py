@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from misheard.rollouts.judging import Evidence
 from misheard.rollouts.states import Kind, Rollout
@@ -16,6 +16,7 @@ from misheard.server.api.parameters import (
     PAGE,
     SLOT,
     Before,
+    Flag,
     Given,
     GivenReason,
     Id,
@@ -26,7 +27,7 @@ from misheard.server.api.parameters import (
 )
 from misheard.workspace import Workspace
 
-Share = Annotated[float, Field(gt=0.0, le=1.0, allow_inf_nan=False)]
+Share = Annotated[float, Strict(), Field(gt=0.0, le=1.0, allow_inf_nan=False)]
 
 
 class Trying(Given):
@@ -40,7 +41,7 @@ class Trying(Given):
     """Of the sessions, one a step, each more than the one before; a shadow has one. Null: as the
     settings say."""
     slot: Name = SLOT
-    force: bool = False
+    force: Flag = False
     """A canary even if it has passed no validation."""
 
     @model_validator(mode="after")
