@@ -10,7 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from misheard.database.engine import now, writing
+from misheard.database.schema import stagings
 from misheard.errors import (
     BlobNotFoundError,
     NothingDeployedError,
@@ -303,9 +306,7 @@ Workspace.open(sys.argv[1]).deploy("B", actor="bob", reason="killed", force=True
 def test_a_deployer_that_is_killed_while_it_waits_has_changed_nothing(
     letters: dict[str, Path], tmp_path: Path
 ) -> None:
-    workspace = make(
-        tmp_path / "ws", letters, serving={"follow_s": 1.0}, deployment={"max_staging_s": 3.0}
-    )
+    workspace = make(tmp_path / "ws", letters, serving={"follow_s": 1.0})
 
     async def body() -> None:
         async with serving(workspace) as engines:
@@ -318,7 +319,9 @@ def test_a_deployer_that_is_killed_while_it_waits_has_changed_nothing(
             await until(lambda: "B" in engines.state.loaded)
             assert workspace.deployments.history() == before
             assert await ask(engines) == ("A", "A")
-            # It was staged for so long, and nobody came for it.
+            # Nobody comes for it, and its time runs out.
+            with writing(workspace._engine) as connection:
+                connection.execute(update(stagings).values(until=now()))
             await until(lambda: "B" not in engines.state.loaded)
             await asyncio.to_thread(deploy, workspace, "C")
             await until(lambda: engines.state.version_id == "C")
