@@ -135,6 +135,9 @@ class Service:
         except BadInputError:
             outcome = "rejected"
             raise
+        except OverloadedError:
+            outcome = "refused"
+            raise
         except asyncio.CancelledError:
             outcome = "abandoned"
             raise
@@ -154,6 +157,8 @@ class Service:
             trial = Trial.of(self.engines.rollout, utterance.session)
         asked = _Asked(utterance=utterance, clip=clip, options=options, parts=parts)
         version_id, heard, trial = await self._answer(asked, trial)
+        if trial is not None and version_id != trial.version_id:
+            trial = None  # another has gone live meanwhile
         # How long its caller waits, from the audio on, not its batch alone.
         transcript = replace(heard, latency_s=time.perf_counter() - started)
         tags = {**utterance.tags, **(trial.tags if trial else {})}

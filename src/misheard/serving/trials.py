@@ -24,6 +24,8 @@ from misheard.workspace import Workspace
 
 _log = logging.getLogger("misheard.serving")
 _AT_ONCE = 64
+_MOST_WAITING = 1_000
+"""Each with its audio: they wait where the database does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,13 @@ class Trial:
             is_shadowed=is_shadowed(rollout, session, request_id),
         )
         return made if made.is_shadowed or rollout.kind is Kind.CANARY else None
+
+    @property
+    def version_id(self) -> str:
+        """Of who answers."""
+        if self.arm is Arm.CANDIDATE:
+            return self.rollout.version_id
+        return self.rollout.live_version_id
 
     @property
     def tags(self) -> dict[str, str]:
@@ -113,8 +122,9 @@ class TrialLog:
         self._gathering: Gathering[Noted] = Gathering(self._note, name="trials", most=_AT_ONCE)
 
     def add(self, one: Noted) -> None:
-        """It does not wait."""
-        self._gathering.add(one)
+        """It does not wait; what is far too much to be counted is not."""
+        if self._gathering.waiting < _MOST_WAITING:
+            self._gathering.add(one)
 
     def close(self) -> None:
         """Return when all is counted."""
