@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Annotated
+from typing import Annotated, Any
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, Request, UploadFile
@@ -82,9 +82,10 @@ def _routes() -> APIRouter:
 
 
 @contextmanager
-def served(app: FastAPI, *, host: str = "127.0.0.1", **options: str) -> Iterator[int]:
+def served(app: Any, *, host: str = "127.0.0.1", **options: str) -> Iterator[int]:
     """The port on which a real server answers."""
-    config = uvicorn.Config(app, host=host, port=0, log_level="error", lifespan="off", **options)
+    chosen: dict[str, Any] = {"log_level": "error", "lifespan": "off", **options}
+    config = uvicorn.Config(app, host=host, port=0, **chosen)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run)
     thread.start()

@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 from misheard.access.roles import Role
 from misheard.cases.records import Correction
+from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState
 from misheard.database.engine import now
 from misheard.gates.suites import SuiteKind
@@ -26,14 +27,26 @@ from tests.postgres import Cluster
 HERE = "http://127.0.0.1:8000"
 
 
-def furnished(folder: Path, *, database_url: str = "") -> Workspace:
-    """Two cycles, one of them live after a validation and a suite; cases, alerts, a silence."""
+def furnished(
+    folder: Path, *, database_url: str = "", models: tuple[Path, Path] | None = None
+) -> Workspace:
+    """Two cycles, one of them live after a validation and a suite; cases, alerts, a silence.
+
+    `models` are that of the first version and a better one, which has a file `tuned.txt`.
+    """
+    first, better = models or (
+        tiny.model(folder.parent / f"{folder.name}-first"),
+        tiny.model(folder.parent / f"{folder.name}-tuned", tuned=True),
+    )
     sections: dict[str, Any] = {
         "triggers": tiny.TRIGGERS,
-        "capture": {"audit_share": 0.5, "min_suspicion": 0.0},
+        "capture": {"audit_share": 1.0, "min_suspicion": 0.0},
         "database": {"url": database_url},
+        "validation": tiny.UNTIMED,
     }
-    workspace = tiny.make(folder, **sections)
+    workspace = tiny.with_functions(
+        Workspace.create(folder, model=str(first), settings=sections, actor="ann")
+    )
     held_out = tiny.hold_out(workspace)
     workspace.suites.add("benchmark", SuiteKind.BENCHMARK, held_out)
     heard = tiny.heard(workspace, 12)
@@ -43,12 +56,13 @@ def furnished(folder: Path, *, database_url: str = "") -> Workspace:
     )
     workspace.cases.open(heard[5].id, ["reported"], suspicion=0.7, details={"ticket": 12})
     workspace.digest.catch_up()
-    first = tiny.begin_with_model(workspace, folder.parent / f"{folder.name}-tuned")
-    first = workspace.cycles.run(first.id)
-    assert first.state is CycleState.AWAITING_APPROVAL
-    workspace.cycles.approve(first.id, actor="ann", reason="heard it")
-    second = workspace.cycles.begin(actor="ann", force=True, approved=False)
-    assert second is not None and second.state is CycleState.PROPOSED
+    options = CycleOptions(model_directory=str(better))
+    cycle = workspace.cycles.begin(actor="ann", force=True, approved=True, options=options)
+    assert cycle is not None
+    assert workspace.cycles.run(cycle.id).state is CycleState.AWAITING_APPROVAL
+    workspace.cycles.approve(cycle.id, actor="ann", reason="heard it")
+    proposed = workspace.cycles.begin(actor="ann", force=True, approved=False)
+    assert proposed is not None and proposed.state is CycleState.PROPOSED
     at = now() - timedelta(minutes=5)
     wrong = [
         Condition(rule=rule, subject="v-1", health=Health.BAD, detail=f"{rule} is bad")

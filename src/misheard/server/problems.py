@@ -18,6 +18,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from misheard import errors
@@ -27,6 +28,7 @@ from misheard.errors import MisheardError
 MEDIA_TYPE = "application/problem+json"
 OPENAI = "/v1/"
 """Below it errors are answered as OpenAI's API does: 400 for a request that is not valid."""
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _log = logging.getLogger("misheard.server")
 _MOST_FLAWS = 20
 _MOST_CHARACTERS = 300
@@ -253,13 +255,15 @@ def _where(location: Sequence[int | str]) -> str:
     return ".".join(map(str, inside))[:_MOST_CHARACTERS]
 
 
-async def _of_http(_: Request, error: Exception) -> JSONResponse:
+async def _of_http(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - as above
     phrase = http.HTTPStatus(error.status_code).phrase
     detail = error.detail
     if detail == phrase:
         detail = _PLAIN.get(error.status_code, "")
     headers = error.headers
+    if error.status_code == 405:
+        headers = {"Allow": ", ".join(_methods_at(request))}
     code = phrase.lower().replace(" ", "_").replace("-", "_")
     return problem_response(error.status_code, f"{phrase}.", detail, headers, code=code)
 
@@ -268,6 +272,18 @@ _PLAIN = {
     404: "Nothing is at this address; /openapi.json lists what there is.",
     405: "This address takes other methods; /openapi.json lists them.",
 }
+
+
+def _methods_at(request: Request) -> list[str]:
+    """Those that are taken at this address; Starlette itself names those of its first route."""
+    return [
+        method
+        for method in _METHODS
+        if any(
+            route.matches({**request.scope, "method": method})[0] is Match.FULL
+            for route in request.app.routes
+        )
+    ]
 
 
 def _openai_type(status: int) -> str:

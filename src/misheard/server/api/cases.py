@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated, Self
 
 from fastapi import APIRouter, Query
-from pydantic import Field, model_validator
+from pydantic import Field, Strict, model_validator
 
 from misheard.cases.records import CaseStandings, CaseStatus, Correction, ErrorCase, GivenCorrection
 from misheard.errors import BadInputError
@@ -17,6 +17,7 @@ from misheard.server.api.parameters import (
     Before,
     BeforeNumber,
     Details,
+    Flag,
     Given,
     Id,
     IdInPath,
@@ -35,7 +36,7 @@ class Opening(Given):
 
     inference_id: Id
     error_types: Annotated[tuple[Name, ...], Field(max_length=50)] = ()
-    suspicion: Annotated[float, Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
+    suspicion: Annotated[float, Strict(), Field(ge=0.0, le=1.0, allow_inf_nan=False)] | None = None
     """The chance that it is wrong; null where nobody says."""
     details: Details = Field(default_factory=dict)
 
@@ -45,7 +46,7 @@ class Answer(Given):
 
     reference: Words | None = None
     """What was really said; empty where nobody spoke."""
-    is_right: bool = False
+    is_right: Flag = False
     """The transcript is right as it is; given in place of `reference`."""
 
     @model_validator(mode="after")

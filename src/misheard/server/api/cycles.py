@@ -13,6 +13,7 @@ from misheard.server.api.models import Page, model_of, page, page_of
 from misheard.server.api.parameters import (
     PAGE,
     Before,
+    Flag,
     Given,
     GivenReason,
     Id,
@@ -26,11 +27,11 @@ from misheard.server.api.parameters import (
 class Beginning(Given):
     """How a cycle is begun."""
 
-    force: bool = False
+    force: Flag = False
     """Train even if the trigger says not yet."""
     held_out_id: Id | None = None
     """The set that decides; null: the newest "held-out", else the corrections' test split."""
-    approved: bool | None = None
+    approved: Flag | None = None
     """Whether a person has said yes already; null: as the settings say."""
     reason: Reason = ""
 

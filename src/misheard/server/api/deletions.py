@@ -8,7 +8,7 @@ from misheard.forgetting.forgetting import Forgotten
 from misheard.forgetting.person import IdKind, Person
 from misheard.server.api.callers import Administrator
 from misheard.server.api.models import model_of
-from misheard.server.api.parameters import Given, GivenReason, Id, InWorkspace
+from misheard.server.api.parameters import Flag, Given, GivenReason, Id, InWorkspace
 
 
 class Deleting(Given):
@@ -19,9 +19,9 @@ class Deleting(Given):
     id: Id
     """As it was recorded with."""
     reason: GivenReason
-    dry_run: bool = False
+    dry_run: Flag = False
     """Say what there is, and change nothing."""
-    delete_backups: bool = False
+    delete_backups: Flag = False
     """Delete the copies of the database, too: all of them."""
 
 

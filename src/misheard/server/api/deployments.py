@@ -11,13 +11,14 @@ from misheard.server.api.parameters import (
     PAGE,
     SLOT,
     BeforeNumber,
+    ExpectedNumber,
+    Flag,
     Given,
     GivenReason,
     Id,
     InWorkspace,
     Limit,
     Name,
-    RowNumber,
     Slot,
 )
 
@@ -28,8 +29,11 @@ class Deploying(Given):
     version_id: Id
     reason: GivenReason
     slot: Name = SLOT
-    force: bool = False
+    force: Flag = False
     """Even if it has passed no validation."""
+    expected: ExpectedNumber | None = None
+    """The number of the deployment that is live as the caller saw it: where another one is by now,
+    nothing happens. 0: none yet."""
 
 
 class RollingBack(Given):
@@ -39,7 +43,7 @@ class RollingBack(Given):
     to: Id | None = None
     """An earlier version; null: the one before."""
     slot: Name = SLOT
-    expected: RowNumber | None = None
+    expected: ExpectedNumber | None = None
     """The number of the deployment that is to be left: where another one is live by now, nothing
     happens."""
 
@@ -65,7 +69,13 @@ def router() -> APIRouter:
     def live(workspace: InWorkspace, slot: Slot = SLOT) -> Deployment:
         return workspace.deployments.live(slot)
 
-    @made.post("", status_code=201, response_model=_DEPLOYMENT, summary="Make a version live")
+    @made.post(
+        "",
+        status_code=201,
+        response_model=_DEPLOYMENT,
+        summary="Make a version live, once every server has it loaded",
+        description="Answers when it is live, within `deployment.max_staging_s` or with a problem.",
+    )
     def deploy(workspace: InWorkspace, caller: Operator, given: Deploying) -> Deployment:
         return workspace.deploy(
             given.version_id,
@@ -73,6 +83,7 @@ def router() -> APIRouter:
             reason=given.reason,
             slot=given.slot,
             force=given.force,
+            expected=given.expected,
         )
 
     @made.post(

@@ -34,6 +34,8 @@ from misheard.gates.validation import Validation
 from misheard.gates.verdict import Verdict
 from misheard.monitoring.delivery import Delivery
 from misheard.reports.status import Status
+from misheard.rollouts.judging import SignalEvidence
+from misheard.rollouts.states import Rollout
 
 T = TypeVar("T")
 
@@ -43,6 +45,8 @@ TOLD: Mapping[type, tuple[str, ...]] = {
     Delivery: ("is_given_up",),
     Forgotten: ("is_complete",),
     Pair: ("is_exact",),
+    Rollout: ("share",),
+    SignalEvidence: ("is_alarm",),
     Together: ("exact_share", "wer"),
     Verdict: ("answer", "passed", "words_needed"),
 }

@@ -6,8 +6,10 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter, Query
-from pydantic import Field
+from pydantic import Field, Strict
 
+from misheard.cases.agreement import Agreement
+from misheard.cases.audited import AuditedRate
 from misheard.database.engine import now
 from misheard.errors import BadInputError
 from misheard.monitoring.alerts import Alert, Silence
@@ -25,6 +27,8 @@ from misheard.server.api.parameters import (
     Limit,
     Name,
     NumberInPath,
+    SinceDays,
+    since,
 )
 
 MOST_POINTS = 1_000
@@ -36,7 +40,7 @@ class Silencing(Given):
 
     rule: Rule | None = None
     """The rule that tells nobody; null: every rule."""
-    hours: Annotated[float, Field(gt=0.0, le=8_760.0, allow_inf_nan=False)]
+    hours: Annotated[float, Strict(), Field(gt=0.01, le=8_760.0, allow_inf_nan=False)]
     reason: GivenReason
     """For whoever is on call next."""
 
@@ -77,6 +81,22 @@ def router() -> APIRouter:
             version_id=version_id or "",
             slice_name=slice_name or "",
         )
+
+    @made.get(
+        "/audited",
+        response_model=model_of(AuditedRate),
+        summary="How often transcripts are wrong, by the random audit",
+    )
+    def audited(workspace: InWorkspace, days: SinceDays = None) -> AuditedRate:
+        return workspace.labels.audited(since=since(days))
+
+    @made.get(
+        "/agreement",
+        response_model=model_of(Agreement),
+        summary="How far people agree on the same utterances",
+    )
+    def agreement(workspace: InWorkspace, days: SinceDays = None, limit: Limit = PAGE) -> Agreement:
+        return workspace.labels.agreement(since=since(days), limit=limit)
 
     @made.get(
         "/alerts", response_model=page_of(Alert), summary="Alerts, open ones first, then the newest"

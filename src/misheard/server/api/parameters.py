@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Annotated, Any
 
 from fastapi import Depends, Path, Query, Request
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, Strict, StringConstraints
 
 from misheard.database.engine import now
 from misheard.deployment import PRODUCTION
@@ -37,9 +37,11 @@ GivenReason = Annotated[
 Words = Annotated[str, StringConstraints(max_length=100_000, pattern=_STORABLE)]
 """What somebody said."""
 
+Flag = Annotated[bool, Strict()]
+"""Nothing else is taken for one."""
 IdInPath = Annotated[Id, Path()]
 NumberInPath = Annotated[int, Path(ge=1, le=_LARGEST)]
-RowNumber = Annotated[int, Field(ge=1, le=_LARGEST)]
+ExpectedNumber = Annotated[int, Strict(), Field(ge=0, le=_LARGEST)]
 Limit = Annotated[int, Query(ge=1, le=MOST_AT_ONCE, description="Rows of the page.")]
 Before = Annotated[
     Id | None, Query(description="The `next` of the page before; nothing for the first page.")

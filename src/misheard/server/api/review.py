@@ -7,14 +7,12 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from misheard.cases.agreement import Agreement
-from misheard.cases.audited import AuditedRate
 from misheard.cases.records import AUDIT_METHOD
 from misheard.cases.review import QueueItem, Stream, Waiting
 from misheard.server.api.callers import REVIEW, Reviewer
 from misheard.server.api.cases import Answer, Corrected, corrected
 from misheard.server.api.models import model_of
-from misheard.server.api.parameters import IdInPath, InWorkspace, Limit, SinceDays, since
+from misheard.server.api.parameters import IdInPath, InWorkspace, Limit
 
 QUEUE = 20
 _QUICKLY_COUNTED = 20_000
@@ -48,7 +46,7 @@ class Judgement(Answer):
 
 
 def router() -> APIRouter:
-    """Routes for the review queue, and for what labels say."""
+    """Routes for the review queue."""
     made = APIRouter(prefix="/review", tags=["review"], dependencies=[REVIEW])
 
     @made.get("", response_model=model_of(Queue), summary="The next of the queue")
@@ -77,23 +75,5 @@ def router() -> APIRouter:
     ) -> Corrected:
         method = AUDIT_METHOD if given.stream is Stream.AUDIT else "manual"
         return corrected(workspace, inference_id, given, author=caller.actor, method=method)
-
-    @made.get(
-        "/rate",
-        response_model=model_of(AuditedRate),
-        summary="How often transcripts are wrong, by the random audit",
-    )
-    def rate(workspace: InWorkspace, days: SinceDays = None) -> AuditedRate:
-        return workspace.labels.audited(since=since(days))
-
-    @made.get(
-        "/agreement",
-        response_model=model_of(Agreement),
-        summary="How far people agree on the same utterances",
-    )
-    def agreement(
-        workspace: InWorkspace, days: SinceDays = None, limit: Limit = QUEUE
-    ) -> Agreement:
-        return workspace.labels.agreement(since=since(days), limit=limit)
 
     return made

@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Annotated
 
 from fastapi import APIRouter
-from pydantic import Field
+from pydantic import Field, Strict
 
 from misheard.access.roles import Role
 from misheard.access.tokens import MAX_RATE_PER_MINUTE, Token
@@ -31,9 +31,9 @@ class Making(Given):
     name: Name
     """Unique for ever: it stands as the actor in the audit log."""
     role: Role
-    rate_per_minute: Annotated[int, Field(ge=0, le=MAX_RATE_PER_MINUTE)] | None = None
+    rate_per_minute: Annotated[int, Strict(), Field(ge=0, le=MAX_RATE_PER_MINUTE)] | None = None
     """Requests a minute; 0: no limit; null: as the settings have it."""
-    days: Annotated[float, Field(gt=0.0, le=36_500.0, allow_inf_nan=False)] | None = None
+    days: Annotated[float, Strict(), Field(gt=0.01, le=36_500.0, allow_inf_nan=False)] | None = None
     """It is good for so long; null: until it is revoked."""
 
 
