@@ -16,6 +16,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import stagings
 from misheard.errors import (
     BlobNotFoundError,
+    GateRefusedError,
     NothingDeployedError,
     NotReadyError,
     StagingFailedError,
@@ -215,7 +216,7 @@ def test_what_is_too_slow_does_not_go_live(letters: dict[str, Path], tmp_path: P
     workspace = make(tmp_path / "ws", letters, deployment={"max_latency_s": 1e-6})
 
     async def body() -> None:
-        with pytest.raises(StagingFailedError, match=r"max_latency_s allows 1e-06 s"):
+        with pytest.raises(GateRefusedError, match=r"max_latency_s allows 1e-06 s"):
             await Engines(workspace).start()
 
     run(body)
