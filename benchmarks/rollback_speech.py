@@ -1,8 +1,8 @@
 """Canaries of real models on real telephone prompts, one damaged and one sound; see `rollback`.
 
-Each model hears every prompt of the test split once. Calls of three prompts, drawn at random, are then dealt out,
-counted and judged by a workspace as a server would do it, 16 requests at a time, until the canary
-is taken back or goes live.
+Each model hears every prompt of the test split once. Calls of three prompts, drawn at random, are
+then dealt out, counted and judged by a workspace as a server would do it, 16 requests at a time,
+until the canary is taken back or goes live.
 """
 
 from __future__ import annotations
