@@ -22,6 +22,7 @@ FLOORS = (
         "finetune",
         "gates",
         "deployment",
+        "fleet",
         "backups",
         "integrity",
         "retention",

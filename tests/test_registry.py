@@ -88,6 +88,61 @@ def test_a_damaged_blob_is_refused_and_no_half_directory_stays(
     assert list((tmp_path / "models").iterdir()) == []
 
 
+@pytest.fixture
+def kept(register: Register, registry: Registry) -> Path:
+    """The directory of a version, whose files are no longer those of the blobs."""
+    directory = registry.directory(register("a").id)
+    path = directory / "model.bin"
+    data = path.read_bytes()
+    path.unlink()
+    path.write_bytes(data)
+    return directory
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b"b"),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.unlink(),
+        lambda path: path.with_name("tokenizer.json").write_text("{}"),
+        lambda path: path.with_name("pytorch_model.bin").symlink_to("/etc/passwd"),
+    ],
+    ids=["changed", "empty", "missing", "one too many", "a link too many"],
+)
+def test_a_directory_that_was_damaged_is_made_anew(
+    kept: Path,
+    registry: Registry,
+    damage: Callable[[Path], object],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    damage(kept / "model.bin")
+    assert registry.directory(kept.name) == kept
+    assert [path.name for path in kept.iterdir()] == ["model.bin"]
+    assert (kept / "model.bin").read_bytes() == b"a"
+    assert "is made anew" in caplog.text
+    assert sorted(path.name for path in kept.parent.iterdir()) == [kept.name]
+
+
+def test_a_directory_that_is_whole_stays_as_it_is(kept: Path, registry: Registry) -> None:
+    before = kept.stat().st_ino
+    assert registry.directory(kept.name) == kept
+    assert kept.stat().st_ino == before
+
+
+def test_a_damaged_directory_over_a_damaged_blob_is_refused(
+    kept: Path, registry: Registry, blobs: DirectoryBlobs, tmp_path: Path
+) -> None:
+    (key,) = blobs
+    blob = tmp_path / "blobs" / key[:2] / key
+    for path in (blob, kept / "model.bin"):
+        path.chmod(0o644)
+        path.write_bytes(b"b")
+    with pytest.raises(BlobCorruptError):
+        registry.directory(kept.name)
+    assert not kept.exists()
+
+
 def test_an_empty_directory_is_no_model(registry: Registry, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ModelNotFoundError, match="holds no files"):

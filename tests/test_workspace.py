@@ -640,7 +640,7 @@ def test_a_longer_table_of_equivalents_moves_no_sentence_to_another_split(tmp_pa
 
 def test_without_settings_the_gates_decode_as_the_engine_does_and_as_before(tmp_path: Path) -> None:
     workspace = tiny_workspace.make(tmp_path / "ws")
-    assert workspace._decoding() == DecodingOptions()
+    assert workspace.decoding() == DecodingOptions()
     assert workspace.hypotheses._decoding == "en beam=1 int8"
 
 
@@ -660,7 +660,7 @@ def test_another_way_of_decoding_has_another_name(tmp_path: Path) -> None:
     assert len(set(names)) == len(ways)
     assert workspace.configured({"speech": {"batch_size": 3}}).hypotheses._decoding == names[0]
     made = workspace.configured({"speech": {"temperatures": [0.0, 0.4], "prompt": "Hi."}})
-    assert made._decoding(language="de") == DecodingOptions(
+    assert made.decoding(language="de") == DecodingOptions(
         temperatures=(0.0, 0.4), prompt="Hi.", language="de"
     )
 

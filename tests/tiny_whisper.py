@@ -12,10 +12,13 @@ _TIMES = 1501
 _END = "<|endoftext|>"
 
 
-def tiny_whisper(folder: Path, like: Path, *, layers: int = 2, seed: int = 0) -> Path:
+def tiny_whisper(
+    folder: Path, like: Path, *, layers: int = 2, seed: int = 0, says: str = ""
+) -> Path:
     """An artefact as it is served; it spells bytes, with the special tokens of the one in `like`.
 
-    It hears nothing and is not meant to: what is tested is what is done with its weights.
+    It hears nothing and is not meant to: what is tested is what is done with its weights. With
+    `says`, a letter, it says that eight times, whatever it is given.
     """
     import torch  # noqa: PLC0415 - heavy, as below
     from transformers import (  # noqa: PLC0415
@@ -51,6 +54,8 @@ def tiny_whisper(folder: Path, like: Path, *, layers: int = 2, seed: int = 0) ->
         lang_to_id={"<|en|>": tokens["<|en|>"]},
         max_length=448,
     )
+    if says:
+        _say_only(model, says, end)
     model.save_pretrained(source)
     special: dict[str, Any] = dict.fromkeys(("pad_token", "bos_token", "eos_token"), _END)
     made = WhisperTokenizerFast(
@@ -60,6 +65,30 @@ def tiny_whisper(folder: Path, like: Path, *, layers: int = 2, seed: int = 0) ->
     WhisperFeatureExtractor(feature_size=sizes["num_mel_bins"]).save_pretrained(source)
     to_ctranslate2(source, folder / "served")
     return folder / "served"
+
+
+def _say_only(model: Any, letter: str, end: int) -> None:
+    """Let the last layer point at one letter, and after eight of them at the end.
+
+    GPT-2's bytes begin to number at "!". One direction of the decoder's space holds nothing but the
+    position, so large that the others vanish beside it: it points away from the end, then at it.
+    """
+    import torch  # noqa: PLC0415 - as above
+
+    decoder = model.model.decoder
+    with torch.no_grad():
+        tokens = decoder.embed_tokens.weight
+        tokens[:, 0] = 0.0
+        tokens[end] = 0.0
+        tokens[end, 0] = 1.0
+        aim = tokens[ord(letter) - ord("!")]
+        aim *= 10 / aim.norm()
+        # Two tokens of the prompt come first.
+        decoder.embed_positions.weight[:9, 0] = -1e4
+        decoder.embed_positions.weight[9:, 0] = 1e4
+        decoder.layer_norm.weight.zero_()
+        decoder.layer_norm.weight[0] = 100.0
+        decoder.layer_norm.bias.copy_(aim)
 
 
 def _tokenizer(known: Path, target: Path) -> dict[str, int]:

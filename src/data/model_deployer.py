@@ -15,6 +15,7 @@ from misheard.errors import (
     GateRefusedError,
     InvalidSettingError,
     NoEarlierVersionError,
+    StagingFailedError,
     UnknownIdError,
     VersionPrunedError,
 )
@@ -129,6 +130,7 @@ class ModelDeployer:
             UnknownIdError,
             VersionPrunedError,
             DeploymentConflictError,
+            StagingFailedError,
         ) as error:
             log.warning("%s was not deployed. %s", version_id, error)
             return False

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, func, insert, select
+from sqlalchemy import Connection, Engine, case, delete, func, insert, select
 from sqlalchemy.exc import IntegrityError
 
 from misheard.database import audit
 from misheard.database.engine import now, writing
-from misheard.database.schema import deployments, versions
+from misheard.database.schema import deployments, stagings, versions
 from misheard.errors import (
     DeploymentConflictError,
     NoEarlierVersionError,
@@ -49,15 +49,23 @@ class Deployments:
 
     def live(self, slot: str = PRODUCTION) -> Deployment:
         """What is live in `slot`; `NothingDeployedError` when nothing ever was."""
-        with self._engine.connect() as connection:
-            found = _last(connection, slot)
+        found = self.newest(slot)
         if found is None:
             raise NothingDeployedError(f"Deploy one first: misheard deploy VERSION --slot {slot}")
         return found
 
-    def history(self, slot: str = PRODUCTION, *, limit: int = 50) -> list[Deployment]:
-        """The log, newest first."""
+    def newest(self, slot: str = PRODUCTION) -> Deployment | None:
+        """As `live`; None where nothing ever was."""
+        with self._engine.connect() as connection:
+            return _last(connection, slot)
+
+    def history(
+        self, slot: str = PRODUCTION, *, limit: int = 50, before: int | None = None
+    ) -> list[Deployment]:
+        """The log, newest first; with `before`, what comes after the row of that number."""
         query = select(deployments).where(deployments.c.slot == slot)
+        if before is not None:
+            query = query.where(deployments.c.number < before)
         with self._engine.connect() as connection:
             rows = connection.execute(query.order_by(deployments.c.number.desc()).limit(limit))
             return [Deployment(**row) for row in rows.mappings()]
@@ -78,6 +86,23 @@ class Deployments:
         query = query.order_by(func.max(deployments.c.number).desc())
         with self._engine.connect() as connection:
             return list(connection.scalars(query))
+
+    def ways_back(self, newest: Deployment, *, limit: int) -> list[str]:
+        """Versions that were live before and have their files, where a rollback goes to first.
+
+        Those after it are the most recent ones.
+        """
+        query = (
+            select(deployments.c.version_id)
+            .join(versions, versions.c.id == deployments.c.version_id)
+            .where(deployments.c.slot == newest.slot, versions.c.pruned_at.is_(None))
+            .where(deployments.c.version_id != newest.version_id)
+            .group_by(deployments.c.version_id)
+        )
+        by_undo = func.max(case((deployments.c.number == newest.undo_number, 1), else_=0)).desc()
+        query = query.order_by(by_undo, func.max(deployments.c.number).desc())
+        with self._engine.connect() as connection:
+            return list(connection.scalars(query.limit(limit)))
 
     def newest_of(self, version_id: str, slot: str = PRODUCTION) -> Deployment:
         """The row by which a version last went live; `UnknownIdError` when it never did."""
@@ -108,15 +133,23 @@ class Deployments:
         reason: str,
         slot: str = PRODUCTION,
         evidence: dict[str, Any] | None = None,
+        expected: int | None = None,
     ) -> Deployment:
         """Make `version_id` live; nothing happens when it is live already.
 
+        With `expected` only while that is the number of the newest row, 0 where there is none.
         Raises `VersionPrunedError` when retention has let go of its files, and
-        `DeploymentConflictError` when somebody else deployed at the same moment.
+        `DeploymentConflictError` when somebody else has deployed.
         """
         with writing(self._engine) as connection:
             return deploy_in(
-                connection, version_id, actor=actor, reason=reason, slot=slot, evidence=evidence
+                connection,
+                version_id,
+                actor=actor,
+                reason=reason,
+                slot=slot,
+                evidence=evidence,
+                expected=expected,
             )
 
     def roll_back(
@@ -147,11 +180,7 @@ def roll_back_in(
     two who saw the same trouble, the second would go back once more.
     """
     last = _last(connection, slot)
-    if leaving is not None and last is not None and last.number != leaving:
-        raise DeploymentConflictError(
-            f"'{slot}' was to be rolled back, but {last.version_id} has gone live since: "
-            f"{last.action} by {last.actor}, {last.reason}."
-        )
+    require_newest(last, leaving, slot)
     target = _target(connection, last, slot, to)
     if last is None or target is None:
         raise NoEarlierVersionError(f"'{slot}' had no other version before.")
@@ -188,12 +217,14 @@ def deploy_in(
     slot: str = PRODUCTION,
     evidence: dict[str, Any] | None = None,
     replacing: str | None = None,
+    expected: int | None = None,
 ) -> Deployment:
     """`Deployments.deploy` inside the caller's transaction.
 
     With `replacing` it raises `DeploymentConflictError` when another version than that is live.
     """
     last = _last(connection, slot)
+    require_newest(last, expected, slot)
     if last is not None and last.version_id == version_id:
         return last
     _check_version(connection, version_id)
@@ -212,6 +243,20 @@ def deploy_in(
         actor=actor,
         reason=reason,
         evidence=evidence or {},
+    )
+
+
+def require_newest(last: Deployment | None, expected: int | None, slot: str) -> None:
+    """Raise `DeploymentConflictError` unless the newest row of a slot is the one that was seen."""
+    found = last.number if last is not None else 0
+    if expected is None or found == expected:
+        return
+    if last is None:
+        raise DeploymentConflictError(f"Nothing was ever live in '{slot}', so no row {expected}.")
+    raise DeploymentConflictError(
+        f"Row {expected} of the log was the newest of '{slot}', but {last.version_id} has gone "
+        f"live since: {last.action} by {last.actor}, {last.reason} (row {found}). Look what is "
+        "live now, then do it again if it is still right: misheard status"
     )
 
 
@@ -285,6 +330,9 @@ def _append(
         raise DeploymentConflictError(
             f"Look at what is live in '{slot}' now, then deploy again if it is still right."
         ) from error
+    # What is live is loaded anyway.
+    staged = (stagings.c.slot == slot) & (stagings.c.version_id == version_id)
+    connection.execute(delete(stagings).where(staged))
     entry = audit.AuditEntry(
         actor=actor,
         action=action,

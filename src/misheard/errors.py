@@ -41,6 +41,30 @@ class InvalidSamplesError(BadInputError):
     """These audio samples are not finite numbers."""
 
 
+class AudioDamagedError(BadInputError):
+    """This audio is cut short or damaged."""
+
+
+class AudioTooLongError(BadInputError):
+    """This audio is longer than what is taken."""
+
+
+class AudioTooShortError(BadInputError):
+    """This audio is shorter than what is taken."""
+
+
+class UnsupportedAudioError(BadInputError):
+    """Audio of this kind is not taken."""
+
+
+class DecodingTimedOutError(BadInputError):
+    """Decoding this audio took more time or memory than is given to a file."""
+
+
+class DecoderUnavailableError(MisheardError):
+    """No process can be started to decode audio in."""
+
+
 class InvalidTranscriptError(BadInputError):
     """A transcript must be text."""
 
@@ -181,12 +205,36 @@ class RolloutStateError(BadInputError):
     """A rollout cannot take this step from where it stands."""
 
 
+class StagingFailedError(MisheardError):
+    """A server could not get this model version ready, so it did not go live."""
+
+
+class NotFollowedError(MisheardError):
+    """It is live, but a server does not answer with it yet."""
+
+
+class NotReadyError(MisheardError):
+    """No model is loaded yet that could answer."""
+
+
+class OverloadedError(MisheardError):
+    """More is asked of this server than it can do."""
+
+    def __init__(self, detail: str = "", *, retry_after_s: float = 1.0) -> None:
+        super().__init__(detail)
+        self.retry_after_s = retry_after_s
+
+
 class VersionExistsError(BadInputError):
     """Another model version is kept under this id."""
 
 
 class VersionPrunedError(BadInputError):
     """The files of this model version are gone: retention let go of them."""
+
+
+class EngineClosedError(MisheardError):
+    """This engine takes no more audio."""
 
 
 class DeliveryFailedError(MisheardError):
@@ -207,3 +255,27 @@ class DatabaseInUseError(MisheardError):
 
 class DatabaseUnreachableError(MisheardError):
     """The database cannot be reached."""
+
+
+class NotAllowedError(MisheardError):
+    """This is not allowed."""
+
+
+class UnknownTokenError(NotAllowedError):
+    """There is no such token."""
+
+
+class RevokedTokenError(NotAllowedError):
+    """This token was revoked."""
+
+
+class ExpiredTokenError(NotAllowedError):
+    """This token has expired."""
+
+
+class UnsafeAddressError(BadInputError):
+    """Others would reach this server, and it has no token to know them by."""
+
+
+class AddressTakenError(BadInputError):
+    """Another program listens at this address."""

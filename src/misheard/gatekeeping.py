@@ -20,6 +20,7 @@ Observe = Callable[[str, int], Progress]
 """Is told what is done, and how many clips it is; gives the progress of it."""
 
 
+_INSTEAD = "Run a cycle, or deploy it with --force if you know better."
 _OF_GENERAL = SplitShares(train_percent=0, validation_percent=25, test_percent=75)
 
 
@@ -170,17 +171,24 @@ class Gatekeeping(Rooms):
 
     def require_gates(self, version_id: str) -> None:
         """Raises `GateRefusedError` unless a version may go live by what the gates say of it."""
-        instead = "Run a cycle, or deploy it with --force if you know better."
         if not self.passed_validation(version_id):
-            raise GateRefusedError(f"{version_id} has not passed validation. {instead}")
+            raise GateRefusedError(f"{version_id} has not passed validation. {_INSTEAD}")
         failed = [run for run in self.suites.runs_of(version_id) if not run.verdict.passed]
         if failed:
             names = ", ".join(f"'{self.suites.get(run.suite_id).name}'" for run in failed)
-            raise GateRefusedError(f"{version_id} fails the suites {names}. {instead}")
+            raise GateRefusedError(f"{version_id} fails the suites {names}. {_INSTEAD}")
+
+    def require_working(self, version_id: str) -> None:
+        """Raises `GateRefusedError` unless a version works in a fresh process.
+
+        One that has done so already, under the present settings, is not tried again.
+        """
+        if self.infrastructure.works(version_id):
+            return
         validation = self.validations.latest_of(version_id)
         checked = self.check_files(version_id, validation.dataset_id if validation else None)
         if checked is not None and not checked.passed:
-            raise GateRefusedError(f"{version_id} {checked.detail}. {instead}")
+            raise GateRefusedError(f"{version_id} {checked.detail}. {_INSTEAD}")
 
     def passed_validation(self, version_id: str) -> bool:
         """Whether the newest verdict on a version, ours before one told to us, let it through."""

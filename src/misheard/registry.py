@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import logging
 import os
 import shutil
 import tempfile
@@ -19,6 +20,7 @@ from misheard.blobs.store import BlobStore
 from misheard.database import audit
 from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
+from misheard.database.paging import older_than
 from misheard.database.schema import versions
 from misheard.errors import (
     BadInputError,
@@ -31,6 +33,7 @@ from misheard.errors import (
 )
 
 _GONE = ".gone-"
+_log = logging.getLogger("misheard")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,10 +131,15 @@ class Registry:
             raise UnknownIdError(f"There is no version '{version_id}'. See: misheard versions")
         return ModelVersion(**row)
 
-    def listed(self, *, limit: int | None = None) -> list[ModelVersion]:
-        """Versions, newest first; all of them without a `limit`."""
-        query = select(versions).order_by(versions.c.created_at.desc(), versions.c.id)
+    def listed(self, *, limit: int | None = None, before: str | None = None) -> list[ModelVersion]:
+        """Versions, newest first; all of them without a `limit`.
+
+        With `before`, those after the one with that id.
+        """
+        query = select(versions).order_by(versions.c.created_at.desc(), versions.c.id.desc())
         with self._engine.connect() as connection:
+            if before is not None:
+                query = query.where(older_than(connection, versions, before))
             rows = connection.execute(query.limit(limit)).mappings()
             return [ModelVersion(**row) for row in rows]
 
@@ -141,14 +149,21 @@ class Registry:
             self._blobs.verify(key)
 
     def directory(self, version_id: str) -> Path:
-        """A directory with the version's files, verified; made at the first call.
+        """A directory with the version's files, each matching its hash; made at the first call.
 
-        `VersionPrunedError` when retention has let go of the files.
+        One in which a file is damaged, missing or too many is made anew. Raises
+        `VersionPrunedError` when retention has let go of the files, `BlobNotFoundError` or
+        `BlobCorruptError` when what it is made of is damaged.
         """
         version = self._with_files(version_id)
         target = self._cache / version.id
         if target.exists():
-            return target
+            wrong = _difference(target, version.files)
+            if not wrong:
+                return target
+            _log.warning("'%s' is made anew, for %s.", target, wrong)
+            self.drop_directory(version_id)
+            self.sweep()
         self._cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=self._cache, prefix=".fetch-"))
         try:
@@ -204,6 +219,22 @@ def require_files(version_id: str, pruned_at: datetime | None) -> None:
             f"{version_id} was pruned on {pruned_at:%Y-%m-%d}. Register its files again, or choose "
             "another: misheard versions. More are kept with deployment.keep_previous_versions."
         )
+
+
+def _difference(directory: Path, files: dict[str, str]) -> str:
+    """What of a directory is not as `files` (name → SHA-256) have it; empty where all is."""
+    found = {str(p.relative_to(directory)): p for p in directory.rglob("*") if not p.is_dir()}
+    for name in sorted(found.keys() ^ files.keys()):
+        return f"'{name}' is {'missing' if name in files else 'none of its files'}"
+    for name, path in sorted(found.items()):
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, "sha256").hexdigest()
+        except OSError as error:
+            return f"'{name}' cannot be read ({error.strerror})"
+        if digest != files[name]:
+            return f"'{name}' has changed"
+    return ""
 
 
 def _files_under(path: Path) -> dict[str, Path]:

@@ -19,6 +19,8 @@ from misheard.database.schema import (
     deployments,
     jobs,
     rollouts,
+    servers,
+    stagings,
     versions,
 )
 from misheard.database.schema import audit as audit_table
@@ -64,8 +66,9 @@ class Retention:
         """Keep the files of the `keep` versions that were live last before the live one.
 
         Counted for each slot. These always stay: what is live in any slot, the version before it
-        (also with `keep=0`), the one that a rollback returns to next, what a running job, an
-        unfinished cycle or a rollout works with, and every version that was never live.
+        (also with `keep=0`), the one that a rollback returns to next, what a running job or an
+        unfinished cycle works with, what a server has loaded or is asked to load, what is tried on
+        live traffic, and every version that was never live.
         """
         if keep < 0:
             raise BadInputError(f"Cannot keep {keep} versions.")
@@ -81,13 +84,21 @@ class Retention:
         return done
 
     def _in_use(self, connection: Connection) -> set[str]:
-        """Bases of running jobs; both sides of cycles that have not ended, and of rollouts."""
+        """Bases of running jobs; baselines and candidates of cycles that have not ended.
+
+        And what servers have loaded or are asked to, and what is tried on live traffic.
+        """
         running = select(jobs.c.base_version_id).where(jobs.c.ended_at.is_(None))
         going = cycles.c.state.not_in(self._final_cycle_states)
         found = set(connection.scalars(running))
         for column in (cycles.c.baseline_id, cycles.c.version_id):
             found.update(connection.scalars(select(column).where(going, column.is_not(None))))
-        for column in (rollouts.c.live_version_id, rollouts.c.version_id):
+        for loaded in connection.scalars(select(servers.c.loaded)):
+            found.update(loaded)
+        found.update(
+            connection.scalars(select(stagings.c.version_id).where(stagings.c.until > now()))
+        )
+        for column in (rollouts.c.version_id, rollouts.c.live_version_id):
             found.update(connection.scalars(select(column).where(RUNNING)))
         return found
 

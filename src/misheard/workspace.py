@@ -25,11 +25,13 @@ from misheard.deployment import (
     PRODUCTION,
     Deployment,
     deploy_in,
+    require_newest,
     roll_back_in,
     version_before_in,
 )
 from misheard.errors import WorkspaceExistsError, WorkspaceNotFoundError
 from misheard.finetune.recipe import Recipe
+from misheard.fleet import Watching, unwatched
 from misheard.gatekeeping import Gatekeeping
 from misheard.rollouts.judging import RolloutDecision
 from misheard.rollouts.signals import Signal
@@ -169,7 +171,7 @@ class Workspace(Gatekeeping):
         language="de", prompt="…", word_timestamps=True. Raises `InvalidSettingError` for a value
         that cannot be.
         """
-        options = self._decoding(**changes) if changes else None
+        options = self.decoding(**changes) if changes else None
         clips = [audio.decode(one.data, name=one.name) for one in recordings]
         live = self.deployments.live(slot)
         engine = self.transcriber(live.version_id)
@@ -238,19 +240,39 @@ class Workspace(Gatekeeping):
         reason: str,
         force: bool = False,
         slot: str = PRODUCTION,
+        expected: int | None = None,
+        watching: Watching = unwatched,
     ) -> Deployment:
-        """Make a version live by hand.
+        """Make a version live by hand, once every server of `slot` has it loaded and checked.
 
-        Raises `GateRefusedError` for one that was not live before and has not passed validation, or
-        fails a suite, unless `force` is on.
+        Where no server runs, a version that was never live is tried in a fresh process. `expected`
+        is the number of the newest row of the log as the caller saw it, by default as it is now;
+        `watching` is told how the servers stand that are waited for. Nothing happens where the
+        version is live already.
+
+        Raises `GateRefusedError` for one that was not live before and has not passed validation,
+        fails a suite or does not work, unless `force` is on; `StagingFailedError` when a server
+        cannot load it; `DeploymentConflictError` when somebody else has deployed or rolled back.
         """
         known = self.registry.get(version_id)
-        if not force and known.id not in self.deployments.ever_live(slot):
-            self.require_gates(known.id)
-        newest = self.deployments.history(slot, limit=1)
-        self._back_up(newest[0] if newest else None)
+        newest = self.deployments.newest(slot)
+        require_newest(newest, expected, slot)
+        if newest is not None and newest.version_id == known.id:
+            return newest
+        is_trusted = self._is_trusted(known.id, slot, force)
+        self._back_up(newest)
+        ready = self.get_ready(known.id, actor, watching, slot=slot)
+        if not ready and not is_trusted:
+            self.require_working(known.id)
         with writing(self._engine) as connection:
-            made = deploy_in(connection, known.id, actor=actor, reason=reason, slot=slot)
+            made = deploy_in(
+                connection,
+                known.id,
+                actor=actor,
+                reason=reason,
+                slot=slot,
+                expected=newest.number if newest is not None else 0,
+            )
             if slot == PRODUCTION:
                 self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
         self._prune(actor)
@@ -291,12 +313,13 @@ class Workspace(Gatekeeping):
     ) -> Rollout:
         """Let a version answer a share of the sessions, step by step as `[rollouts]` has it.
 
-        Raises `GateRefusedError` for one that was not live before and has not passed validation, or
-        fails a suite, unless `force` is on; see `Rollouts.begin` for the rest.
+        Every server of `slot` has it loaded by then. Raises as `deploy` does; see `Rollouts.begin`
+        for the rest.
         """
         known = self.registry.get(version_id)
-        if not force and known.id not in self.deployments.ever_live(slot):
-            self.require_gates(known.id)
+        is_trusted = self._is_trusted(known.id, slot, force)
+        if not self.get_ready(known.id, actor, slot=slot) and not is_trusted:
+            self.require_working(known.id)
         rules = self.settings.rollouts
         return self._begin_rollout(
             Kind.CANARY, known.id, tuple(shares or rules.shares), actor, reason, slot
@@ -324,6 +347,13 @@ class Workspace(Gatekeeping):
         None where nothing is tried. Safe from several processes at once.
         """
         return self.rollouts.judge(slot, actor=actor, moment=moment)
+
+    def _is_trusted(self, version_id: str, slot: str, force: bool) -> bool:
+        """Whether nothing is asked of it; raises `GateRefusedError` where the gates say no."""
+        if force or version_id in self.deployments.ever_live(slot):
+            return True
+        self.require_gates(version_id)
+        return False
 
     def _begin_rollout(
         self,

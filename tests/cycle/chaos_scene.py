@@ -79,7 +79,7 @@ def opened(root: Path, url: str) -> Workspace:
         CopyingBackend(),
         root / "jobs",
         normalizer=workspace.normalizer,
-        decoding=workspace._decoding(),
+        decoding=workspace.decoding(),
     )
     rooms["cycles"] = Cycles(
         workspace._engine,

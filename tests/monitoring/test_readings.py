@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ from misheard.database.schema import (
     suite_runs,
 )
 from misheard.finetune.events import TrainingEvent, append_event
+from misheard.fleet import ServerState
 from misheard.gates.suites import SuiteKind
 from misheard.monitoring import readings
 from misheard.monitoring.alerts import Alerts
@@ -472,3 +474,43 @@ def test_nothing_that_grows_is_read_as_a_whole(workspace: Workspace) -> None:
                 verb, table, *how = step.split()
                 whole = verb == "SCAN" and table in _GROWING and "INDEX" not in how
                 assert not whole, (step, statement)
+
+
+def test_a_server_is_behind_from_the_first_deployment_that_it_missed(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    first = workspace.deployments.live()
+    server = ServerState(
+        id="server-1",
+        started_at=AT - 9 * HOUR,
+        seen_at=AT,
+        address="",
+        slot="production",
+        version_id=first.version_id,
+        deployment_number=first.number,
+        staging_number=0,
+        loaded=(first.version_id,),
+        failed={},
+    )
+    workspace.fleet.tell(server)
+    workspace.fleet.tell(replace(server, id="gone", seen_at=AT - HOUR))
+    workspace.fleet.tell(replace(server, id="starting", version_id="", deployment_number=0))
+    assert [(one.id, one.behind_since) for one in read(workspace).servers] == [
+        ("server-1", None),
+        ("starting", AT - 9 * HOUR),
+    ]
+    workspace.fleet.leave("starting")
+    for number, hours_ago in enumerate((3, 2, 1), start=first.number + 1):
+        version_id = f"v-{number}"
+        model = tiny.model(tmp_path / version_id)
+        workspace.registry.register(model, name="t", source="", actor="ann", version_id=version_id)
+        made = workspace.deployments.deploy(version_id, actor="ann", reason="test")
+        with writing(workspace._engine) as connection:
+            row = deployments.c.number == made.number
+            at = AT - hours_ago * HOUR
+            connection.execute(update(deployments).where(row).values(created_at=at))
+    workspace.fleet.tell(replace(server, failed={version_id: "It is damaged."}))
+    (reading,) = read(workspace).servers
+    assert (reading.behind_since, reading.live_version) == (AT - 3 * HOUR, version_id)
+    assert reading.reason == "It is damaged."
+    assert fired(workspace)[Rule.SERVER_BEHIND] == "server-1"

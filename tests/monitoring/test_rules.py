@@ -20,6 +20,7 @@ from misheard.monitoring.conditions import (
     RecentTraffic,
     RolloutReading,
     Rule,
+    ServerReading,
     StandingReading,
     SuiteReading,
     WatchedMean,
@@ -47,6 +48,7 @@ QUIET = Readings(
     behind=0,
     free_disk_share=0.5,
     channels=(),
+    servers=(),
 )
 
 
@@ -73,6 +75,7 @@ OFF = AlertSettings(
     max_digest_behind=False,
     min_free_disk_percent=False,
     max_failed_attempts=False,
+    max_behind_s=False,
 )
 
 
@@ -108,6 +111,19 @@ def stands(hours: float, **fields: Any) -> StandingReading:
     return StandingReading(**known | fields, moved_at=moved_at)
 
 
+def follows(behind_s: float | None, *, reason: str = "") -> ServerReading:
+    """A server that has missed a deployment so long ago."""
+    return ServerReading(
+        id="server-1",
+        address="10.0.0.1:8000",
+        slot="production",
+        version_id="v-1",
+        live_version="v-2",
+        behind_since=None if behind_s is None else AT - timedelta(seconds=behind_s),
+        reason=reason,
+    )
+
+
 def test_what_is_off_says_nothing_whatever_happens() -> None:
     cycle = CycleReading(id="cycle-1", state="failed", detail="", since=AT - timedelta(days=9))
     terrible = replace(
@@ -122,6 +138,7 @@ def test_what_is_off_says_nothing_whatever_happens() -> None:
         behind=10**9,
         free_disk_share=0.0,
         channels=(ChannelReading(name="hook", attempts=99, error="x"),),
+        servers=(follows(1e6),),
     )
     assert judge(terrible, OFF) == []
 
@@ -396,3 +413,23 @@ def test_the_table_in_the_docs_has_every_rule_and_its_settings_as_they_are() -> 
         for setting, shown in re.findall(r"`(\w+) = (.*?)`", row[2]):
             value = {"true": True, "false": False}.get(shown)
             assert defaults[setting] == (float(shown) if value is None else value)
+
+
+@pytest.mark.parametrize(
+    ("behind_s", "expected"), [(None, WELL), (5, UNKNOWN), (60, UNKNOWN), (61, BAD)]
+)
+def test_a_server_that_does_not_follow(behind_s: float | None, expected: Health) -> None:
+    readings = replace(QUIET, servers=(follows(behind_s),))
+    assert health(Rule.SERVER_BEHIND, readings) is expected
+    assert health(Rule.SERVER_BEHIND, readings, max_behind_s=100) is (
+        WELL if behind_s is None else UNKNOWN
+    )
+
+
+def test_why_a_server_does_not_follow_is_said() -> None:
+    readings = replace(QUIET, servers=(follows(90, reason="Its files are damaged."),))
+    condition = said(Rule.SERVER_BEHIND, readings)
+    assert condition is not None
+    assert "10.0.0.1:8000 answers with v-1, where v-2 is live" in condition.detail
+    assert "for 90 s now. Its files are damaged." in condition.detail
+    assert condition.rule.severity == "error"

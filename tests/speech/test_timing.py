@@ -33,14 +33,16 @@ def segments(*tokens: int | str, seconds: float = 10.0) -> list[Segment]:
 
 
 def test_pairs_of_timestamps_bound_segments() -> None:
+    hello, press = (tuple(map(ord, text)) for text in (" Hello.", " Press one."))
     assert segments(0, " Hello.", 50, 60, " Press one.", 100) == [
-        Segment(start_s=0.0, end_s=1.0, text="Hello."),
-        Segment(start_s=1.2, end_s=2.0, text="Press one."),
+        Segment(start_s=0.0, end_s=1.0, text="Hello.", tokens=hello),
+        Segment(start_s=1.2, end_s=2.0, text="Press one.", tokens=press),
     ]
 
 
 def test_what_is_not_closed_ends_with_its_clip_and_nothing_ends_later() -> None:
-    assert segments(10, " Hello.", seconds=3.0) == [Segment(start_s=0.2, end_s=3.0, text="Hello.")]
+    (open_end,) = segments(10, " Hello.", seconds=3.0)
+    assert (open_end.start_s, open_end.end_s, open_end.text) == (0.2, 3.0, "Hello.")
     assert segments(0, " Hello.", 400, seconds=3.0)[0].end_s == 3.0
 
 
@@ -156,6 +158,13 @@ def test_times_of_long_audio_are_those_of_the_clip(bundled: Any, phone_prompts: 
     assert np.median(later_by) == pytest.approx(40.0, abs=0.05)
     assert np.quantile(np.abs(np.array(later_by) - 40.0), 0.9) < 0.3
     assert {round(one.start_s / 40) for one in made.segments} == {0, 1}
+    # What is known of a window stands in each of its segments.
+    windows = {one.window_s: one for one in made.segments}
+    assert len(windows) > 1
+    assert min(one.avg_logprob or 0.0 for one in windows.values()) == made.avg_logprob
+    assert max(one.no_speech_prob or 0.0 for one in windows.values()) == made.no_speech_prob
+    assert {one.temperature for one in made.segments} == {0.0}
+    assert all(one.tokens and one.compression_ratio for one in made.segments)
 
 
 @pytest.mark.model

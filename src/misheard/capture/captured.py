@@ -95,7 +95,7 @@ class Captured:
             if value is not None:
                 object.__setattr__(self, name, number(name, value))
         if self.tags or not isinstance(self.tags, dict):
-            _require_tags(self.tags)
+            require_short_tags(self.tags, what="the tags of a transcript")
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], *, what: str) -> Captured:
@@ -208,8 +208,9 @@ def _as_float(name: str, value: Any) -> float:
         raise BadInputError(f"{name} of a transcript is no number that can be kept.") from error
 
 
-def _require_tags(tags: Mapping[str, str]) -> None:
-    require_tags(tags, what="the tags of a transcript")
+def require_short_tags(tags: Mapping[str, str], *, what: str) -> None:
+    """Raises `BadInputError` unless names and values can be kept, and figures under them."""
+    require_tags(tags, what=what)
     for name, value in tags.items():
         _require_short(name, NAME_CHARACTERS, "the name of a tag")
         _require_short(value, _TAG_CHARACTERS, f"the tag '{name}'")

@@ -16,6 +16,7 @@ from misheard.capture.intake import Intake, Logged
 from misheard.capture.recordings import Recordings
 from misheard.database import tallies
 from misheard.database.engine import new_id, now, writing
+from misheard.database.paging import older_than
 from misheard.database.schema import error_cases, inferences
 from misheard.errors import BadInputError, NotAudioError, UnknownIdError
 from misheard.scoring.normalize import require_text
@@ -228,10 +229,12 @@ class InferenceLog:
             raise UnknownIdError(f"There is no inference '{inference_id}'.")
         return Inference(**row)
 
-    def recent(self, *, limit: int = 20) -> list[Inference]:
-        """The newest inferences, newest first."""
+    def recent(self, *, limit: int = 20, before: str | None = None) -> list[Inference]:
+        """The newest inferences, newest first; those after the one with the id `before`."""
         query = select(*_columns).order_by(inferences.c.created_at.desc(), inferences.c.id.desc())
         with self._engine.connect() as connection:
+            if before is not None:
+                query = query.where(older_than(connection, inferences, before))
             rows = connection.execute(query.limit(limit)).mappings()
             return [Inference(**row) for row in rows]
 

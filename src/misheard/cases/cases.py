@@ -26,6 +26,7 @@ from misheard.cases.standing import Standing
 from misheard.database import audit, tallies
 from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
+from misheard.database.paging import older_than
 from misheard.database.schema import (
     case_types,
     corrections,
@@ -66,6 +67,27 @@ class Cases:
         self._fetch_audio([correction.inference_id for correction in given])
         with writing(self._engine) as connection:
             return self.correct_in(connection, given)
+
+    def correct_once(self, given: Correction) -> GivenCorrection:
+        """`correct`, unless its author said the same last of that transcript: then nothing happens.
+
+        So it may be sent again by whoever has seen no answer. What stands is returned.
+        """
+        self._fetch_audio([given.inference_id])
+        c = corrections.c
+        theirs = select(corrections).where(
+            c.inference_id == given.inference_id, c.author == given.author
+        )
+        newest = theirs.order_by(c.number.desc()).limit(1)
+        with writing(self._engine) as connection:
+            known = connection.execute(newest).mappings().first()
+            if known is None or (known["reference"], known["method"]) != (
+                given.reference,
+                given.method,
+            ):
+                self.correct_in(connection, [given])
+                known = connection.execute(newest).mappings().one()
+        return GivenCorrection(**known)
 
     def correct_in(self, connection: Connection, given: Sequence[Correction]) -> list[bool]:
         """`correct` inside the caller's transaction."""
@@ -160,8 +182,12 @@ class Cases:
         speaker_group: str | None = None,
         tags: Mapping[str, str] | None = None,
         limit: int | None = 50,
+        before: str | None = None,
     ) -> list[ErrorCase]:
-        """Cases for which all that is given holds, newest first; `limit` None gives all."""
+        """Cases for which all that is given holds, newest first; `limit` None gives all.
+
+        With `before`, those after the case of that id.
+        """
         query = queries.CASES.order_by(error_cases.c.created_at.desc(), error_cases.c.id.desc())
         with self._engine.connect() as connection:
             wanted = queries.chosen(
@@ -171,18 +197,26 @@ class Cases:
                 speaker_group=speaker_group,
                 tags=tags or {},
             )
+            if before is not None:
+                wanted.append(older_than(connection, error_cases, before))
             return queries.cases(connection, query.where(*wanted).limit(limit))
 
     def corrections(
-        self, *, inference_id: str | None = None, limit: int | None = 50
+        self,
+        *,
+        inference_id: str | None = None,
+        limit: int | None = 50,
+        before: int | None = None,
     ) -> list[GivenCorrection]:
         """Every correction and confirmation ever given, newest first; `limit` None gives all.
 
-        With `inference_id`, those of one transcript.
+        With `inference_id`, those of one transcript; with `before`, those after that number.
         """
         query = select(corrections).order_by(corrections.c.number.desc()).limit(limit)
         if inference_id is not None:
             query = query.where(corrections.c.inference_id == inference_id)
+        if before is not None:
+            query = query.where(corrections.c.number < before)
         with self._engine.connect() as connection:
             return [GivenCorrection(**row) for row in connection.execute(query).mappings()]
 

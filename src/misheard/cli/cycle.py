@@ -218,8 +218,9 @@ def list_(directory: str | None, state: str | None, limit: int, as_json: bool) -
 def show(directory: str | None, cycle_id: str, as_json: bool) -> None:
     """Where a cycle stands, why, what happens next, and who has to act."""
     from misheard.cli import cycle_story  # noqa: PLC0415 - SQLAlchemy
+    from misheard.reports.cycle_story import story  # noqa: PLC0415 - as above
 
-    found = cycle_story.story(open_workspace(directory), cycle_id)
+    found = story(open_workspace(directory), cycle_id)
     if as_json:
         print_json(found)
     else:

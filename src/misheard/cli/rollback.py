@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import click
 
-from misheard.cli.output import acting, actor_option, json_option, open_workspace, out, print_json
+from misheard.cli.following import no_wait_option, show
+from misheard.cli.output import acting, actor_option, json_option, open_workspace
 from misheard.deployment import PRODUCTION
 
 
@@ -16,16 +17,22 @@ from misheard.deployment import PRODUCTION
 )
 @click.option("--slot", default=PRODUCTION, show_default=True)
 @click.option("--reason", default="by hand", show_default=True, help="For the audit log.")
+@no_wait_option
 @actor_option
 @json_option
 @click.pass_obj
 def command(
-    directory: str | None, to: str | None, slot: str, reason: str, actor: str | None, as_json: bool
+    directory: str | None,
+    to: str | None,
+    slot: str,
+    reason: str,
+    no_wait: bool,
+    actor: str | None,
+    as_json: bool,
 ) -> None:
-    """Make live again what was live before."""
-    workspace = open_workspace(directory)
+    """Make live again what was live before, at once."""
+    from misheard.database.engine import now  # noqa: PLC0415 - SQLAlchemy
+
+    workspace, since = open_workspace(directory), now()
     made = workspace.roll_back(actor=acting(actor), reason=reason, to=to, slot=slot)
-    if as_json:
-        print_json(made)
-        return
-    out.print(f"[bold]{made.version_id}[/] is live again in {made.slot}.")
+    show(workspace, made, since=since, word="again", wait=not no_wait, as_json=as_json)

@@ -98,9 +98,12 @@ class Cycles(CycleReader):
         """
         return self._triggering.check(expect=expect)
 
-    def evaluations(self, *, limit: int = 20) -> list[Evaluation]:
-        """What the trigger came to whenever it was asked to act, newest first."""
-        return self._triggering.history(limit=limit)
+    def evaluations(self, *, limit: int = 20, before: int | None = None) -> list[Evaluation]:
+        """What the trigger came to whenever it was asked to act, newest first.
+
+        With `before`, those after the one of that number.
+        """
+        return self._triggering.history(limit=limit, before=before)
 
     def begin(
         self,

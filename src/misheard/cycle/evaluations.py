@@ -89,10 +89,10 @@ class Evaluations:
         """The newest one."""
         return next(iter(self.listed(limit=1)), None)
 
-    def listed(self, *, limit: int = 20) -> list[Evaluation]:
-        """Newest first."""
+    def listed(self, *, limit: int = 20, before: int | None = None) -> list[Evaluation]:
+        """Newest first; with `before`, those after the one of that number."""
         with self._engine.connect() as connection:
-            return _newest(connection, limit=limit)
+            return _newest(connection, limit=limit, before=before)
 
 
 def told(decision: TriggerDecision) -> dict[str, Any]:
@@ -101,6 +101,8 @@ def told(decision: TriggerDecision) -> dict[str, Any]:
     return values
 
 
-def _newest(connection: Connection, *, limit: int) -> list[Evaluation]:
+def _newest(connection: Connection, *, limit: int, before: int | None = None) -> list[Evaluation]:
     query = select(trigger_evaluations).order_by(trigger_evaluations.c.number.desc())
+    if before is not None:
+        query = query.where(trigger_evaluations.c.number < before)
     return [Evaluation(**row) for row in connection.execute(query.limit(limit)).mappings()]

@@ -26,9 +26,11 @@ class CycleReader:
         found = self.listed(limit=1)
         return found[0] if found else None
 
-    def listed(self, *, state: CycleState | None = None, limit: int = 20) -> list[Cycle]:
-        """Cycles, newest first."""
-        return self._store.listed(state=state, limit=limit)
+    def listed(
+        self, *, state: CycleState | None = None, limit: int = 20, before: str | None = None
+    ) -> list[Cycle]:
+        """Cycles, newest first; those after the one with the id `before`."""
+        return self._store.listed(state=state, limit=limit, before=before)
 
     def unfinished(self) -> list[Cycle]:
         """Every cycle of which something is left to decide, oldest first."""

@@ -22,6 +22,7 @@ from misheard.deployment import Deployment, Deployments, deploy_in
 from misheard.errors import DatasetQualityError, EmptyDatasetError
 from misheard.finetune.jobs import Jobs
 from misheard.finetune.recipe import Recipe
+from misheard.fleet import Watching, unwatched
 from misheard.gates.comparison import Side
 from misheard.gates.contender import Contender
 from misheard.gates.infrastructure import InfrastructureCheck
@@ -91,6 +92,10 @@ class Stages:
         default=lambda _version_id, _dataset_id, _check_id: None
     )
     """Whether a version's files work in a fresh process; None where that was not looked at."""
+    get_ready: Callable[[str, str, Watching], object] = field(
+        default=lambda _version_id, _actor, _watching: None
+    )
+    """Has every server that is running load a version, for an actor; raises where one cannot."""
     before_deployment: Callable[[Deployment], object] = field(default=lambda _live: None)
     after_deployment: Callable[[], object] = field(default=lambda: None)
 
@@ -251,7 +256,7 @@ class Stages:
         passed = f"{len(runs)} of {len(runs)} suites passed" if runs else "there are no suites yet"
         return Step(_S.REGRESSION, passed, {})
 
-    def _ask_or_deploy(self, cycle: Cycle, _: Observer) -> Step:
+    def _ask_or_deploy(self, cycle: Cycle, observer: Observer) -> Step:
         checked = self.check_files(
             str(cycle.version_id),
             cycle.held_out_id or cycle.dataset_id,
@@ -261,17 +266,28 @@ class Stages:
             return Step(_S.REFUSED, f"{cycle.version_id} {checked.detail}", {})
         if self.asks(cycle):
             return Step(_S.AWAITING_APPROVAL, f"misheard cycle approve {cycle.id}", {})
-        return self.deploy(cycle, cycle.actor, "passed every gate")
+        return self.deploy(
+            cycle, cycle.actor, "passed every gate", watching=lambda _: observer.waiting()
+        )
 
     def asks(self, cycle: Cycle) -> bool:
         """Whether a person has to say yes before the candidate of a cycle goes live."""
         by_itself = cycle.options.auto_deploy
         return self.rules.require_approval if by_itself is None else not by_itself
 
-    def deploy(self, cycle: Cycle, actor: str, detail: str, reason: str = "") -> Step:
+    def deploy(
+        self,
+        cycle: Cycle,
+        actor: str,
+        detail: str,
+        reason: str = "",
+        *,
+        watching: Watching = unwatched,
+    ) -> Step:
         """Deploy the candidate together with the step, with the approval where one is needed.
 
-        `reason` is a person's own, for the audit log.
+        Every server that is running has it loaded by then: raises `StagingFailedError` where one
+        cannot. `reason` is a person's own, for the audit log.
         """
         evidence = {"cycle_id": cycle.id, "validation_id": cycle.validation_id}
         validation = self.validations.get(cycle.validation_id) if cycle.validation_id else None
@@ -279,6 +295,7 @@ class Stages:
         live = self.deployments.live()
         if live.version_id == cycle.baseline_id:
             self.before_deployment(live)
+            self.get_ready(str(cycle.version_id), actor, watching)
 
         def write(connection: Connection) -> None:
             if self.asks(cycle):

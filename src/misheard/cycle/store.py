@@ -15,6 +15,7 @@ from misheard.cycle.options import CycleOptions
 from misheard.cycle.stages import Step
 from misheard.cycle.states import TRANSITIONS, Cycle, CycleState, CycleStep
 from misheard.database.engine import now, writing
+from misheard.database.paging import numbered_before
 from misheard.database.schema import cycle_steps, cycles
 from misheard.errors import IllegalTransitionError, LeaseLostError, UnknownIdError
 
@@ -64,11 +65,16 @@ class CycleStore:
             raise UnknownIdError(f"There is no cycle '{cycle_id}'. See: misheard cycle list")
         return found[0]
 
-    def listed(self, *, state: CycleState | None = None, limit: int = 20) -> list[Cycle]:
-        """Cycles, newest first."""
+    def listed(
+        self, *, state: CycleState | None = None, limit: int = 20, before: str | None = None
+    ) -> list[Cycle]:
+        """Cycles, newest first; those after the one with the id `before`."""
         query = select(cycles).order_by(cycles.c.number.desc())
         if state is not None:
             query = query.where(cycles.c.state == state)
+        if before is not None:
+            with self._engine.connect() as connection:
+                query = query.where(numbered_before(connection, cycles, before))
         return self._read(query.limit(limit))
 
     def unfinished(self) -> list[Cycle]:

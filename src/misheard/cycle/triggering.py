@@ -71,9 +71,9 @@ class Triggering:
         """What it came to before."""
         return Evaluations(self.engine)
 
-    def history(self, *, limit: int) -> list[Evaluation]:
+    def history(self, *, limit: int, before: int | None = None) -> list[Evaluation]:
         """What it came to before, newest first."""
-        return self.kept.listed(limit=limit)
+        return self.kept.listed(limit=limit, before=before)
 
     def _expected(self, decision: TriggerDecision) -> ExpectedGain:
         newest = self.store.listed(limit=TRAININGS)

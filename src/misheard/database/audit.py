@@ -56,13 +56,23 @@ class AuditLog:
             return {row.action: row.times for row in connection.execute(query)}
 
     def entries(
-        self, *, limit: int = 50, subject: str | None = None, without: Sequence[str] = ()
+        self,
+        *,
+        limit: int = 50,
+        subject: str | None = None,
+        without: Sequence[str] = (),
+        before: int | None = None,
     ) -> list[AuditEntry]:
-        """The newest entries, newest first, less the actions in `without`."""
+        """The newest entries, newest first, less the actions in `without`.
+
+        With `before`, those after the entry of that number.
+        """
         query = select(audit).order_by(audit.c.number.desc()).limit(limit)
         if without:
             query = query.where(audit.c.action.not_in(without))
         if subject is not None:
             query = query.where(audit.c.subject == subject)
+        if before is not None:
+            query = query.where(audit.c.number < before)
         with self._engine.connect() as connection:
             return [AuditEntry(**row) for row in connection.execute(query).mappings()]

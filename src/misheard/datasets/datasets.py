@@ -18,6 +18,7 @@ from misheard import audio
 from misheard.blobs.store import BlobStore
 from misheard.database.discarded import discard, portions, put_announced
 from misheard.database.engine import now, writing
+from misheard.database.paging import older_than
 from misheard.database.schema import datasets, forgotten
 from misheard.datasets.manifest import (
     PERMANENT,
@@ -177,13 +178,25 @@ class Datasets:
             row = connection.execute(query).mappings().one_or_none()
         return _dataset(dict(row)) if row is not None else None
 
-    def listed(self, *, purpose: Purpose | None = None) -> list[Dataset]:
-        """All versions, newest first."""
-        query = select(datasets).order_by(datasets.c.created_at.desc())
+    def listed(
+        self,
+        *,
+        purpose: Purpose | None = None,
+        limit: int | None = None,
+        before: str | None = None,
+    ) -> list[Dataset]:
+        """Versions, newest first; all of them without a `limit`.
+
+        With `before`, those after the one with that id.
+        """
+        query = select(datasets).order_by(datasets.c.created_at.desc(), datasets.c.id.desc())
         if purpose is not None:
             query = query.where(datasets.c.purpose == purpose)
         with self._engine.connect() as connection:
-            return [_dataset(dict(row)) for row in connection.execute(query).mappings()]
+            if before is not None:
+                query = query.where(older_than(connection, datasets, before))
+            rows = connection.execute(query.limit(limit)).mappings()
+            return [_dataset(dict(row)) for row in rows]
 
     def rows(self, dataset: Dataset) -> list[Row]:
         """The utterances of a version, less those that somebody had deleted."""

@@ -45,7 +45,8 @@ class InfrastructureCheck:
     detail: str
     """What was found, in words."""
     figures: dict[str, Any]
-    """`load_s`, and `clips`: text, latency_s and duration_s of each. Empty where it did not run."""
+    """`load_s`, `settings` that it ran under, and `clips`: text, latency_s and duration_s of each.
+    Empty where it did not run."""
 
 
 class Infrastructure:
@@ -65,9 +66,12 @@ class Infrastructure:
         self._engine = engine
         self._blobs = blobs
         self._registry = registry
-        self._options = options
-        self._compute_type = compute_type
-        self._threads = threads
+        # As JSON gives them back, so that kept ones can be compared with these.
+        self._settings: dict[str, Any] = json.loads(
+            json.dumps(
+                {"options": asdict(options), "compute_type": compute_type, "threads": threads}
+            )
+        )
         self._max_latency_s = max_latency_s
 
     def check(
@@ -81,8 +85,7 @@ class Infrastructure:
         if check_id is not None and (known := self._find(check_id)) is not None:
             return known
         detail, figures = self._tried(version_id, rows)
-        slowest = max((clip["latency_s"] for clip in figures.get("clips", ())), default=0.0)
-        passed = bool(figures) and slowest <= self._max_latency_s
+        passed = bool(figures) and _slowest_s(figures) <= self._max_latency_s
         if figures and not passed:
             detail += f", more than {self._max_latency_s:g} s"
         made = InfrastructureCheck(
@@ -100,6 +103,16 @@ class Infrastructure:
                 return InfrastructureCheck(**row)
             connection.execute(insert(infrastructure_checks).values(**vars(made)))
         return made
+
+    def works(self, version_id: str) -> bool:
+        """Whether the newest check of a version, made under the present settings, was passed."""
+        newest = self.latest_of(version_id)
+        return (
+            newest is not None
+            and newest.passed
+            and newest.figures.get("settings") == self._settings
+            and _slowest_s(newest.figures) <= self._max_latency_s
+        )
 
     def latest_of(self, version_id: str) -> InfrastructureCheck | None:
         """The newest check of a version."""
@@ -123,9 +136,7 @@ class Infrastructure:
             order = {
                 "directory": str(self._registry.directory(version_id)),
                 "clips": [str(path) for path in self._clips(rows, Path(folder))],
-                "options": asdict(self._options),
-                "compute_type": self._compute_type,
-                "threads": self._threads,
+                **self._settings,
             }
             try:
                 ended = subprocess.run(
@@ -142,11 +153,10 @@ class Infrastructure:
             told = " ".join(ended.stderr.strip().splitlines()[-_LINES:])
             return f"does not work in a fresh process (exit code {ended.returncode}): {told}", {}
         figures: dict[str, Any] = json.loads(ended.stdout.strip().splitlines()[-1])
-        slowest = max(clip["latency_s"] for clip in figures["clips"])
         return (
             f"loads in {figures['load_s']:.1f} s in a fresh process and transcribes "
-            f"{len(figures['clips'])} clips, the slowest in {slowest:.2f} s"
-        ), figures
+            f"{len(figures['clips'])} clips, the slowest in {_slowest_s(figures):.2f} s"
+        ), figures | {"settings": self._settings}
 
     def _clips(self, rows: Sequence[Row], folder: Path) -> list[Path]:
         order = sorted({(row.duration_s, row.audio_sha256) for row in rows})
@@ -159,6 +169,11 @@ class Infrastructure:
         for path, one in zip(paths, data, strict=True):
             path.write_bytes(one)
         return paths
+
+
+def _slowest_s(figures: dict[str, Any]) -> float:
+    """Of the clips that were tried; 0 where none was."""
+    return max((float(clip["latency_s"]) for clip in figures.get("clips", ())), default=0.0)
 
 
 def _by_id(check_id: str) -> Select[Any]:

@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Select, case, func, select
 
+from misheard.database.paging import older_than
 from misheard.database.schema import suite_results, suite_runs, suites
 from misheard.errors import UnknownIdError
 
@@ -105,10 +106,14 @@ class SuiteHistory:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def of_suite(self, name: str, *, limit: int = 20) -> list[SuitePoint]:
-        """The newest runs of a suite, newest first."""
+    def of_suite(
+        self, name: str, *, limit: int = 20, before: str | None = None
+    ) -> list[SuitePoint]:
+        """The newest runs of a suite, newest first; those after the run with the id `before`."""
         query = _runs(name, _POINT).limit(limit)
         with self._engine.connect() as connection:
+            if before is not None:
+                query = query.where(older_than(connection, suite_runs, before))
             rows = [dict(row) for row in connection.execute(query).mappings()]
             counts = {}
             for chosen in _portions([row["run_id"] for row in rows]):

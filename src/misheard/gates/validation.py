@@ -13,6 +13,7 @@ from sqlalchemy import Engine, Select, func, insert, select
 
 from misheard.blobs.store import BlobStore
 from misheard.database.engine import new_id, now, writing
+from misheard.database.paging import older_than
 from misheard.database.schema import validations
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.datasets.split import Split
@@ -198,14 +199,18 @@ class Validations:
         """The newest verdict on a candidate."""
         return next(iter(self.listed(limit=1, candidate_id=candidate_id)), None)
 
-    def listed(self, *, limit: int = 20, candidate_id: str | None = None) -> list[Validation]:
-        """The newest verdicts, newest first."""
+    def listed(
+        self, *, limit: int = 20, candidate_id: str | None = None, before: str | None = None
+    ) -> list[Validation]:
+        """The newest verdicts, newest first; those after the one with the id `before`."""
         query = select(validations).order_by(
             validations.c.created_at.desc(), validations.c.id.desc()
         )
         if candidate_id is not None:
             query = query.where(validations.c.candidate_id == candidate_id)
         with self._engine.connect() as connection:
+            if before is not None:
+                query = query.where(older_than(connection, validations, before))
             rows = connection.execute(query.limit(limit)).mappings()
             return [_validation(dict(row)) for row in rows]
 

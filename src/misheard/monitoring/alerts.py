@@ -13,7 +13,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Engine,
+    and_,
+    delete,
+    insert,
+    or_,
+    select,
+    update,
+)
 
 from misheard.database import audit
 from misheard.database.audit import AuditEntry
@@ -145,14 +155,21 @@ class Alerts:
             self._tell(connection, moment)
         return fired, resolved
 
-    def listed(self, *, open_only: bool = False, limit: int = 50) -> list[Alert]:
-        """Alerts with their deliveries: open ones first, then the newest."""
+    def listed(
+        self, *, open_only: bool = False, limit: int = 50, before: str | None = None
+    ) -> list[Alert]:
+        """Alerts with their deliveries: open ones first, then the newest.
+
+        With `before`, those after the one with that id.
+        """
         query = select(alerts).order_by(
             alerts.c.resolved_at.is_not(None), alerts.c.fired_at.desc(), alerts.c.id.desc()
         )
         if open_only:
             query = query.where(alerts.c.resolved_at.is_(None))
         with self._engine.connect() as connection:
+            if before is not None:
+                query = query.where(_listed_after(connection, before))
             found = [_alert(row) for row in connection.execute(query.limit(limit)).mappings()]
             sent = read_deliveries(connection, [one.id for one in found])
         return [_alert({**vars(one), "deliveries": sent.get(one.id, ())}) for one in found]
@@ -245,6 +262,19 @@ class Alerts:
                 failing = alert.rule is Rule.DELIVERY and channel == alert.subject
                 if channel not in told and not failing:
                     _enqueue(connection, alert.id, Event.FIRED, channel, moment)
+
+
+def _listed_after(connection: Connection, alert_id: str) -> ColumnElement[bool]:
+    """Which alerts come after that one where open ones come first."""
+    columns = (alerts.c.fired_at, alerts.c.resolved_at)
+    last = connection.execute(select(*columns).where(alerts.c.id == alert_id)).first()
+    if last is None:
+        raise UnknownIdError(f"There is no alert '{alert_id}' to go on after.")
+    same_time = (alerts.c.fired_at == last.fired_at) & (alerts.c.id < alert_id)
+    older = (alerts.c.fired_at < last.fired_at) | same_time
+    if last.resolved_at is None:
+        return or_(alerts.c.resolved_at.is_not(None), older)
+    return and_(alerts.c.resolved_at.is_not(None), older)
 
 
 def _open(connection: Connection) -> list[Alert]:

@@ -32,6 +32,7 @@ class Rule(StrEnum):
     DIGEST_BEHIND = "digest_behind"
     DISK = "disk"
     DELIVERY = "delivery"
+    SERVER_BEHIND = "server_behind"
 
     @property
     def severity(self) -> str:
@@ -50,6 +51,7 @@ _ERRORS = (
     Rule.SUITE_FAILED,
     Rule.NO_TRAFFIC,
     Rule.DELIVERY,
+    Rule.SERVER_BEHIND,
 )
 
 
@@ -152,6 +154,22 @@ class ChannelReading:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServerReading:
+    """What a server answers with, and what is live."""
+
+    id: str
+    address: str
+    slot: str
+    version_id: str
+    """Empty where it answers with nothing yet."""
+    live_version: str
+    behind_since: datetime | None
+    """When the first deployment was made that it has not followed; None where it has all."""
+    reason: str
+    """Why it could not load what is live; empty where it does not say."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Readings:
     """All that the rules look at."""
 
@@ -175,3 +193,4 @@ class Readings:
     behind: int
     free_disk_share: float
     channels: tuple[ChannelReading, ...]
+    servers: tuple[ServerReading, ...]

@@ -36,6 +36,7 @@ from misheard.monitoring.conditions import (
     WatchedMean,
 )
 from misheard.monitoring.drift import Block, DriftRules, detect
+from misheard.monitoring.following import following
 from misheard.settings import AlertSettings
 
 _PRODUCTION = "production"
@@ -96,6 +97,7 @@ def read(
         behind=tallies.behind(connection),
         free_disk_share=usage.free / usage.total,
         channels=tuple(_channels(connection, channels)),
+        servers=tuple(following(connection, moment)),
     )
 
 

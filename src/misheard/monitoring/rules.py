@@ -31,6 +31,7 @@ def judge(readings: Readings, limits: AlertSettings) -> list[Condition]:
         *_error_rate(readings, limits),
         *_of_cycles(readings, limits),
         *_of_machine(readings, limits),
+        *_of_servers(readings, limits),
     ]
 
 
@@ -298,6 +299,28 @@ def _of_machine(readings: Readings, limits: AlertSettings) -> Iterator[Condition
                 ),
                 figures={"attempts": channel.attempts},
             )
+
+
+def _of_servers(readings: Readings, limits: AlertSettings) -> Iterator[Condition]:
+    if limits.max_behind_s is False:
+        return
+    for one in readings.servers:
+        health, behind_s = Health.WELL, 0.0
+        if one.behind_since is not None:
+            behind_s = (readings.moment - one.behind_since).total_seconds()
+            # Until then it may just be loading.
+            health = Health.BAD if behind_s > limits.max_behind_s else Health.UNKNOWN
+        yield Condition(
+            rule=Rule.SERVER_BEHIND,
+            subject=one.id,
+            health=health,
+            detail=(
+                f"The server {one.address or one.id} answers with {one.version_id or 'nothing'}, "
+                f"where {one.live_version} is live in '{one.slot}', for {behind_s:.0f} s now. "
+                f"{one.reason or 'It does not say why: look into its log.'} {_UNDO}"
+            ),
+            figures={"serves": one.version_id, "live": one.live_version},
+        )
 
 
 def _round(value: float) -> float | None:

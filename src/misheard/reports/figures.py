@@ -129,6 +129,17 @@ def seconds(value: float) -> str:
     return f"{value:,.1f} s" if math.isfinite(value) else NOTHING
 
 
+def latency(value: float) -> str:
+    """How long somebody waited.
+
+    >>> latency(0.2134), latency(12.31)
+    ('0.21 s', '12.3 s')
+    """
+    if not math.isfinite(value):
+        return NOTHING
+    return f"{value:.2f} s" if value < 10 else f"{value:,.1f} s"
+
+
 def minutes(seconds: float) -> str:
     """An amount of speech.
 

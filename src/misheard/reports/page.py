@@ -18,7 +18,7 @@ from misheard.reports import figures
 
 _FILTERS = (
     "percent", "signed_percent", "times", "p_value", "p_equals", "count", "signed", "number",
-    "setting", "seconds", "minutes", "duration", "when", "plural",
+    "setting", "seconds", "latency", "minutes", "duration", "when", "plural",
 )  # fmt: skip
 
 

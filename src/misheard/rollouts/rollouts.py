@@ -9,6 +9,7 @@ from sqlalchemy import Connection, Engine, insert, select
 
 from misheard.database import audit
 from misheard.database.engine import new_id, now, writing
+from misheard.database.paging import older_than
 from misheard.database.schema import (
     RUNNING,
     rollouts,
@@ -141,12 +142,19 @@ class Rollouts:
         with self._engine.connect() as connection:
             return get_in(connection, rollout_id)
 
-    def listed(self, slot: str | None = None, *, limit: int = 50) -> list[Rollout]:
-        """Rollouts, newest first; of every slot where none is named."""
+    def listed(
+        self, slot: str | None = None, *, limit: int = 50, before: str | None = None
+    ) -> list[Rollout]:
+        """Rollouts, newest first; of every slot where none is named.
+
+        With `before`, those after the one with that id.
+        """
         query = select(rollouts).order_by(rollouts.c.created_at.desc(), rollouts.c.id.desc())
         if slot is not None:
             query = query.where(rollouts.c.slot == slot)
         with self._engine.connect() as connection:
+            if before is not None:
+                query = query.where(older_than(connection, rollouts, before))
             return [read_row(row) for row in connection.execute(query.limit(limit)).mappings()]
 
     def running(self, slot: str = PRODUCTION) -> Rollout | None:

@@ -37,7 +37,7 @@ class GateRooms(ModelRooms):
             self.transcriber,
             decoding=(
                 f"{speech.language} beam={speech.beam_size} {speech.compute_type}"
-                f"{self._decoding().changed_label}"
+                f"{self.decoding().changed_label}"
             ),
         )
 
@@ -73,7 +73,7 @@ class GateRooms(ModelRooms):
             self._engine,
             self._blobs,
             self.registry,
-            options=self._decoding(),
+            options=self.decoding(),
             compute_type=speech.compute_type,
             threads=speech.threads,
             max_latency_s=self.settings.deployment.max_latency_s,

@@ -10,11 +10,12 @@ from typing import Any
 
 from misheard import audio
 from misheard.datasets.datasets import Datasets
-from misheard.deployment import Deployments
+from misheard.deployment import PRODUCTION, Deployments
 from misheard.finetune.backends.backend import TrainingBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.jobs import Jobs
+from misheard.fleet import Fleet, Watching, unwatched
 from misheard.registry import Registry
 from misheard.rooms.opened import Opened
 from misheard.speech.decoding import DecodingOptions
@@ -50,7 +51,7 @@ class ModelRooms(Opened):
             self._jobs_root,
             normalizer=self.normalizer,
             general_margin=self.settings.validation.general_margin,
-            decoding=self._decoding(),
+            decoding=self.decoding(),
             compute_type=self.settings.speech.compute_type,
         )
 
@@ -59,10 +60,46 @@ class ModelRooms(Opened):
         """What is live, and what was."""
         return Deployments(self._engine)
 
+    @cached_property
+    def fleet(self) -> Fleet:
+        """The servers that are running."""
+        return Fleet(self._engine, self._log_engine)
+
+    def get_ready(
+        self,
+        version_id: str,
+        actor: str,
+        watching: Watching = unwatched,
+        *,
+        slot: str = PRODUCTION,
+    ) -> int:
+        """Have the servers of `slot` load a version before it goes live; how many have it then.
+
+        Raises `StagingFailedError` where one cannot.
+        """
+        return self.fleet.get_ready(
+            version_id,
+            slot=slot,
+            actor=actor,
+            within_s=self.settings.deployment.max_staging_s,
+            watching=watching,
+        )
+
     def transcriber(self, version_id: str) -> Transcriber:
         """The engine of a model version, loaded; the last two stay loaded."""
         made: Transcriber = self._load(version_id)
         return made
+
+    def open_engine(self, version_id: str) -> Transcriber:
+        """The engine of a model version, loaded anew from files whose hashes were checked."""
+        speech = self.settings.speech
+        return open_transcriber(
+            self.registry.directory(version_id),
+            name=version_id,
+            options=self.decoding(),
+            compute_type=speech.compute_type,
+            threads=speech.threads,
+        )
 
     def transcribe_function(self, version_id: str) -> Callable[[Any], dict[str, Any]]:
         """A model version as a plain function of an audio path, bytes, or samples at 16 kHz.
@@ -81,21 +118,9 @@ class ModelRooms(Opened):
 
     @cached_property
     def _load(self) -> Any:
-        speech = self.settings.speech
+        return lru_cache(maxsize=2)(self.open_engine)
 
-        @lru_cache(maxsize=2)
-        def load(version_id: str) -> Transcriber:
-            return open_transcriber(
-                self.registry.directory(version_id),
-                name=version_id,
-                options=self._decoding(),
-                compute_type=speech.compute_type,
-                threads=speech.threads,
-            )
-
-        return load
-
-    def _decoding(self, **changes: Any) -> DecodingOptions:
+    def decoding(self, **changes: Any) -> DecodingOptions:
         """The options of `[speech]`, some of them changed."""
         set_here = self.settings.speech.model_dump(exclude={"model", "compute_type", "threads"})
         return DecodingOptions(**set_here | changes)

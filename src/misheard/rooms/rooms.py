@@ -38,6 +38,7 @@ class Rooms(CaptureRooms, GateRooms, SafekeepingRooms, MonitoringRooms):
             observations=self.observations,
             contender=self.contender,
             check_files=self.check_files,
+            get_ready=self.get_ready,
             before_deployment=self._back_up,
             after_deployment=lambda: self._prune("retention"),
             rules=self._cycle_rules(),

@@ -1,10 +1,12 @@
-"""What is kept for how long, who did what, and whether all of it is there."""
+"""What is kept for how long, who may and did do what, and whether all of it is there."""
 
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from functools import cached_property
 
+from misheard.access.tokens import Tokens
 from misheard.backups import Backups
 from misheard.capture.retention import CaptureRetention, KeepRules
 from misheard.cycle.states import CycleState
@@ -18,7 +20,7 @@ from misheard.rooms.models import ModelRooms
 
 
 class SafekeepingRooms(ModelRooms):
-    """Backups, checks, retention, deletion, and the audit log."""
+    """Backups, checks, retention, deletion, tokens, and the audit log."""
 
     @cached_property
     def backups(self) -> Backups:
@@ -66,6 +68,11 @@ class SafekeepingRooms(ModelRooms):
         """Who did what, and why."""
         return AuditLog(self._engine)
 
+    @cached_property
+    def tokens(self) -> Tokens:
+        """By which a server knows who asks, and what they may."""
+        return Tokens(self._engine)
+
     def _back_up(self, live: Deployment | None) -> None:
         rules = self.settings.deployment
         if rules.auto_backup_before_deploy:
@@ -78,6 +85,8 @@ class SafekeepingRooms(ModelRooms):
 
     def _prune(self, actor: str) -> None:
         try:
+            # What a server that died had loaded is not kept for it.
+            self.fleet.forget(timedelta(days=self.settings.serving.unseen_days))
             self.retention.prune(keep=self.settings.deployment.keep_previous_versions, actor=actor)
         except MisheardError as error:
             # The deployment is done; what is left over is let go of after the next one.

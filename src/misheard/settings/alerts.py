@@ -102,6 +102,8 @@ class AlertSettings(Section):
     """Of the disk that the workspace is on."""
     max_failed_attempts: Limit = 3.0
     """A channel did not take an alert so often; told by the others."""
+    max_behind_s: Limit = 60.0
+    """A server has not followed a deployment for so long."""
     log: bool = True
     """Alerts go to the log `misheard.alerts`, too."""
     webhooks: dict[str, WebhookSettings] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pydantic import Field
 
-from misheard.settings.section import Hours, Section
+from misheard.settings.section import Hours, Seconds, Section
 
 
 class DeploymentSettings(Section):
@@ -28,3 +28,5 @@ class DeploymentSettings(Section):
     """Before a version goes live, it is loaded and transcribes three clips in a fresh process."""
     max_latency_s: float = Field(default=10.0, gt=0.0)
     """None of the three may take longer."""
+    max_staging_s: Seconds = Field(default=300.0, gt=0.0)
+    """Servers that are running have so long to load a version before it goes live."""

@@ -12,6 +12,8 @@ class ServingSettings(Section):
 
     max_upload_mb: float = Field(default=25.0, gt=0.0, le=10_000.0)
     """Megabytes (1e6 bytes) of a file; what is larger is refused before it is read."""
+    max_held_mb: float = Field(default=256.0, gt=0.0, le=1_000_000.0)
+    """Megabytes of all requests that are under way; the next one is told to come back later."""
     max_duration_s: Seconds = Field(default=7_200.0, gt=0.0)
     """Of a recording; a memory of 64 kB a second is needed for it."""
     max_decode_s: Seconds = Field(default=20.0, gt=0.0)

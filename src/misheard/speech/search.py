@@ -6,7 +6,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,7 @@ class Attempt:
     compression_ratio: float
     positions: int
     """The window that it was found in."""
+    temperature: float = 0.0
 
     def is_silent(self, options: DecodingOptions) -> bool:
         """Whether nobody speaks: the model thinks so, and doubts the text."""
@@ -118,7 +119,7 @@ class Search:
                     heard_in = [spoken[i] for i in together]
                     results = self._windows.search(encoded, heard_in, temperature, self._options)
                     for i, found in zip(together, results, strict=True):
-                        tries[i].append(self._attempt(found, positions))
+                        tries[i].append(self._attempt(found, positions, temperature))
         chosen = [kept(attempts, self._options) for attempts in tries]
         words = self._words(chosen, spoken)
         latency_s = time.perf_counter() - started
@@ -146,13 +147,14 @@ class Search:
         found = dict(zip(asked, answers, strict=True))
         return [language or found[i] for i, language in enumerate(known)]
 
-    def _attempt(self, found: Found, positions: int) -> Attempt:
+    def _attempt(self, found: Found, positions: int, temperature: float) -> Attempt:
         text = self._windows.text(found.tokens)
         return Attempt(
             found=found,
             text=text,
             compression_ratio=compression_ratio(text),
             positions=positions,
+            temperature=temperature,
         )
 
     def _words(self, chosen: list[Attempt], spoken: list[str]) -> dict[int, list[Word]]:
@@ -199,16 +201,7 @@ class Search:
         self, i: int, attempt: Attempt, language: str, words: list[Word], latency_s: float
     ) -> Transcript:
         text = "" if attempt.is_silent(self._options) else attempt.text
-        segments: tuple[Segment, ...] = ()
-        if self._options.timestamps and text:
-            segments = tuple(
-                segments_of(
-                    attempt.found.tokens,
-                    self._stretches[i],
-                    first_timestamp=self._windows.first_timestamp,
-                    decode=self._windows.text,
-                )
-            )
+        segments = self._segments(i, attempt) if self._options.timestamps and text else ()
         unassigned_s = latency_s - sum(self._spent_s)
         return Transcript(
             text=text,
@@ -220,6 +213,24 @@ class Search:
             language=language,
             segments=segments,
             words=tuple(words),
+        )
+
+    def _segments(self, i: int, attempt: Attempt) -> tuple[Segment, ...]:
+        cut = segments_of(
+            attempt.found.tokens,
+            self._stretches[i],
+            first_timestamp=self._windows.first_timestamp,
+            decode=self._windows.text,
+        )
+        return tuple(
+            replace(
+                segment,
+                avg_logprob=attempt.found.avg_logprob,
+                no_speech_prob=attempt.found.no_speech_prob,
+                compression_ratio=attempt.compression_ratio,
+                temperature=attempt.temperature,
+            )
+            for segment in cut
         )
 
 

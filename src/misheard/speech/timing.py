@@ -42,6 +42,8 @@ def segments_of(
         if spoken := decode(text).strip() if text else "":
             yield Segment(
                 text=spoken,
+                tokens=tuple(text),
+                window_s=stretch.on_clip_s(0.0),
                 start_s=stretch.on_clip_s(start_s),
                 end_s=stretch.on_clip_s(end_s, part=stretch.part_at(end_s, is_end=True)),
             )

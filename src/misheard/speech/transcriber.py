@@ -44,6 +44,15 @@ class Segment:
     start_s: float
     end_s: float
     text: str
+    tokens: tuple[int, ...] = ()
+    """Of its text; empty where the recogniser gives none, as what follows is None."""
+    window_s: float = 0.0
+    """Where the window begins that it was heard in; what follows is known of the window only."""
+    avg_logprob: float | None = None
+    no_speech_prob: float | None = None
+    compression_ratio: float | None = None
+    temperature: float | None = None
+    """At which the text was found."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from misheard.audio import Audio
+from misheard.audio import SAMPLE_RATE_HZ, Audio
 from misheard.errors import UnsupportedModelError
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.families.family import Heard
 from misheard.speech.families.known import family_class, model_type
-from misheard.speech.long_audio import stretches
+from misheard.speech.joining import joined
+from misheard.speech.long_audio import Stretch, stretches
 from misheard.speech.search import compression_ratio
 from misheard.speech.transcriber import Progress, Transcript, no_progress
 
@@ -67,6 +68,28 @@ class TransformersTranscriber:
         """What reports call it."""
         return self._name
 
+    @property
+    def workers(self) -> int:
+        """One: PyTorch has all the cores busy with one batch; see `BatchTranscriber`."""
+        return 1
+
+    @property
+    def options(self) -> DecodingOptions:
+        """How it searches for text where a call says nothing else."""
+        return self._options
+
+    def window(self, duration_s: float) -> int:
+        """The same for all where padding is masked, else of clips as long; `BatchTranscriber`."""
+        return 0 if self._model.exact_when_padded else round(duration_s * SAMPLE_RATE_HZ)
+
+    def stretches(self, clip: Audio) -> list[Stretch]:
+        """The clip itself, or its speech where it is over 30 s; see `BatchTranscriber`."""
+        return stretches(clip.samples)
+
+    def hear(self, stretches: Sequence[Stretch], *, options: DecodingOptions) -> list[Transcript]:
+        """Decode stretches that share a window; see `BatchTranscriber`."""
+        return self._decode([stretch.samples for stretch in stretches], self._checked(options))
+
     def transcribe(
         self,
         clips: Sequence[Audio],
@@ -79,7 +102,7 @@ class TransformersTranscriber:
         pieces = [
             (index, stretch.samples)
             for index, clip in enumerate(clips)
-            for stretch in stretches(clip.samples)
+            for stretch in self.stretches(clip)
         ]
         waiting = Counter(index for index, _ in pieces)
         progress(len(clips) - len(waiting))
@@ -93,7 +116,7 @@ class TransformersTranscriber:
         parts: list[list[Transcript]] = [[] for _ in clips]
         for i, (index, _) in enumerate(pieces):
             parts[index].append(heard[i])
-        return [_joined(of_clip) for of_clip in parts]
+        return [joined(of_clip) for of_clip in parts]
 
     def _checked(self, options: DecodingOptions) -> DecodingOptions:
         asked = [option for option in _WHISPERS_ALONE if getattr(options, option)]
@@ -138,19 +161,4 @@ def _transcript(heard: Heard, latency_s: float, share_s: float) -> Transcript:
         compression_ratio=compression_ratio(heard.text),
         latency_s=latency_s,
         compute_s=share_s,
-    )
-
-
-def _joined(parts: list[Transcript]) -> Transcript:
-    """One transcript for a clip from those of its stretches, the worst signal kept."""
-    if len(parts) == 1:
-        return parts[0]
-    text = " ".join(part.text for part in parts if part.text)
-    logprobs = [part.avg_logprob for part in parts if part.avg_logprob is not None]
-    return Transcript(
-        text=text,
-        avg_logprob=min(logprobs, default=None),
-        compression_ratio=compression_ratio(text),
-        latency_s=sum(part.latency_s for part in parts),
-        compute_s=sum(part.compute_s for part in parts),
     )

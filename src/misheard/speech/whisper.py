@@ -14,6 +14,7 @@ from pathlib import Path
 from misheard.audio import Audio
 from misheard.speech.context import FULL_CONTEXT, FULL_POSITIONS, read_card
 from misheard.speech.decoding import DETECT, DecodingOptions
+from misheard.speech.joining import joined
 from misheard.speech.long_audio import Stretch, stretches
 from misheard.speech.search import Search, compression_ratio
 from misheard.speech.transcriber import Progress, Transcript, no_progress
@@ -73,6 +74,47 @@ class WhisperTranscriber:
         """What reports call it."""
         return self._name
 
+    @property
+    def workers(self) -> int:
+        """Batches that are decoded at the same time; see `BatchTranscriber`."""
+        return self._windows.workers
+
+    @property
+    def options(self) -> DecodingOptions:
+        """How it searches for text where a call says nothing else."""
+        return self._options
+
+    def window(self, duration_s: float) -> int:
+        """Encoder positions for a stretch of `duration_s`; see `BatchTranscriber`."""
+        positions = self._context.positions(duration_s)
+        # CTranslate2 takes what has as many rows as there are mel bins for a spectrogram.
+        return positions + (positions == self._windows.mel_bins)
+
+    def stretches(self, clip: Audio) -> list[Stretch]:
+        """The clip itself, or its speech where it is over 30 s; see `BatchTranscriber`."""
+        return stretches(clip.samples)
+
+    def hear(self, stretches: Sequence[Stretch], *, options: DecodingOptions) -> list[Transcript]:
+        """Decode stretches that share a window; see `BatchTranscriber`."""
+        self._windows.require_language(options.language)
+        return self._search(stretches, options, [None] * len(stretches))
+
+    def _search(
+        self,
+        stretches: Sequence[Stretch],
+        options: DecodingOptions,
+        languages: Sequence[str | None],
+    ) -> list[Transcript]:
+        window = self.window(stretches[0].duration_s)
+        search = Search(
+            self._windows, stretches, window, options, most_positions=self._most_positions
+        )
+        return search.run(languages)
+
+    @property
+    def _most_positions(self) -> int:
+        return _MOST_POSITIONS // self.workers
+
     def transcribe(
         self,
         clips: Sequence[Audio],
@@ -102,25 +144,21 @@ class WhisperTranscriber:
         for i, piece in enumerate(pieces):
             heard[piece.clip].append(decoded[i])
         spent_s = time.perf_counter() - started
-        return _shared_out([_join(parts) for parts in heard], spent_s)
+        return _shared_out([joined(parts) for parts in heard], spent_s)
 
     def _decoded(
         self, pieces: list[_Piece], languages: dict[int, str], options: DecodingOptions
     ) -> Iterator[tuple[list[int], list[Transcript]]]:
         """Each batch (indices of pieces) with its transcripts, as they are done."""
 
-        workers = self._windows.workers
-        most_positions = _MOST_POSITIONS // workers
+        workers = self.workers
 
         def decode(batch: list[int]) -> list[Transcript]:
-            chosen = [pieces[i] for i in batch]
-            heard = [one.stretch for one in chosen]
-            window = chosen[0].positions
-            search = Search(self._windows, heard, window, options, most_positions=most_positions)
-            return search.run([languages.get(one.clip) for one in chosen])
+            known = [languages.get(pieces[i].clip) for i in batch]
+            return self._search([pieces[i].stretch for i in batch], options, known)
 
         size = min(options.batch_size, math.ceil(len(pieces) / workers))
-        batches = _batches(pieces, size, most_positions=most_positions)
+        batches = _batches(pieces, size, most_positions=self._most_positions)
         if len(batches) < 2:
             yield from ((batch, decode(batch)) for batch in batches)
             return
@@ -133,10 +171,8 @@ class WhisperTranscriber:
                 pool.shutdown(wait=False, cancel_futures=True)
 
     def _pieces(self, index: int, clip: Audio) -> Iterator[_Piece]:
-        for stretch in stretches(clip.samples):
-            positions = self._context.positions(stretch.duration_s)
-            # CTranslate2 takes what has as many rows as there are mel bins for a spectrogram.
-            yield _Piece(index, stretch, positions + (positions == self._windows.mel_bins))
+        for stretch in self.stretches(clip):
+            yield _Piece(index, stretch, self.window(stretch.duration_s))
 
     def _languages(self, pieces: list[_Piece], options: DecodingOptions) -> dict[int, str]:
         """Clip → language, where it is to be found out and the clip is in several pieces.
@@ -174,23 +210,3 @@ def _shared_out(transcripts: list[Transcript], spent_s: float) -> list[Transcrip
     counted_s = sum(one.compute_s for one in transcripts)
     share = min(1.0, spent_s / counted_s) if counted_s else 1.0
     return [replace(one, compute_s=one.compute_s * share) for one in transcripts]
-
-
-def _join(parts: list[Transcript]) -> Transcript:
-    """One transcript for a clip from those of its stretches, worst signals kept."""
-    if len(parts) == 1:
-        return parts[0]
-    text = " ".join(part.text for part in parts if part.text)
-    logprobs = [part.avg_logprob for part in parts if part.avg_logprob is not None]
-    silence = [part.no_speech_prob for part in parts if part.no_speech_prob is not None]
-    return Transcript(
-        text=text,
-        avg_logprob=min(logprobs, default=None),
-        no_speech_prob=max(silence, default=None),
-        compression_ratio=compression_ratio(text),
-        latency_s=sum(part.latency_s for part in parts),
-        compute_s=sum(part.compute_s for part in parts),
-        language=next((part.language for part in parts), None),
-        segments=tuple(segment for part in parts for segment in part.segments),
-        words=tuple(word for part in parts for word in part.words),
-    )

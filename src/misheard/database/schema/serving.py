@@ -50,6 +50,8 @@ servers = Table(
     Column("version_id", Text, nullable=False),
     # The row of the deployment log that it has followed.
     Column("deployment_number", Serial, nullable=False),
+    # The newest row of stagings that it has seen: what it says below is since then.
+    Column("staging_number", Serial, nullable=False),
     # Versions that are loaded, warm and checked.
     Column("loaded", JSON, nullable=False),
     # Version → why it could not be loaded.
@@ -67,6 +69,8 @@ stagings = Table(
     Column("actor", Text, nullable=False),
     # Nobody needs it loaded after that.
     Column("until", UtcDateTime, nullable=False, index=True),
+    # Rows are deleted, and a number never comes again.
+    sqlite_autoincrement=True,
 )
 
 RUNNING = text("ended_at IS NULL")

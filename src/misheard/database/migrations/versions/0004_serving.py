@@ -25,6 +25,11 @@ def upgrade() -> None:
             sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
             nullable=False,
         ),
+        sa.Column(
+            "staging_number",
+            sa.BigInteger().with_variant(sa.Integer(), "sqlite"),
+            nullable=False,
+        ),
         sa.Column("loaded", sa.JSON(), nullable=False),
         sa.Column("failed", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_servers")),
@@ -102,6 +107,7 @@ def upgrade() -> None:
             ["version_id"], ["versions.id"], name=op.f("fk_stagings_version_id_versions")
         ),
         sa.PrimaryKeyConstraint("number", name=op.f("pk_stagings")),
+        sqlite_autoincrement=True,
     )
     with op.batch_alter_table("stagings", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_stagings_until"), ["until"], unique=False)

@@ -1,4 +1,4 @@
-"""Decode, resample, hash and measure audio; what is no audio is refused here and nowhere else."""
+"""Recordings: encoded ones on their way in, and decoded ones that are ready for a model."""
 
 from __future__ import annotations
 
@@ -12,19 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from misheard.errors import EmptyAudioError, InvalidSamplesError, NotAudioError
+from misheard.audio.decoding import pieces_of
+from misheard.audio.mono import SAMPLE_RATE_HZ, AudioLimits, not_finite
+from misheard.errors import EmptyAudioError, NotAudioError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
-
-SAMPLE_RATE_HZ = 16_000
-"""Every model here listens at this rate."""
-
-# GSM 06.10 full rate: 33 bytes a 20-ms frame at 8 kHz, the first four bits of each are 0xD
-# (`GSM_MAGIC` in libgsm). Telephone systems store it without any header.
-_GSM_FRAME_BYTES = 33
-_GSM_MAGIC = 0xD
-_GSM_RATE_HZ = 8_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,17 +53,19 @@ def sha256_of(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def decode(data: bytes, *, name: str = "audio") -> Audio:
+def decode(data: bytes, *, name: str = "audio", limits: AudioLimits | None = None) -> Audio:
     """Decode a file's bytes: WAV, FLAC, Ogg, MP3, raw GSM 06.10, and whatever FFmpeg reads.
 
-    `name` stands in error messages only; the format is told from the content.
+    `name` stands in error messages only; the format is told from the content. Files of one's own
+    give what can be read of them. With `limits`, for files of somebody else, only the formats of
+    `containers.py` are opened, and what is cut short or damaged is refused.
 
-    Raises `NotAudioError`, `EmptyAudioError` or `InvalidSamplesError`.
+    Raises `NotAudioError`, `EmptyAudioError` or `InvalidSamplesError`; with `limits` also
+    `AudioDamagedError`, `AudioTooLongError`, `AudioTooShortError` or `UnsupportedAudioError`.
     """
-    if not data:
-        raise EmptyAudioError(f"'{name}' is an empty file.")
-    samples, rate_hz = _decode_samples(data, name)
-    return Audio(samples=_prepare(samples, rate_hz, name), sha256=sha256_of(data))
+    samples = np.concatenate(pieces_of(data, name=name, limits=limits))
+    samples.flags.writeable = False
+    return Audio(samples=samples, sha256=sha256_of(data))
 
 
 def read(path: str | Path) -> Audio:
@@ -126,68 +121,7 @@ def encode_wav(samples: Any, rate_hz: int, *, name: str = "samples") -> bytes:
     return buffer.getvalue()
 
 
-def is_gsm(data: bytes) -> bool:
-    """Whether these bytes are headerless GSM 06.10 frames."""
-    head = np.frombuffer(data, np.uint8)[::_GSM_FRAME_BYTES]
-    return len(data) % _GSM_FRAME_BYTES == 0 and bool(np.all(head >> 4 == _GSM_MAGIC))
-
-
-def _decode_samples(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
-    """Samples of shape (n, channels) and their rate in hertz."""
-    import soundfile  # noqa: PLC0415 - libsndfile loads slowly, and most commands decode nothing
-
-    options: dict[str, Any] = {}
-    if is_gsm(data):
-        options = {"format": "RAW", "subtype": "GSM610", "samplerate": _GSM_RATE_HZ, "channels": 1}
-    try:
-        samples, rate_hz = soundfile.read(
-            io.BytesIO(data), dtype="float32", always_2d=True, **options
-        )
-    except soundfile.LibsndfileError:
-        return _decode_with_ffmpeg(data, name)
-    return samples, rate_hz
-
-
-def _decode_with_ffmpeg(data: bytes, name: str) -> tuple[NDArray[np.float32], int]:
-    """Containers that libsndfile does not know (m4a, webm, amr), through PyAV's FFmpeg."""
-    import av  # noqa: PLC0415 - 100 ms, and only for unusual containers
-
-    chunks: list[NDArray[np.float32]] = []
-    try:
-        with av.open(io.BytesIO(data), mode="r", metadata_errors="ignore") as container:
-            resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
-            for frame in container.decode(audio=0):
-                chunks += [piece.to_ndarray()[0] for piece in resampler.resample(frame)]
-            chunks += [piece.to_ndarray()[0] for piece in resampler.resample(None)]
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise NotAudioError(
-            f"'{name}' ({len(data)} bytes) is in no format that libsndfile or FFmpeg reads. "
-            "Convert it to WAV or FLAC first."
-        ) from error
-    samples = np.concatenate(chunks) if chunks else np.zeros(0, np.float32)
-    return samples[:, None], SAMPLE_RATE_HZ
-
-
-def _prepare(samples: NDArray[np.float32], rate_hz: int, name: str) -> NDArray[np.float32]:
-    """Mono at 16 kHz; empty and non-finite samples are refused."""
-    if samples.size == 0:
-        raise EmptyAudioError(f"'{name}' has a header but no samples.")
-    _require_finite(samples, name)
-    mono: NDArray[np.float32] = samples.mean(axis=1, dtype=np.float32)
-    if rate_hz != SAMPLE_RATE_HZ:
-        import soxr  # noqa: PLC0415 - only where there is something to resample
-
-        mono = np.asarray(soxr.resample(mono, rate_hz, SAMPLE_RATE_HZ), np.float32)
-    if mono.size == 0:
-        raise EmptyAudioError(f"'{name}' is shorter than one sample at {SAMPLE_RATE_HZ} Hz.")
-    mono.flags.writeable = False
-    return mono
-
-
 def _require_finite(samples: NDArray[Any], name: str) -> None:
     bad = int(np.count_nonzero(~np.isfinite(samples)))
     if bad:
-        raise InvalidSamplesError(
-            f"'{name}': {bad} of {samples.size} samples are NaN or infinite. "
-            "Look at the step that wrote this file."
-        )
+        raise not_finite(bad, samples.size, name)

@@ -1,0 +1,92 @@
+"""Keeps what was heard: whatever comes while a transaction is under way is in the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+
+from misheard.capture.inferences import Heard, Inference, InferenceLog
+from misheard.errors import BadInputError, MisheardError
+from misheard.serving.gathering import Gathering
+
+_log = logging.getLogger("misheard.serving")
+_AT_ONCE = 64
+"""Rows a transaction, for which other writers wait."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Waiting:
+    """A transcript that waits to be kept, and who waits for that."""
+
+    version_id: str
+    heard: Heard
+    loop: asyncio.AbstractEventLoop
+    kept: asyncio.Future[Inference]
+
+    def tell(self, outcome: Inference | Exception) -> None:
+        """From any thread: what has become of it."""
+        with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+            self.loop.call_soon_threadsafe(self._tell, outcome)
+
+    def _tell(self, outcome: Inference | Exception) -> None:
+        if self.kept.done():
+            return  # who waited has gone
+        if isinstance(outcome, Exception):
+            self.kept.set_exception(outcome)
+        else:
+            self.kept.set_result(outcome)
+
+
+class Recorder:
+    """Logs transcripts, many in one transaction, in a thread of its own."""
+
+    def __init__(self, log: InferenceLog) -> None:
+        self._log = log
+        self._gathering: Gathering[_Waiting] = Gathering(
+            self._keep_all, name="recorder", most=_AT_ONCE
+        )
+
+    async def keep(self, version_id: str, heard: Heard) -> Inference:
+        """Log a transcript of `version_id`; returns when it is kept, or raises why it is not.
+
+        It is kept even if whoever waits for it goes away.
+        """
+        loop = asyncio.get_running_loop()
+        one = _Waiting(version_id=version_id, heard=heard, loop=loop, kept=loop.create_future())
+        self._gathering.add(one)
+        return await one.kept
+
+    def close(self) -> None:
+        """Return when all that waits is kept."""
+        self._gathering.close()
+
+    def _keep_all(self, some: Sequence[_Waiting]) -> None:
+        by_version = defaultdict(list)
+        for one in some:
+            by_version[one.version_id].append(one)
+        for version_id, same in by_version.items():
+            self._keep(version_id, same)
+
+    def _keep(self, version_id: str, some: Sequence[_Waiting]) -> None:
+        try:
+            outcomes: Iterable[Inference | Exception] = self._log.record(
+                version_id, [one.heard for one in some]
+            )
+        except BadInputError as error:
+            if len(some) > 1:
+                # One of them cannot be kept; the others can.
+                for one in some:
+                    self._keep(version_id, [one])
+                return
+            outcomes = [error]
+        except MisheardError as error:
+            outcomes = [error] * len(some)
+        except Exception as error:  # noqa: BLE001 - whatever it is, those who wait are told
+            _log.exception("%d transcripts could not be kept", len(some))
+            outcomes = [error] * len(some)
+        for one, outcome in zip(some, outcomes, strict=True):
+            one.tell(outcome)
