@@ -205,12 +205,14 @@ def test_a_decoder_that_dies_takes_only_its_file_with_it(
 ) -> None:
     pool = decoders(processes=2)
 
+    wait_for(lambda: len(pool.pids) == 2)
+
     async def kill_one() -> tuple[Any, audio.Audio]:
-        await pool.decode(GOOD)
+        before = {pid: cpu_ticks(pid) for pid in pool.pids}
         hit = asyncio.create_task(outcome(pool.decode(LONG, name="long")))
-        await asyncio.sleep(0.2)
-        busy = max(pool.pids, key=cpu_ticks)
-        os.kill(busy, number)
+        while not (busy := [pid for pid in before if cpu_ticks(pid) > before[pid] + 5]):
+            await asyncio.sleep(0.01)
+        os.kill(busy[0], number)
         other = await pool.decode(GOOD)
         return (await hit)[0], other
 
@@ -222,6 +224,7 @@ def test_a_decoder_that_dies_takes_only_its_file_with_it(
 
 
 def cpu_ticks(pid: int) -> int:
+    """Hundredths of a second that it has computed."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
     return int(fields[11])
 
