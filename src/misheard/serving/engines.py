@@ -139,8 +139,13 @@ class Engines:
 
     @property
     def rollout(self) -> Rollout | None:
-        """What is tried in the slot, as it was at the last look; its version may be loading yet."""
-        return self._wanted.rollout if self._wanted else None
+        """What is tried in the slot, as it was at the last look, once its version is loaded.
+
+        Until then no request here has a part in it: all that goes wrong would be the live
+        version's, and speak for the candidate.
+        """
+        rollout = self._wanted.rollout if self._wanted else None
+        return rollout if rollout and rollout.version_id in self._loaded else None
 
     @property
     def state(self) -> ServerState:
