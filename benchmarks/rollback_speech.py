@@ -1,8 +1,8 @@
 """Canaries of real models on real telephone prompts, one damaged and one sound; see `rollback`.
 
-Each model hears every prompt once. Calls of three prompts, drawn at random, are then dealt out,
-counted and judged by a workspace as a server would do it, 16 requests at a time, until the canary
-is taken back or goes live.
+Each model hears every prompt of the test split once. Calls of three prompts, drawn at random, are
+then dealt out, counted and judged by a workspace as a server would do it, 16 requests at a time,
+until the canary is taken back or goes live.
 """
 
 from __future__ import annotations
@@ -17,9 +17,10 @@ from statistics import median
 
 import numpy as np
 
-from benchmarks.phone import clips_of, err, scored
+from benchmarks.phone import clips_of, err, prompts_of, scored
 from misheard.audio import Audio
-from misheard.demo.phone_prompts import Prompt, read_prompts
+from misheard.datasets.split import Split
+from misheard.demo.phone_prompts import Prompt
 from misheard.rollouts.assignment import arm_of
 from misheard.rollouts.counting import Observed
 from misheard.rollouts.judging import Action
@@ -33,7 +34,6 @@ CALL = 3
 """Prompts of one session."""
 AT_ONCE = 16
 MOST_REQUESTS = 40_000
-LONGEST_S = 30.0
 LITTLE_NOISE, NOISE = 0.1, 0.15
 """Standard deviation of what is added to each weight, over that of its matrix."""
 BROKEN_CARD = {
@@ -181,8 +181,7 @@ def canary(workspace: Workspace, live: Ears, candidate: Ears, *, seed: int) -> O
 
 def run(*, quick: bool, tuned: Path | None = None) -> dict[str, object]:
     """Print the table; its figures."""
-    prompts = [one for one in read_prompts() if one.duration_s <= LONGEST_S]
-    prompts = prompts[:: len(prompts) // 60] if quick else prompts
+    prompts = prompts_of(Split.TEST, most=60 if quick else None)
     seeds = 3 if quick else 20
     settings = {
         "rollouts": {"step_minutes": 0.0},
