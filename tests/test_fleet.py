@@ -10,6 +10,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,16 @@ from sqlalchemy import insert, update
 from misheard.cycle.states import CycleState
 from misheard.database.engine import now, writing
 from misheard.database.schema import stagings, versions
-from misheard.errors import DeploymentConflictError, StagingFailedError, VersionPrunedError
+from misheard.errors import (
+    DeploymentConflictError,
+    RolloutConflictError,
+    StagingFailedError,
+    VersionPrunedError,
+)
 from misheard.fleet import ALIVE, ServerState
+from misheard.rollouts.counting import Observed
+from misheard.rollouts.judging import Action
+from misheard.rollouts.states import Arm
 from misheard.workspace import Workspace
 from tests import tiny
 
@@ -273,6 +282,42 @@ def test_a_cycle_deploys_once_every_server_has_its_candidate_loaded(
         workspace.fleet.tell(replace(server, **loaded, seen_at=now()))
         assert approving.result(timeout=PATIENCE_S).state is CycleState.DEPLOYED
     assert workspace.deployments.live().version_id == candidate
+
+
+def test_a_canary_goes_live_once_every_server_can_answer_with_it(workspace: Workspace) -> None:
+    quick = workspace.configured({"rollouts": {"step_sessions": 1, "step_minutes": 0.0}})
+    canary = quick.begin_canary("second", actor="ann", reason="try", shares=(0.5,), force=True)
+    heard = Observed(
+        rollout_id=canary.id, step=0, arm=Arm.CANDIDATE, session="call", wrong=frozenset()
+    )
+    quick.rollouts.note([heard])
+    server = state(quick)
+    quick.fleet.tell(server)
+    decision = quick.judge_rollout(actor="worker")
+    assert decision and decision.action is Action.WAIT
+    assert decision.reason == f"{server.called} cannot answer with it yet"
+    with in_another_thread(
+        lambda: quick.rollouts.promote(canary.id, actor="bob", reason="sure")
+    ) as promoting:
+        failed = {"staging_number": staged(quick), "failed": {"second": "No memory."}}
+        quick.fleet.tell(replace(server, **failed, seen_at=now()))
+        with pytest.raises(StagingFailedError, match="No memory"):
+            promoting.result(timeout=PATIENCE_S)
+    assert quick.deployments.live().version_id == "first"
+    quick.fleet.tell(replace(server, loaded=("first", "second"), seen_at=now()))
+    decision = quick.judge_rollout(actor="worker")
+    assert decision and decision.action is Action.PROMOTE
+    assert quick.deployments.live().version_id == "second"
+
+
+def test_a_canary_that_does_not_begin_leaves_nothing_staged(workspace: Workspace) -> None:
+    server = state(workspace, staging_number=10**6, loaded=("first", "second", "third"))
+    workspace.fleet.tell(server)
+    begin = partial(workspace.begin_canary, actor="ann", reason="try", force=True)
+    begin("second")
+    with pytest.raises(RolloutConflictError):
+        begin("third")
+    assert workspace.fleet.staged("production") == []
 
 
 def test_the_row_that_a_caller_has_seen_must_still_be_the_newest(workspace: Workspace) -> None:

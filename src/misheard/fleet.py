@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Engine, delete, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Engine, delete, insert, select, update
 
 from misheard.database.engine import now, writing
 from misheard.database.schema import servers, stagings, versions
@@ -97,12 +97,14 @@ class Fleet:
 
     def alive(self, slot: str | None = None) -> list[ServerState]:
         """The servers that gave a sign of life in the last seconds; None: of every slot."""
-        since = now() - ALIVE
-        return [one for one in self.known(slot) if one.seen_at >= since]
+        return self._listed(slot, servers.c.seen_at >= now() - ALIVE)
 
     def known(self, slot: str | None = None) -> list[ServerState]:
         """Those as well that went away without a word; the first to start comes first."""
-        query = select(servers).order_by(servers.c.started_at, servers.c.id)
+        return self._listed(slot)
+
+    def _listed(self, slot: str | None, *conditions: ColumnElement[bool]) -> list[ServerState]:
+        query = select(servers).where(*conditions).order_by(servers.c.started_at, servers.c.id)
         if slot is not None:
             query = query.where(servers.c.slot == slot)
         with self._engine.connect() as connection:

@@ -30,7 +30,6 @@ from misheard.deployment import (
     version_before_in,
 )
 from misheard.errors import (
-    DeploymentConflictError,
     WorkspaceExistsError,
     WorkspaceNotFoundError,
 )
@@ -280,7 +279,7 @@ class Workspace(Gatekeeping):
                 )
                 if slot == PRODUCTION:
                     self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
-        except DeploymentConflictError:
+        except BaseException:
             if ready.staging is not None:
                 self.fleet.unstage(ready.staging)
             raise
@@ -327,12 +326,16 @@ class Workspace(Gatekeeping):
         """
         known = self.registry.get(version_id)
         is_trusted = self._is_trusted(known.id, slot, force)
-        if not self.get_ready(known.id, actor, slot=slot).servers and not is_trusted:
+        ready = self.get_ready(known.id, actor, slot=slot)
+        if not ready.servers and not is_trusted:
             self.require_working(known.id)
-        rules = self.settings.rollouts
-        return self._begin_rollout(
-            Kind.CANARY, known.id, tuple(shares or rules.shares), actor, reason, slot
-        )
+        given = tuple(shares or self.settings.rollouts.shares)
+        try:
+            return self._begin_rollout(Kind.CANARY, known.id, given, actor, reason, slot)
+        finally:
+            # What is tried is loaded anyway.
+            if ready.staging is not None:
+                self.fleet.unstage(ready.staging)
 
     def begin_shadow(
         self,

@@ -43,7 +43,7 @@ def rollouts(engine: Engine, live: str, told: list[str]) -> Rollouts:
     return Rollouts(
         engine,
         engine,
-        before_deployment=lambda slot: told.append(f"before: {slot}"),
+        before_deployment=lambda one: told.append(f"before: {one.slot}"),
         went_live=went_live,
         after_deployment=lambda: told.append("after"),
     )

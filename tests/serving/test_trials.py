@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections import Counter
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from sqlalchemy import select
 
 from misheard.cases.records import Correction
 from misheard.database.schema import shadow_transcripts
+from misheard.errors import BadInputError, EngineClosedError
 from misheard.rollouts.signals import Signal
 from misheard.rollouts.states import Arm, Rollout
+from misheard.serving.batching import Batcher, BatchingRules
 from misheard.serving.service import Answer, Service
 from misheard.serving.utterance import Utterance
 from misheard.speech.context import Context, ModelCard
+from misheard.speech.transcriber import FunctionTranscriber
 from misheard.workspace import Workspace
 from tests.conftest import write_wav
 from tests.serving.letters import deploy, make, make_letters, run, until
@@ -183,6 +187,85 @@ def test_what_is_corrected_counts_for_who_heard_it(workspace: Workspace) -> None
         told = Counter(one.version_id for one in answers)
         assert corrected.signal is Signal.CORRECTED
         assert (corrected.candidate, corrected.live) == (told["B"], told["A"])
+
+    run(body)
+
+
+def play(service: Service, version_id: str, function: Callable[[Any], Any]) -> None:
+    """Let a function answer where a version would."""
+    engine = FunctionTranscriber(function, name=version_id)
+    service.engines._loaded.add(version_id, Batcher(engine, rules=BatchingRules()))
+
+
+def wrong(workspace: Workspace, rollout: Rollout, signal: Signal) -> tuple[int, int]:
+    """Sessions of the candidate and of the live version that went wrong so."""
+    each = workspace.rollouts.evidence(rollout.id).signals
+    (found,) = [one for one in each if one.signal is signal]
+    return found.candidate, found.live
+
+
+def test_what_only_the_candidate_refuses_is_answered_and_counts_as_its_failure(
+    workspace: Workspace,
+) -> None:
+    """A language that it does not know, or an answer that is none: no mistakes of a caller's."""
+
+    async def body() -> None:
+        rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.9,), force=True)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            play(service, "B", lambda _: 5)
+            answers = [await hear(service, f"call {n}") for n in range(4)]
+            assert {one.version_id for one in answers} == {"A"}
+            await until(lambda: wrong(workspace, rollout, Signal.FAILED)[0] > 0)
+            # What both of them refuse says nothing of either.
+            before = counted(workspace, rollout)
+            play(service, "A", lambda _: 5)
+            for number in range(4):
+                with pytest.raises(BadInputError):
+                    await hear(service, f"other {number}")
+        assert counted(workspace, rollout) - before == Counter()
+
+    run(body)
+
+
+def test_who_waits_no_longer_counts_against_whoever_kept_them_waiting(
+    letters: dict[str, Path], tmp_path: Path
+) -> None:
+    """Else a candidate that never answers would never be found out."""
+    rules = QUICK | {"signals": ["slow"], "step_sessions": 100}
+    workspace = make(tmp_path / "ws", letters, rollouts=rules)
+    answer = threading.Event()
+
+    async def body() -> None:
+        rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            play(service, "B", lambda _: "late" if answer.wait(60) else "")
+            for number in range(100):
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(hear(service, f"call {number}"), 0.2)
+                if workspace.rollouts.running() is None:
+                    break
+            await until(lambda: workspace.rollouts.running() is None)
+            answer.set()
+        done = workspace.rollouts.get(rollout.id)
+        assert (done.state, done.detail[:20]) == ("rolled_back", "surely worse: slow i")
+
+    run(body)
+
+
+def test_a_shadow_hears_what_the_live_version_fails_at(workspace: Workspace) -> None:
+    """Else only its own failures would count."""
+
+    async def body() -> None:
+        rollout = workspace.begin_shadow("B", actor="ann", reason="r", share=1.0)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            with service.engines.using("A") as broken:
+                broken.batcher.close()
+            with pytest.raises(EngineClosedError):
+                await hear(service, "call")
+            await until(lambda: wrong(workspace, rollout, Signal.FAILED) == (0, 1))
 
     run(body)
 

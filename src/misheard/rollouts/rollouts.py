@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import Connection, Engine, insert, select
@@ -54,20 +55,25 @@ class Rollouts:
         engine: Engine,
         log_engine: Engine,
         *,
-        before_deployment: Callable[[str], object] = lambda _slot: None,
+        before_deployment: Callable[[Rollout], object] = lambda _rollout: None,
+        get_ready: Callable[[Rollout, str], object] = lambda _rollout, _actor: None,
         went_live: WentLive = lambda _connection, _deployment: None,
         after_deployment: Callable[[], object] = lambda: None,
+        unready: Callable[[Rollout], Sequence[str]] = lambda _rollout: (),
     ) -> None:
         """`log_engine` may be opened for telemetry: requests are counted by it.
 
-        `went_live` is told of a promotion in the transaction that makes it, the other two before
-        and after that, the first of them of the slot.
+        `went_live` is told of a promotion in the transaction that makes it, `before_deployment` and
+        `after_deployment` before and after that. `get_ready` has every server load the candidate,
+        for an actor; `unready` names those that have not.
         """
         self._engine = engine
         self._log_engine = log_engine
         self._before_deployment = before_deployment
+        self._get_ready = get_ready
         self._went_live = went_live
         self._after_deployment = after_deployment
+        self._unready = unready
 
     def begin(
         self,
@@ -199,7 +205,15 @@ class Rollouts:
         """What `judge` would do; nothing is done."""
         with self._engine.connect() as connection:
             rollout = running_in(connection, slot)
-            return None if rollout is None else _decided(connection, rollout, moment or now())
+            if rollout is None:
+                return None
+            found = _decided(connection, rollout, moment or now())
+        if found.action is Action.PROMOTE and (unready := self._unready(rollout)):
+            # Nobody waits here: meanwhile what the candidate does has to be counted.
+            return replace(
+                found, action=Action.WAIT, reason=f"{', '.join(unready)} cannot answer with it yet"
+            )
+        return found
 
     def judge(
         self, slot: str = PRODUCTION, *, actor: str, moment: datetime | None = None
@@ -213,7 +227,7 @@ class Rollouts:
         if decision is None or decision.action is Action.WAIT:
             return decision
         if decision.action is Action.PROMOTE:
-            self._before_deployment(slot)
+            self._before_deployment(decision.rollout)
         with writing(self._engine) as connection:
             # Meanwhile more may have been counted, and another process may have acted on it.
             rollout = running_in(connection, slot)
@@ -232,10 +246,14 @@ class Rollouts:
     def promote(self, rollout_id: str, *, actor: str, reason: str) -> Rollout:
         """Make the candidate of a canary live now, whatever step it is in.
 
-        Raises `RolloutStateError` where it has ended, or is a shadow, and
-        `DeploymentConflictError` where something else has gone live since it began.
+        Every server has it loaded by then: raises `StagingFailedError` where one cannot. Raises
+        `RolloutStateError` where it has ended, or is a shadow, and `DeploymentConflictError` where
+        something else has gone live since it began.
         """
-        self._before_deployment(self.get(rollout_id).slot)
+        rollout = self.get(rollout_id)
+        if rollout.kind is Kind.CANARY and not rollout.state.is_final:
+            self._before_deployment(rollout)
+            self._get_ready(rollout, actor)
         with writing(self._engine) as connection:
             rollout = get_in(connection, rollout_id)
             evidence = evidence_in(connection, rollout)

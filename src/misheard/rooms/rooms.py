@@ -14,6 +14,7 @@ from misheard.deployment import PRODUCTION, Deployment
 from misheard.finetune.recipe import Recipe
 from misheard.monitoring.conditions import Rule
 from misheard.rollouts.rollouts import Rollouts
+from misheard.rollouts.states import Rollout
 from misheard.rooms.capture import CaptureRooms
 from misheard.rooms.gates import GateRooms
 from misheard.rooms.monitoring import MonitoringRooms
@@ -57,10 +58,17 @@ class Rooms(CaptureRooms, GateRooms, SafekeepingRooms, MonitoringRooms):
         return Rollouts(
             self._engine,
             self._log_engine,
-            before_deployment=lambda slot: self._back_up(self.deployments.live(slot)),
+            before_deployment=lambda one: self._back_up(self.deployments.live(one.slot)),
+            get_ready=lambda one, who: self.get_ready(one.version_id, who, slot=one.slot),
+            unready=self._unready,
             went_live=self._note_live,
             after_deployment=lambda: self._prune("retention"),
         )
+
+    def _unready(self, rollout: Rollout) -> list[str]:
+        """Servers that took no part in a canary: they began late, or could not load it."""
+        alive = self.fleet.alive(rollout.slot)
+        return [one.called for one in alive if rollout.version_id not in one.loaded]
 
     def _note_live(self, connection: Connection, made: Deployment) -> None:
         if made.slot == PRODUCTION:

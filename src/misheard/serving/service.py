@@ -156,7 +156,12 @@ class Service:
         if utterance.version_id is None:
             trial = Trial.of(self.engines.rollout, utterance.session)
         asked = _Asked(utterance=utterance, clip=clip, options=options, parts=parts)
-        version_id, heard, trial = await self._answer(asked, trial)
+        try:
+            version_id, heard, trial = await self._answer(asked, trial)
+        except asyncio.CancelledError:
+            if trial is not None:
+                self._trials.add(Noted(trial=trial, answered=asked.said(None), is_abandoned=True))
+            raise
         if trial is not None and version_id != trial.version_id:
             trial = None  # another has gone live meanwhile
         # How long its caller waits, from the audio on, not its batch alone.
@@ -186,17 +191,25 @@ class Service:
             try:
                 heard = await self._transcribed(asked, trial.rollout.version_id)
             except NotReadyError:
-                pass  # it is not loaded here, so its sessions are not counted
-            except (BadInputError, OverloadedError):
+                trial = None  # it is not loaded here, so its sessions are not counted
+            except OverloadedError:
                 raise
-            except Exception:
-                _log.exception("The candidate %s has failed", trial.rollout.version_id)
-                self._note_failure(asked, trial)
+            except Exception as error:
                 if asked.told:
+                    self._note_failure(asked, trial)
                     raise  # another's words would not go on from these
+                is_refused = isinstance(error, BadInputError)
+                if not is_refused:
+                    _log.exception("The candidate %s has failed", trial.rollout.version_id)
+                    self._note_failure(asked, trial)
+                answer = await self._transcribed(asked, None)
+                if is_refused:
+                    # What the live version has answered was no mistake of its caller's.
+                    _log.warning("The candidate %s: %s", trial.rollout.version_id, error)
+                    self._note_failure(asked, trial)
+                return *answer, None
             else:
                 return *heard, trial
-            return *await self._transcribed(asked, None), None
         try:
             return *await self._transcribed(asked, asked.utterance.version_id), trial
         except (BadInputError, OverloadedError, NotReadyError):
@@ -239,10 +252,10 @@ class Service:
         return Capture.FAILED, None
 
     def _note_failure(self, asked: _Asked, trial: Trial) -> None:
-        self._trials.add(Noted(trial=trial, answered=asked.said(None)))
+        self._follow_up(asked, trial, None, None)
 
     def _follow_up(
-        self, asked: _Asked, trial: Trial, transcript: Transcript, inference_id: str | None
+        self, asked: _Asked, trial: Trial, transcript: Transcript | None, inference_id: str | None
     ) -> None:
         """What a rollout wants to know of an answer; its caller does not wait for it."""
         noted = Noted(trial=trial, answered=asked.said(transcript), inference_id=inference_id)

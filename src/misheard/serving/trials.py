@@ -114,6 +114,8 @@ class Noted:
     """What the candidate heard besides."""
     inference_id: str | None = None
     """Of the answer, where it is in the log."""
+    is_abandoned: bool = False
+    """Whether its caller has gone before there was an answer."""
 
 
 class TrialLog:
@@ -183,11 +185,15 @@ def _each(some: Sequence[Noted]) -> list[tuple[Noted, Said]]:
 
 
 def _wrong(noted: Noted, said: Said, suspicion: float | None) -> frozenset[Signal]:
+    limits = noted.trial.rollout.rules
+    if noted.is_abandoned:
+        # Of who is too slow for anybody to wait nothing else would ever be counted.
+        return frozenset({Signal.SLOW}).intersection(limits.signals)
     heard = said.transcript
     return wrong_of(
         heard.text if heard else None,
         said.clip.samples,
         suspicion=suspicion if heard else None,
         latency_s=heard.latency_s if heard else None,
-        limits=noted.trial.rollout.rules,
+        limits=limits,
     )
