@@ -103,7 +103,7 @@ def test_a_server_is_known_until_it_leaves_and_alive_while_it_gives_signs(
 def test_where_no_server_runs_nobody_is_asked(workspace: Workspace) -> None:
     workspace.fleet.tell(state(workspace, seen_at=now() - LONG_AGO))
     workspace.fleet.tell(state(workspace, id="server-2", slot="canary"))
-    assert workspace.get_ready("second", "ann") == 0
+    assert workspace.get_ready("second", "ann").servers == 0
     assert workspace.fleet.staged("production") == []
 
 
@@ -218,6 +218,7 @@ def test_of_a_deployment_and_a_rollback_meanwhile_the_rollback_holds(workspace: 
         with pytest.raises(DeploymentConflictError, match="rollback by bob, it is worse"):
             deploying.result(timeout=PATIENCE_S)
     assert workspace.deployments.live() == back
+    assert fleet.staged("production") == []
 
 
 def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(workspace: Workspace) -> None:

@@ -39,7 +39,18 @@ def test_it_ends_with_its_figures(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = tiny_whisper(tmp_path / "tiny", bundled)
-    asked = ["--model", str(model), "--clients", "4", "--requests", "8", "--rounds", "1"]
+    asked = [
+        "--model",
+        str(model),
+        "--clients",
+        "4",
+        "--requests",
+        "8",
+        "--rounds",
+        "1",
+        "--clips",
+        "5",
+    ]
     monkeypatch.setattr(serving, "LONG_S", 40.0)
     monkeypatch.setattr(sys, "argv", ["serving", *asked])
     serving.main()

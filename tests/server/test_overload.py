@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import openai
 import pytest
 
 from tests.conftest import make_wav
+from tests.loopback import until
 from tests.server.site import TRANSCRIPTIONS, Site, site
 from tests.serving.letters import make
 
@@ -66,3 +68,22 @@ def test_a_file_that_is_too_large_is_refused(small: Site) -> None:
     assert answer.status_code == 413
     assert "serving.max_upload_mb" in answer.json()["detail"]
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_who_goes_away_is_not_heard_to_the_end(small: Site) -> None:
+    clip = make_wav(seconds=0.3)
+    head = (
+        f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nHost: localhost\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n"
+    )
+    form = b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+    form += clip + b"\r\n--x--\r\n"
+    host, port = small.url.removeprefix("http://").split(":")
+    before = small.workspace.inferences.count()
+    abandoned = small.service._outcomes["abandoned"]
+    with socket.create_connection((host, int(port))) as asking:
+        asking.sendall(f"{head}Content-Length: {len(form)}\r\n\r\n".encode() + form)
+        until(lambda: small.service._in_flight == 1)
+    until(lambda: small.service._in_flight == 0)
+    assert small.service._outcomes["abandoned"] == abandoned + 1
+    assert small.workspace.inferences.count() == before

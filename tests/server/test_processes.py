@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -110,6 +111,17 @@ def test_told_to_stop_it_ends_what_is_under_way(workspace: Workspace, one: signa
 def _in_flight(http: httpx2.Client) -> int:
     found = re.search(r"misheard_server_in_flight{.*} (\d+)", http.get("/metrics").text)
     return int(found[1]) if found else 0
+
+
+def test_machines_are_told_where_it_answers(workspace: Workspace) -> None:
+    with subprocess.Popen(
+        command(workspace, "--port", "0", "--json"), stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        told = json.loads(process.stdout.readline())
+        assert httpx2.get(f"{told['url']}/readyz").json()["version"] == told["version_id"] == "A"
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
 
 
 def test_several_processes_answer_and_one_that_dies_is_replaced(workspace: Workspace) -> None:

@@ -201,8 +201,7 @@ def test_short_clips_do_not_wait_for_long_files_which_take_turns() -> None:
         long = [asyncio.create_task(batcher.transcribe(clip(i, 120.0))) for i in (100, 200)]
         await until(lambda: engine.batches)
         short = [asyncio.create_task(batcher.transcribe(clip(i))) for i in range(3)]
-        await until(lambda: batcher.held == 5)
-        await asyncio.sleep(0.05)  # until the second one is cut
+        await until(lambda: len(list(batcher._waiting)) == 3 + 4 + 3)
         engine.gate.set()
         await asyncio.gather(*short)
         assert not any(task.done() for task in long)
@@ -229,24 +228,32 @@ def test_a_long_file_gets_its_share_beside_short_clips_that_never_end() -> None:
     assert sum(batch == [100] for batch in engine.batches) == 3
 
 
-class SlowToCut(Namer):
+class CutsOneByOne(Namer):
+    """Waits for `go` before it cuts a long clip, and counts."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.go = threading.Event()
+        self.cut = 0
+
     def stretches(self, clip: Audio) -> list[Stretch]:
         if clip.duration_s > PIECE_S:
-            time.sleep(0.3)
+            self.cut += 1
+            assert self.go.wait(5.0)
         return super().stretches(clip)
 
 
-def test_the_loop_goes_on_while_a_long_clip_is_cut() -> None:
+def test_others_are_heard_while_a_long_clip_is_cut() -> None:
+    engine = CutsOneByOne()
+
     async def body(batcher: Batcher) -> None:
         long = asyncio.create_task(batcher.transcribe(clip(100, 31.0)))
-        await asyncio.sleep(0)
-        started = time.perf_counter()
-        await batcher.transcribe(clip(1))
-        assert time.perf_counter() - started < 0.2
-        assert not long.done()
+        await until(lambda: engine.cut)
+        assert (await batcher.transcribe(clip(1))).text == "1 at 0"
+        engine.go.set()
         assert (await long).text == "100 at 0 100 at 30"
 
-    run(SlowToCut(), body)
+    run(engine, body)
 
 
 def test_more_than_may_wait_is_told_to_come_back() -> None:
@@ -428,15 +435,20 @@ def test_closing_ends_what_is_under_way_and_refuses_what_waits() -> None:
 
 
 def test_closing_does_not_wait_for_long_clips_that_are_not_cut_yet() -> None:
+    engine = CutsOneByOne()
+
     async def body(batcher: Batcher) -> None:
-        long = [asyncio.create_task(batcher.transcribe(clip(i, 31.0))) for i in range(20)]
-        await asyncio.sleep(0.01)
-        started = time.perf_counter()
-        await asyncio.to_thread(batcher.close)
-        assert time.perf_counter() - started < 3.0  # instead of 6
+        long = [asyncio.create_task(batcher.transcribe(clip(i, 31.0))) for i in range(5)]
+        await until(lambda: engine.cut)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        await until(lambda: batcher._is_closed)
+        engine.go.set()
+        await closing
         assert {type(one) for one in await together(*long)} == {EngineClosedError}
 
-    run(SlowToCut(), body)
+    run(engine, body)
+    assert engine.cut == 1
+    assert engine.batches == []
 
 
 def test_closing_on_the_loop_itself_still_answers_what_was_under_way() -> None:

@@ -213,13 +213,13 @@ class Batcher:
 
     def _begin(self, batch: Sequence[Piece]) -> None:
         clips = [self._held[piece.owner].clip for piece in batch]
+        started_s = time.perf_counter()
         with self._turn:
             if self._is_closed or self._engine is None:
                 self._waiting.put_back(batch)  # to be refused with the others
                 return
             hearing = self._hearing.submit(_hear, self._engine, batch, clips)
         self._busy[batch[0].lane] += 1
-        started_s = time.perf_counter()
         hearing.add_done_callback(partial(self._on_loop, self._ended, batch, started_s))
 
     def _ended(
