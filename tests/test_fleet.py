@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import insert, update
 
+from misheard.cycle.states import CycleState
 from misheard.database.engine import now, writing
 from misheard.database.schema import stagings, versions
 from misheard.errors import DeploymentConflictError, StagingFailedError, VersionPrunedError
@@ -102,7 +103,7 @@ def test_a_server_is_known_until_it_leaves_and_alive_while_it_gives_signs(
 def test_where_no_server_runs_nobody_is_asked(workspace: Workspace) -> None:
     workspace.fleet.tell(state(workspace, seen_at=now() - LONG_AGO))
     workspace.fleet.tell(state(workspace, id="server-2", slot="canary"))
-    assert workspace.get_ready("second", "ann") == 0
+    assert workspace.get_ready("second", "ann").servers == 0
     assert workspace.fleet.staged("production") == []
 
 
@@ -217,6 +218,7 @@ def test_of_a_deployment_and_a_rollback_meanwhile_the_rollback_holds(workspace: 
         with pytest.raises(DeploymentConflictError, match="rollback by bob, it is worse"):
             deploying.result(timeout=PATIENCE_S)
     assert workspace.deployments.live() == back
+    assert fleet.staged("production") == []
 
 
 def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(workspace: Workspace) -> None:
@@ -244,6 +246,33 @@ def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(workspace: Work
         assert f"{winner} has gone live since: deploy by {winner}" in results[loser]
         assert len(workspace.deployments.history()) == before + 1
         deploy(workspace, "first")
+
+
+def test_a_cycle_deploys_once_every_server_has_its_candidate_loaded(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    tiny.hold_out(workspace)
+    cycle = workspace.cycles.run(tiny.begin_with_model(workspace, tmp_path / "tuned").id)
+    assert cycle.state is CycleState.AWAITING_APPROVAL, cycle.detail
+    candidate, server = str(cycle.version_id), state(workspace)
+    workspace.fleet.tell(server)
+
+    def approve() -> Any:
+        return workspace.cycles.approve(cycle.id, actor="bob")
+
+    with in_another_thread(approve) as approving:
+        failed = {"staging_number": staged(workspace), "failed": {candidate: "No memory."}}
+        workspace.fleet.tell(replace(server, **failed, seen_at=now()))
+        with pytest.raises(StagingFailedError, match="No memory"):
+            approving.result(timeout=PATIENCE_S)
+    assert workspace.cycles.get(cycle.id).state is CycleState.AWAITING_APPROVAL
+    assert workspace.deployments.live().version_id == "first"
+    # With more memory, the same word from the same person does it.
+    with in_another_thread(approve) as approving:
+        loaded = {"staging_number": staged(workspace), "loaded": (candidate,)}
+        workspace.fleet.tell(replace(server, **loaded, seen_at=now()))
+        assert approving.result(timeout=PATIENCE_S).state is CycleState.DEPLOYED
+    assert workspace.deployments.live().version_id == candidate
 
 
 def test_the_row_that_a_caller_has_seen_must_still_be_the_newest(workspace: Workspace) -> None:

@@ -5,7 +5,7 @@ import pytest
 
 from misheard.audio import SAMPLE_RATE_HZ, Audio
 from misheard.errors import BadInputError
-from misheard.tags import NOISE, noise_band, require_tags, tagged
+from misheard.tags import NOISE, noise_band, of_recording, require_tags, tagged
 
 
 def speech(noise: float, *, seconds: float = 4.0) -> np.ndarray:
@@ -46,3 +46,8 @@ def test_what_is_given_wins_over_what_is_measured() -> None:
 def test_tags_that_cannot_be_stored_are_refused(bad: object) -> None:
     with pytest.raises(BadInputError):
         require_tags(bad, what="the tags")  # type: ignore[arg-type]
+
+
+def test_what_a_transcript_is_tagged_with_that_is_no_matter_of_the_recording() -> None:
+    tags = {"channel": "mobile", "rollout": "rollout-1/0"}
+    assert of_recording(tags) == {"channel": "mobile"}

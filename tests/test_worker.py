@@ -14,11 +14,14 @@ import pytest
 
 from misheard.cycle.states import CycleState, Observer
 from misheard.gates.suites import SuiteKind
+from misheard.rollouts.signals import Signal
+from misheard.rollouts.states import Arm
 from misheard.speech.transcriber import Progress
 from misheard.worker import Done, Worker
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.capture.labelled import correct, traffic
+from tests.rollouts.made import observed
 
 S = CycleState
 QUIET = {"min_error_cases": 1000, "trigger_on_error_rate": False}
@@ -97,6 +100,23 @@ def test_it_rolls_back_what_does_worse(tmp_path: Path) -> None:
         wait_for(lambda: workspace.deployments.live().version_id == first)
     newest, *before = workspace.deployments.history()
     assert (newest.action, newest.actor, len(before)) == ("rollback", "worker", 2)
+
+
+def test_of_two_one_takes_a_bad_canary_back(tmp_path: Path) -> None:
+    workspace = make(tmp_path)
+    made = workspace.registry.register(
+        tiny.model(tmp_path / "second"), name="tiny", source="x", actor="ann"
+    )
+    rollout = workspace.begin_canary(made.id, actor="ann", reason="try", force=True)
+    with working(workspace) as (_, told), working(workspace.configured({})) as (_, also):
+        time.sleep(0.1)
+        assert workspace.rollouts.running() == rollout
+        workspace.rollouts.note([observed(rollout, Arm.CANDIDATE, Signal.FAILED)] * 4)
+        wait_for(lambda: workspace.rollouts.running() is None)
+    assert workspace.rollouts.get(rollout.id).state == "rolled_back"
+    said = [one.what for one in [*told, *also] if one.duty == "rollouts"]
+    assert len(said) == 1
+    assert said[0].startswith(f"canary {rollout.id} of {made.id} is rolled back: surely worse")
 
 
 def test_of_two_one_runs_each_due_suite(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class EmptyAudioError(BadInputError):
 
 
 class InvalidSamplesError(BadInputError):
-    """These audio samples cannot be sound."""
+    """These audio samples are not finite numbers."""
 
 
 class AudioDamagedError(BadInputError):

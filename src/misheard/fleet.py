@@ -70,6 +70,15 @@ class Followed:
     behind: tuple[ServerState, ...]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ready:
+    """Servers that have a version loaded which is about to go live."""
+
+    servers: int
+    staging: Staging | None
+    """What they were asked by; None where no server runs."""
+
+
 Watching = Callable[[Sequence[ServerState]], object]
 """Is told again and again how the servers stand that are waited for."""
 
@@ -132,22 +141,26 @@ class Fleet:
         actor: str,
         within_s: float,
         watching: Watching = unwatched,
-    ) -> int:
-        """Have the servers of `slot` load a version, and wait until all have; how many there are.
+    ) -> Ready:
+        """Have the servers of `slot` load a version, and wait until all have.
 
         Raises `StagingFailedError` when one cannot, does not within `within_s`, or dies of it;
         `VersionPrunedError` when retention has let go of the files. Where this process is killed,
         servers give the version up once `within_s` have passed.
         """
         if not self.alive(slot):
-            return 0
+            return Ready(servers=0, staging=None)
         staging = self._stage(version_id, slot, actor, timedelta(seconds=within_s))
         try:
-            return self._wait(staging, watching)
+            return Ready(servers=self._wait(staging, watching), staging=staging)
         except BaseException:
-            with writing(self._engine) as connection:
-                connection.execute(delete(stagings).where(stagings.c.number == staging.number))
+            self.unstage(staging)
             raise
+
+    def unstage(self, staging: Staging) -> None:
+        """It does not go live, so nobody needs it loaded."""
+        with writing(self._engine) as connection:
+            connection.execute(delete(stagings).where(stagings.c.number == staging.number))
 
     def follow(self, slot: str, version_id: str, number: int, *, within_s: float) -> Followed:
         """Wait until every server of `slot` answers by row `number` of the log, or a later one.

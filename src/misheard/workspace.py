@@ -29,7 +29,11 @@ from misheard.deployment import (
     roll_back_in,
     version_before_in,
 )
-from misheard.errors import WorkspaceExistsError, WorkspaceNotFoundError
+from misheard.errors import (
+    DeploymentConflictError,
+    WorkspaceExistsError,
+    WorkspaceNotFoundError,
+)
 from misheard.finetune.recipe import Recipe
 from misheard.fleet import Watching, unwatched
 from misheard.gatekeeping import Gatekeeping
@@ -262,19 +266,24 @@ class Workspace(Gatekeeping):
         is_trusted = self._is_trusted(known.id, slot, force)
         self._back_up(newest)
         ready = self.get_ready(known.id, actor, watching, slot=slot)
-        if not ready and not is_trusted:
+        if not ready.servers and not is_trusted:
             self.require_working(known.id)
-        with writing(self._engine) as connection:
-            made = deploy_in(
-                connection,
-                known.id,
-                actor=actor,
-                reason=reason,
-                slot=slot,
-                expected=newest.number if newest is not None else 0,
-            )
-            if slot == PRODUCTION:
-                self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
+        try:
+            with writing(self._engine) as connection:
+                made = deploy_in(
+                    connection,
+                    known.id,
+                    actor=actor,
+                    reason=reason,
+                    slot=slot,
+                    expected=newest.number if newest is not None else 0,
+                )
+                if slot == PRODUCTION:
+                    self.cycles.note_live_in(connection, known.id, actor=actor, reason=reason)
+        except DeploymentConflictError:
+            if ready.staging is not None:
+                self.fleet.unstage(ready.staging)
+            raise
         self._prune(actor)
         return made
 
@@ -318,7 +327,7 @@ class Workspace(Gatekeeping):
         """
         known = self.registry.get(version_id)
         is_trusted = self._is_trusted(known.id, slot, force)
-        if not self.get_ready(known.id, actor, slot=slot) and not is_trusted:
+        if not self.get_ready(known.id, actor, slot=slot).servers and not is_trusted:
             self.require_working(known.id)
         rules = self.settings.rollouts
         return self._begin_rollout(

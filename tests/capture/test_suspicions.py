@@ -112,3 +112,28 @@ def test_a_transcript_that_the_normaliser_cannot_read_has_no_suspicion_and_stops
     figures = own.fit(actor="ann").figures
     assert figures is not None
     assert figures.labels == 402
+
+
+def test_an_estimate_is_the_score_that_a_digest_would_give_and_changes_nothing(
+    log: InferenceLog, engine: Engine, suspicions: Suspicions
+) -> None:
+    log.capture(
+        [told(n, text="please hold the line", speaker="ann") for n in range(10)], live="v-1"
+    )
+    digest(engine, suspicions).catch_up()
+    log.capture([told(10, text="thank you for watching", speaker="ann")], live="v-1")
+    (new,) = log.recent(limit=1)
+
+    def norms() -> list[object]:
+        with engine.connect() as connection:
+            query = select(speaker_norms).order_by(speaker_norms.c.speaker)
+            return [tuple(row) for row in connection.execute(query)]
+
+    before = norms()
+    estimated = suspicions.estimate([new, new])
+    assert norms() == before
+    with writing(engine) as connection:
+        assert suspicions.score(connection, [new]) == [pytest.approx(estimated[0])]
+    assert estimated[0] == estimated[1]
+    assert norms() != before
+    assert suspicions.estimate([]) == []

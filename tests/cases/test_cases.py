@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from sqlalchemy import Engine, select
@@ -186,3 +187,24 @@ def test_many_corrections_at_once(cases: Cases, hear: Hear) -> None:
     outcomes = cases.correct([said(one, "text 0") for one in heard])
     assert outcomes.count(False) == 1
     assert cases.counts().corrected == 299
+
+
+def test_what_is_said_again_counts_once(cases: Cases, hear: Hear) -> None:
+    (heard,) = hear(["press one"])
+    said = Correction(inference_id=heard.id, reference="press two", author="app", method="feedback")
+    first = cases.correct_once(said)
+    assert (first.reference, first.is_error) == ("press two", True)
+    assert cases.correct_once(said) == first
+    others = [
+        replace(said, author="ann"),
+        replace(said, method="manual"),
+        replace(said, reference="press one"),
+    ]
+    numbers = [cases.correct_once(one).number for one in [*others, said]]
+    assert len({first.number, *numbers}) == 5
+    assert len(cases.corrections(inference_id=heard.id)) == 5
+
+
+def test_whatever_is_said_of_nothing_is_told_so(cases: Cases) -> None:
+    with pytest.raises(UnknownIdError, match="inf-0"):
+        cases.correct_once(Correction(inference_id="inf-0", reference="a", author="ann"))

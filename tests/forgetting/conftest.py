@@ -24,6 +24,8 @@ from misheard.datasets.datasets import Dataset, Purpose
 from misheard.datasets.samples import Sample
 from misheard.datasets.split import SplitShares
 from misheard.gates.suites import SuiteKind
+from misheard.rollouts.counting import Shadowed
+from misheard.rollouts.signals import Signal
 from misheard.settings import FILE_NAME
 from misheard.speech.transcriber import Transcript
 from misheard.workspace import Workspace
@@ -171,11 +173,32 @@ def _furnish(folder: Path, **more: dict[str, Any]) -> Office:
         dataset_id=dataset.id,
         figures={"refused": [{"audio": heard["anna"][0].audio_sha256, "reason": SAID["anna"]}]},
     )
+    _shadow(workspace, trained.id, heard)
     for who, words in HEARD.items():
         workspace.observations.record_inference(
             f"/calls/{who}/0.wav", inference_time_s=0.1, details={"text": words}
         )
     return Office(workspace=workspace, heard=heard, job_id=job_id, version_id=trained.id)
+
+
+def _shadow(workspace: Workspace, version_id: str, heard: dict[str, list[Inference]]) -> None:
+    """What another version heard beside the live one, and is still hearing."""
+    rollout = workspace.begin_shadow(version_id, actor="carl", reason="to see")
+    workspace.rollouts.note_shadows(
+        [
+            Shadowed(
+                rollout_id=rollout.id,
+                session=one.session,
+                inference_id=one.id,
+                live_text=one.text,
+                live_wrong=frozenset(),
+                candidate=Transcript(text=f"{SAID[who]} {one.text}", latency_s=0.1, compute_s=0.1),
+                candidate_wrong=frozenset({Signal.SUSPICIOUS}),
+            )
+            for who, some in heard.items()
+            for one in some
+        ]
+    )
 
 
 def _listen(path: str, *, tuned: bool = False) -> str:

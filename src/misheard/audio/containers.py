@@ -13,40 +13,18 @@ import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from misheard.audio.frames import AMR_BYTES, frames_of_adts, frames_of_amr, frames_of_mp3
+from misheard.audio.whole import SEVERAL, NotWholeError, require_bytes, require_name
 from misheard.errors import AudioDamagedError, NotAudioError
 
 # What stands for a length in a file written into a pipe, whose head could not be mended at the
 # end: nothing, or just under 2 or 4 GiB (FFmpeg writes 0xFFFFFFFF, SoX 0x7FFFF000).
 _PLACEHOLDERS_FROM = 0x7FFF_F000
 
-_SEVERAL = "it holds several recordings, one after the other"
-
 _ID3_HEAD = 10
-_MP3_KBPS = {
-    True: (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    False: (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-"""Of layer III by index, of MPEG-1 and of MPEG-2 and 2.5 (ISO/IEC 11172-3, 13818-3)."""
-_MP3_RATES_HZ = {
-    3: (44_100, 48_000, 32_000),
-    2: (22_050, 24_000, 16_000),
-    0: (11_025, 12_000, 8_000),
-}
-_MP3_LOST_FRAMES = 4
-"""A decoder drops one that tells of the others, and what an encoder has added to the ends."""
-_MP3_TAILS = (b"TAG", b"APETAGEX", b"LYRICSBEGIN", b"ID3")
-
 _STREAMINFO_HEADS = (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22")
 """FLAC's first block of metadata, of 34 bytes: as one of several, and as the only one."""
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
-
-_AMR_BYTES = {
-    b"#!AMR\n": (12, 13, 15, 17, 19, 20, 26, 31, 5),
-    b"#!AMR-WB\n": (17, 23, 32, 36, 40, 46, 50, 58, 60, 5),
-}
-"""Of a frame after its first byte, by type (RFC 4867, tables of 3GPP TS 26.101 and 26.201)."""
-_AMR_EMPTY = (14, 15)
-"""Frame types without a body: lost, and nothing said."""
 
 _EBML = b"\x1a\x45\xdf\xa3"
 _SEGMENT, _CLUSTER = 0x18538067, 0x1F43B675
@@ -61,19 +39,11 @@ class Container:
     """What FFmpeg calls it."""
     check: Callable[[bytes, int], int]
     """How many samples of a channel must come out of a file whose content begins here, 0 when it
-    does not tell. Raises `_NotWholeError`."""
+    does not tell. Raises `NotWholeError`."""
     libsndfile: tuple[str, ...] = ()
     """What libsndfile calls it, where it knows it."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recognised:
-    """What the bytes of a file say of it."""
-
-    container: Container
-    least_frames: int
-    """So many samples of a channel must come out of it."""
-    flac: FlacSum | None = None
+    tells_length: bool = False
+    """Whether the length that a decoder gives stands in the file, and is no estimate."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +55,14 @@ class FlacSum:
     """Of all samples as signed little-endian integers, channel after channel."""
 
 
-class _NotWholeError(Exception):
-    """What is missing or wrong in a file."""
+@dataclass(frozen=True, kw_only=True)
+class Recognised:
+    """What the bytes of a file say of it."""
+
+    container: Container
+    least_frames: int
+    """So many samples of a channel must come out of it."""
+    flac: FlacSum | None = None
 
 
 def recognise(data: bytes, *, name: str) -> Recognised:
@@ -103,7 +79,7 @@ def recognise(data: bytes, *, name: str) -> Recognised:
         )
     try:
         least_frames = container.check(data, start)
-    except _NotWholeError as error:
+    except NotWholeError as error:
         raise damaged(name, str(error)) from error
     except (struct.error, IndexError) as error:
         raise damaged(name, "it ends within a header") from error
@@ -141,13 +117,12 @@ def _kind(data: bytes, start: int) -> Container | None:
 
 
 def _chunks_of_wav(data: bytes, start: int) -> int:
-    _chunks(data, start + 12, "<4sI", sound=b"data")
-    at = data.find(b"fmt ", start, start + 4_096)
-    if at < 0:
-        raise _NotWholeError("it does not say how its samples are written")
-    coding, channels, _, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, at + 8)
+    found = _chunks(data, start + 12, "<4sI", sound=b"data")
+    if b"fmt " not in found:
+        raise NotWholeError("it does not say how its samples are written")
+    coding, channels, _, _, frame_bytes, bits = struct.unpack_from("<HHIIHH", data, found[b"fmt "])
     if coding in (1, 3) and frame_bytes != channels * ((bits + 7) // 8):
-        raise _NotWholeError(f"{channels} channels of {bits} bits do not make {frame_bytes} bytes")
+        raise NotWholeError(f"{channels} channels of {bits} bits do not make {frame_bytes} bytes")
     return 0
 
 
@@ -161,30 +136,22 @@ def _chunks_of_caf(data: bytes, start: int) -> int:
     return 0
 
 
-def _chunks(data: bytes, at: int, head: str, *, sound: bytes) -> None:
-    """Chunks of an id and a length, one after the other up to the end of the file."""
+def _chunks(data: bytes, at: int, head: str, *, sound: bytes) -> dict[bytes, int]:
+    """Where the content of chunks begins, by their ids: one after the other up to the end."""
     even = 2 if struct.calcsize(head) == 8 else 1
+    found: dict[bytes, int] = {}
     while len(data) - at >= struct.calcsize(head):
         kind, size = struct.unpack_from(head, data, at)
-        _require_name(kind, at)
+        require_name(kind, at)
         if kind in (b"RIFF", b"FORM", b"caff"):
-            raise _NotWholeError(_SEVERAL)
+            raise NotWholeError(SEVERAL)
         at += struct.calcsize(head)
+        found.setdefault(kind, at)
         if kind == sound and _is_placeholder(size):
-            return
-        _require_bytes(data, at, size, f"its '{kind.decode().strip()}'")
+            break
+        require_bytes(data, at, size, f"its '{kind.decode().strip()}'")
         at += size + size % even
-
-
-def _require_name(kind: bytes, at: int) -> None:
-    if not all(0x20 <= byte < 0x7F for byte in kind):
-        raise _NotWholeError(f"what follows byte {at} is no part of it")
-
-
-def _require_bytes(data: bytes, at: int, size: int, what: str) -> None:
-    if size > len(data) - at:
-        there = max(0, len(data) - at)
-        raise _NotWholeError(f"{what} should have {size} bytes, and {there} are there")
+    return found
 
 
 def _is_placeholder(size: int) -> bool:
@@ -194,18 +161,14 @@ def _is_placeholder(size: int) -> bool:
 def _length_of_au(data: bytes, start: int) -> int:
     offset, size = struct.unpack_from(">II", data, start + 4)
     if not _is_placeholder(size):
-        _require_bytes(data, start + offset, size, "its sound")
+        require_bytes(data, start + offset, size, "its sound")
     return 0
 
 
 def _length_of_flac(data: bytes, start: int) -> int:
     """See RFC 9639, section 8.2."""
-    if (
-        len(data) - start < 42
-        or data[start + 4] & 0x7F
-        or data[start + 5 : start + 8] != b"\0\0\x22"
-    ):
-        raise _NotWholeError("it does not begin with what FLAC begins with")
+    if len(data) - start < 42 or data[start + 4 : start + 8] not in _STREAMINFO_HEADS:
+        raise NotWholeError("it does not begin with what FLAC begins with")
     return int.from_bytes(data[start + 21 : start + 26]) & (1 << 36) - 1
 
 
@@ -222,22 +185,22 @@ def _pages_of_ogg(data: bytes, at: int) -> int:
     while at < len(data):
         magic, _, flags, _, stream, number = struct.unpack_from("<4sBBqII", data, at)
         if magic != b"OggS":
-            raise _NotWholeError(f"there is no page at byte {at}")
+            raise NotWholeError(f"there is no page at byte {at}")
         if number != numbers.setdefault(stream, number):
-            raise _NotWholeError(f"a page is missing before byte {at}")
+            raise NotWholeError(f"a page is missing before byte {at}")
         numbers[stream] += 1
         first, last = bool(flags & 2), bool(flags & 4)
         if first and begun:
-            raise _NotWholeError(_SEVERAL)
+            raise NotWholeError(SEVERAL)
         begun = begun or not first
         count = data[at + 26]
         size = 27 + count + sum(data[at + 27 : at + 27 + count])
-        _require_bytes(data, at, size, f"its page at byte {at}")
+        require_bytes(data, at, size, f"its page at byte {at}")
         if _ogg_sum(data[at : at + size]) != data[at + 22 : at + 26]:
-            raise _NotWholeError(f"its page at byte {at} has changed since it was written")
+            raise NotWholeError(f"its page at byte {at} has changed since it was written")
         at += size
     if not last:
-        raise _NotWholeError("its last page is missing")
+        raise NotWholeError("its last page is missing")
     return 0
 
 
@@ -248,81 +211,19 @@ def _ogg_sum(page: bytes) -> bytes:
     return reverse_sum.to_bytes(4).translate(_REVERSED)
 
 
-def _frames_of_mp3(data: bytes, at: int) -> int:
-    start, frames, promised = at, 0, 0
-    while size := _mp3_frame_bytes(data, at):
-        _require_bytes(data, at, size, f"its frame at byte {at}")
-        promised = promised or (_promised_frames(data[at : at + size]) if not frames else 0)
-        frames += 1
-        at += size
-    if at < len(data) and not data.startswith(_MP3_TAILS, at) and any(data[at:]):
-        raise _NotWholeError(f"there is no frame at byte {at}")
-    if frames < promised:
-        raise _NotWholeError(f"it promises {promised} frames and has {frames}")
-    samples = 1_152 if data[start + 1] & 8 else 576
-    return max(0, frames - _MP3_LOST_FRAMES) * samples
-
-
-def _mp3_frame_bytes(data: bytes, at: int) -> int:
-    """The length of the frame of layer III that begins here; 0 when none does."""
-    if len(data) - at < 4 or data[at] != 0xFF or data[at + 1] & 0xE6 != 0xE2:
-        return 0
-    version, second = (data[at + 1] >> 3) & 3, data[at + 2]
-    kbps, rate = second >> 4, (second >> 2) & 3
-    if version not in _MP3_RATES_HZ or rate == 3 or kbps == 15:
-        return 0
-    newest = version == 3
-    bits_per_s = 1_000 * _MP3_KBPS[newest][kbps]
-    per_byte = 144 if newest else 72
-    size = per_byte * bits_per_s // _MP3_RATES_HZ[version][rate]
-    return size and size + ((second >> 1) & 1)
-
-
-def _promised_frames(frame: bytes) -> int:
-    """What a first frame says of how many follow it; 0 when it is one of sound."""
-    for magic, offset in ((b"Xing", 8), (b"Info", 8), (b"VBRI", 14)):
-        at = frame.find(magic, 4, 44)
-        if at >= 0 and len(frame) >= at + offset + 4 and (offset == 14 or frame[at + 7] & 1):
-            return int.from_bytes(frame[at + offset : at + offset + 4])
-    return 0
-
-
-def _frames_of_adts(data: bytes, at: int) -> int:
-    while at < len(data):
-        if data[at] != 0xFF or data[at + 1] & 0xF6 != 0xF0:
-            raise _NotWholeError(f"there is no frame at byte {at}")
-        size = (data[at + 3] & 3) << 11 | data[at + 4] << 3 | data[at + 5] >> 5
-        _require_bytes(data, at, max(size, 7), f"its frame at byte {at}")
-        at += max(size, 7)
-    return 0
-
-
-def _frames_of_amr(data: bytes, start: int) -> int:
-    magic = data[start : data.index(b"\n", start) + 1]
-    at = start + len(magic)
-    while at < len(data):
-        kind = (data[at] >> 3) & 15
-        if kind not in _AMR_EMPTY and kind >= len(_AMR_BYTES[magic]):
-            raise _NotWholeError(f"there is no frame at byte {at}")
-        size = 1 + (0 if kind in _AMR_EMPTY else _AMR_BYTES[magic][kind])
-        _require_bytes(data, at, size, f"its frame at byte {at}")
-        at += size
-    return 0
-
-
 def _boxes_of_mp4(data: bytes, at: int) -> int:
     """Boxes of a length and a type, one after the other up to the end of the file."""
     start = at
     while at < len(data):
         size, kind = struct.unpack_from(">I4s", data, at)
-        _require_name(kind, at)
+        require_name(kind, at)
         if kind == b"ftyp" and at > start:
-            raise _NotWholeError(_SEVERAL)
+            raise NotWholeError(SEVERAL)
         if size == 0:
             break
         if size == 1:
             (size,) = struct.unpack_from(">Q", data, at + 8)
-        _require_bytes(data, at, max(size, 8), f"its '{kind.decode()}'")
+        require_bytes(data, at, max(size, 8), f"its '{kind.decode()}'")
         at += max(size, 8)
     return 0
 
@@ -332,14 +233,14 @@ def _elements_of_matroska(data: bytes, at: int) -> int:
     start = at
     while at < len(data):
         if data.startswith(_EBML, at) and at > start:
-            raise _NotWholeError(_SEVERAL)
+            raise NotWholeError(SEVERAL)
         kind, at = _ebml_number(data, at, keep_marker=True)
         size, at = _ebml_number(data, at, keep_marker=False)
         if size >= 0:
-            _require_bytes(data, at, size, f"its element {kind:X}")
+            require_bytes(data, at, size, f"its element {kind:X}")
             at += size
         elif kind not in (_SEGMENT, _CLUSTER):
-            raise _NotWholeError(f"what precedes byte {at} has no length")
+            raise NotWholeError(f"what precedes byte {at} has no length")
     return 0
 
 
@@ -361,12 +262,12 @@ _AIFF = Container(demuxer="aiff", check=_chunks_of_aiff, libsndfile=("AIFF",))
 _AU = Container(demuxer="au", check=_length_of_au, libsndfile=("AU",))
 _CAF = Container(demuxer="caf", check=_chunks_of_caf, libsndfile=("CAF",))
 _FLAC = Container(demuxer="flac", check=_length_of_flac, libsndfile=("FLAC",))
-_OGG = Container(demuxer="ogg", check=_pages_of_ogg, libsndfile=("OGG",))
-_MP3 = Container(demuxer="mp3", check=_frames_of_mp3, libsndfile=("MP3",))
-_ADTS = Container(demuxer="aac", check=_frames_of_adts)
-_AMR = Container(demuxer="amr", check=_frames_of_amr)
-_MP4 = Container(demuxer="mp4", check=_boxes_of_mp4)
-_MATROSKA = Container(demuxer="matroska", check=_elements_of_matroska)
+_OGG = Container(demuxer="ogg", check=_pages_of_ogg, libsndfile=("OGG",), tells_length=True)
+_MP3 = Container(demuxer="mp3", check=frames_of_mp3, libsndfile=("MP3",))
+_ADTS = Container(demuxer="aac", check=frames_of_adts)
+_AMR = Container(demuxer="amr", check=frames_of_amr)
+_MP4 = Container(demuxer="mp4", check=_boxes_of_mp4, tells_length=True)
+_MATROSKA = Container(demuxer="matroska", check=_elements_of_matroska, tells_length=True)
 _BY_MAGIC: tuple[tuple[bytes, tuple[bytes, ...], Container], ...] = (
     (b"RIFF", (b"WAVE",), _WAV),
     (b"FORM", (b"AIFF", b"AIFC"), _AIFF),
@@ -375,5 +276,5 @@ _BY_MAGIC: tuple[tuple[bytes, tuple[bytes, ...], Container], ...] = (
     (b"fLaC", (), _FLAC),
     (b"OggS", (), _OGG),
     (_EBML, (), _MATROSKA),
-    *((magic, (), _AMR) for magic in _AMR_BYTES),
+    *((magic, (), _AMR) for magic in AMR_BYTES),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -76,11 +76,13 @@ def _with_libsndfile(data: bytes, mono: Mono, told: Recognised | None) -> bool:
             if told is not None and file.format not in told.container.libsndfile:
                 return False
             opened = True
+            if soundfile.SoundFile.seekable(file):
+                # Only then libsndfile leaves out what an encoder of Opus puts before the sound.
+                file.seek(0)
             mono.begin(file.samplerate, file.channels)
             if told is not None:
-                mono.require_fits(
-                    max(told.least_frames, file.frames if file.format == "OGG" else 0)
-                )
+                tells_length = told.container.tells_length
+                mono.require_fits(file.frames if tells_length else told.least_frames)
             while len(block := file.read(_BLOCK_FRAMES, dtype="float32", always_2d=True)):
                 frames = mono.add(block)
                 if flac is not None:
@@ -106,6 +108,8 @@ def _with_ffmpeg(data: bytes, mono: Mono, told: Recognised | None) -> None:
     """Containers that libsndfile does not know (m4a, webm, amr), through PyAV's FFmpeg."""
     import av  # noqa: PLC0415 - 50 ms, and only for unusual containers
 
+    listening: AbstractContextManager[list[Any]]
+    listening = _complaints() if told is not None else nullcontext([])
     # A playlist's own files are opened by a protocol; these bytes are not.
     options = {"protocol_whitelist": ""}
     if told is not None:
@@ -119,18 +123,25 @@ def _with_ffmpeg(data: bytes, mono: Mono, told: Recognised | None) -> None:
             metadata_errors="ignore",
         ) as container:
             if told is not None:
-                _require_known_codec(container.streams.audio[0], mono.name)
+                _require_known_codec(container, mono.name)
             mono.begin(SAMPLE_RATE_HZ, 1)
-            if told is not None:
+            if told is not None and told.container.tells_length:
                 mono.require_fits((container.duration or 0) * SAMPLE_RATE_HZ // av.time_base)
             resampler = av.AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE_HZ)
-            with _complaints() as complaints:
+            # A frame is 20 ms or so: resampled one by one they would take longer than to decode.
+            waiting = av.AudioFifo()
+            with listening as complaints:
                 for frame in container.decode(audio=0):
+                    if complaints:
+                        break
                     mono.require(frame.sample_rate, frame.layout.nb_channels)
-                    for piece in resampler.resample(frame):
-                        mono.add(piece.to_ndarray().T)
-                for piece in resampler.resample(None):
-                    mono.add(piece.to_ndarray().T)
+                    frame.pts = None
+                    waiting.write(frame)
+                    if waiting.samples >= _BLOCK_FRAMES:
+                        _resample(waiting.read(), resampler, mono)
+                if waiting.samples:
+                    _resample(waiting.read(), resampler, mono)
+                _resample(None, resampler, mono)
     except MemoryError:
         raise
     except (av.FFmpegError, IndexError, ValueError) as error:
@@ -140,8 +151,13 @@ def _with_ffmpeg(data: bytes, mono: Mono, told: Recognised | None) -> None:
             f"'{mono.name}' ({len(data)} bytes) is in no format that libsndfile or FFmpeg reads. "
             "Convert it to WAV or FLAC first."
         ) from error
-    if told is not None and complaints:
+    if complaints:
         raise damaged(mono.name, "parts of it cannot be decoded")
+
+
+def _resample(frame: Any, resampler: Any, mono: Mono) -> None:
+    for piece in resampler.resample(frame):
+        mono.add(piece.to_ndarray().T)
 
 
 @contextmanager
@@ -158,7 +174,10 @@ def _complaints() -> Iterator[list[Any]]:
         av.logging.set_level(before)
 
 
-def _require_known_codec(stream: Any, name: str) -> None:
-    codec = stream.codec_context.name if stream.codec_context is not None else "an unknown codec"
+def _require_known_codec(container: Any, name: str) -> None:
+    if not container.streams.audio:
+        raise NotAudioError(f"'{name}' has no track of sound.")
+    context = container.streams.audio[0].codec_context
+    codec = context.name if context is not None else "an unknown codec"
     if codec not in _CODECS.split(","):
         raise UnsupportedAudioError(f"'{name}' is encoded with {codec}. Convert it to WAV or FLAC.")

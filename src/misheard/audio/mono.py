@@ -1,7 +1,8 @@
-"""What a model hears of a recording: one array, mono at 16 kHz, of the blocks of it."""
+"""What a model hears of a recording, mono at 16 kHz, and how much of it is taken."""
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +39,7 @@ class AudioLimits:
 
 
 class Mono:
-    """Makes one array, mono at 16 kHz, of the blocks of a file, and holds it to its limits."""
+    """Takes the blocks of a file, makes them mono at 16 kHz, and holds the file to its limits."""
 
     def __init__(self, name: str, limits: AudioLimits | None) -> None:
         self.name = name
@@ -49,7 +50,8 @@ class Mono:
         self.require(rate_hz, channels)
         self._rate_hz = rate_hz
         self._blocks: list[NDArray[np.float32]] = []
-        self._frames = self._samples = self._bad = 0
+        self._frames = self._samples = self._not_finite = 0
+        self._level = 0.0
         self._resampler: Any = None
         if rate_hz != SAMPLE_RATE_HZ:
             import soxr  # noqa: PLC0415 - only where there is something to resample
@@ -83,8 +85,10 @@ class Mono:
         self.require_fits(self._frames + len(block))
         self._frames += len(block)
         self._samples += block.size
-        level = np.finfo(np.float32).max if self._limits is None else self._limits.max_level
-        self._bad += block.size - int(np.count_nonzero(np.abs(block) <= level))
+        level = float(np.abs(block).max(initial=0.0))
+        if not math.isfinite(level):
+            self._not_finite += int(np.count_nonzero(~np.isfinite(block)))
+        self._level = max(self._level, level)
         mono = block.mean(axis=1, dtype=np.float32) if block.shape[1] > 1 else block[:, 0]
         self._blocks.append(self._resampler.resample_chunk(mono) if self._resampler else mono)
         return self._frames
@@ -93,9 +97,13 @@ class Mono:
         """All of it, in pieces; empty and non-finite samples are refused."""
         if self._samples == 0:
             raise EmptyAudioError(f"'{self.name}' has a header but no samples.")
-        if self._bad:
-            raise no_sound(self._bad, self._samples, self.name)
+        if self._not_finite:
+            raise not_finite(self._not_finite, self._samples, self.name)
         limits = self._limits
+        if limits is not None and self._level > limits.max_level:
+            raise UnsupportedAudioError(
+                f"'{self.name}' has samples of up to {self._level:.3g}. Scale them to ±1."
+            )
         if limits is not None and self._frames < limits.min_duration_s * self._rate_hz:
             raise AudioTooShortError(
                 f"'{self.name}' is {self._frames / self._rate_hz:.3f} s long; at least "
@@ -110,9 +118,9 @@ class Mono:
         return self._blocks
 
 
-def no_sound(bad: int, count: int, name: str) -> InvalidSamplesError:
-    """An error that counts the samples which are no numbers, or far too large ones."""
+def not_finite(bad: int, count: int, name: str) -> InvalidSamplesError:
+    """An error that counts the samples which are no numbers."""
     return InvalidSamplesError(
-        f"'{name}': {bad} of {count} samples are NaN, infinite or far beyond ±1. "
+        f"'{name}': {bad} of {count} samples are NaN or infinite. "
         "Look at the step that wrote this file."
     )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from misheard.audio.decoding import pieces_of
-from misheard.audio.mono import SAMPLE_RATE_HZ, AudioLimits, no_sound
+from misheard.audio.mono import SAMPLE_RATE_HZ, AudioLimits, not_finite
 from misheard.errors import EmptyAudioError, NotAudioError
 
 if TYPE_CHECKING:
@@ -124,4 +124,4 @@ def encode_wav(samples: Any, rate_hz: int, *, name: str = "samples") -> bytes:
 def _require_finite(samples: NDArray[Any], name: str) -> None:
     bad = int(np.count_nonzero(~np.isfinite(samples)))
     if bad:
-        raise no_sound(bad, samples.size, name)
+        raise not_finite(bad, samples.size, name)

@@ -7,7 +7,7 @@ import logging
 import click
 from rich.markup import escape
 
-from misheard.cli.output import err, open_workspace
+from misheard.cli.output import err, json_option, open_workspace, print_json
 from misheard.deployment import PRODUCTION
 
 
@@ -42,9 +42,16 @@ Examples:
     help="Each has models of its own and a share of the processor.",
 )
 @click.option("--access-log", is_flag=True, help="A line for every request, on standard error.")
+@json_option
 @click.pass_obj
 def command(
-    directory: str | None, host: str, port: int, slot: str, processes: int, access_log: bool
+    directory: str | None,
+    host: str,
+    port: int,
+    slot: str,
+    processes: int,
+    access_log: bool,
+    as_json: bool,
 ) -> None:
     """Transcribe over HTTP with what is live, and log every result."""
     from misheard.server.processes import serve_in_several  # noqa: PLC0415 - FastAPI
@@ -65,6 +72,9 @@ def command(
         needs_token = workspace.tokens.any()
 
         def ready(version_id: str) -> None:
+            if as_json:
+                print_json({"url": f"http://{where}", "slot": slot, "version_id": version_id})
+                return
             shared = f" in {processes} processes" if processes > 1 else ""
             err.print(
                 f"[bold]{escape(version_id)}[/] answers at http://{escape(where)}{shared} until "

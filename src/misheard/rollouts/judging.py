@@ -20,7 +20,7 @@ from misheard.rollouts.signals import Signal
 from misheard.rollouts.states import Arm, Kind, Rollout
 from misheard.scoring.risk_ratio import Wrong, estimate, log_evidence, lower_bound
 
-_HARMLESS = 0.5
+HARMLESS = 0.5
 """Of the way to the limit, in logarithm: with more evidence of harm no step is taken."""
 _LITTLE = 10
 """Sessions in which just one of the two went wrong: fewer say little of which is worse."""
@@ -187,7 +187,7 @@ def judge(rollout: Rollout, evidence: Evidence, moment: datetime) -> RolloutDeci
     if rollout.kind is Kind.SHADOW:
         return decided(Action.FINISH, verdict_of(rollout, evidence))
     worst = evidence.worst
-    if worst is not None and worst.progress > _HARMLESS:
+    if worst is not None and worst.progress > HARMLESS:
         return decided(
             Action.WAIT,
             f"not sure yet: {_told(rollout, evidence, worst)}, {worst.progress:.0%} of the way to "

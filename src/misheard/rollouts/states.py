@@ -63,7 +63,7 @@ class RolloutRules:
     """The chance that one that is within the tolerance is ever rolled back."""
     tolerance: float = 1.5
     """How many times as often as the live version's its sessions may go wrong."""
-    step_sessions: int = 100
+    step_sessions: int = 200
     """Sessions that the candidate hears in each step, at least."""
     step_minutes: float = 10.0
     """How long each step lasts, at least."""

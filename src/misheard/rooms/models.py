@@ -15,7 +15,7 @@ from misheard.finetune.backends.backend import TrainingBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.jobs import Jobs
-from misheard.fleet import Fleet, Watching, unwatched
+from misheard.fleet import Fleet, Ready, Watching, unwatched
 from misheard.registry import Registry
 from misheard.rooms.opened import Opened
 from misheard.speech.decoding import DecodingOptions
@@ -72,8 +72,8 @@ class ModelRooms(Opened):
         watching: Watching = unwatched,
         *,
         slot: str = PRODUCTION,
-    ) -> int:
-        """Have the servers of `slot` load a version before it goes live; how many have it then.
+    ) -> Ready:
+        """Have the servers of `slot` load a version before it goes live.
 
         Raises `StagingFailedError` where one cannot.
         """

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 
 from misheard.errors import BadInputError
 
-_TIMES = tuple(1.2 * (200 / 1.2) ** (step / 23) for step in range(24))
+MULTIPLES = tuple(1.2 * (200 / 1.2) ** (step / 23) for step in range(24))
 """What is bet on: so many times the ratio that is tested, from 1.2 to 200, evenly in logarithm."""
 _LARGEST = 1e6
 _HALVINGS = 60
@@ -48,7 +48,7 @@ class Wrong:
 def log_evidence(wrong: Iterable[Wrong], ratio: float) -> float:
     """How strongly it speaks for more than `ratio`, as the logarithm of a bet's wealth.
 
-    The bet begins with 1, spread evenly over the multiples of `ratio` in `_TIMES`; each part
+    The bet begins with 1, spread evenly over the multiples of `ratio` in `MULTIPLES`; each part
     multiplies by q(θ) / q(ratio) for a session of the candidate, and by (1 - q(θ)) / (1 - q(ratio))
     for one of the live version. That is fair where the true ratio is `ratio` and a loss where it is
     smaller, even if it is another one for each session; so by Ville's inequality ("Étude critique
@@ -65,7 +65,7 @@ def log_evidence(wrong: Iterable[Wrong], ratio: float) -> float:
     if not 0.0 < ratio < math.inf:
         raise BadInputError(f"A ratio is above 0, got {ratio}.")
     given = [one for one in wrong if one.candidate or one.live]
-    bets = [sum(_log_bet(one, ratio, times) for one in given) for times in _TIMES]
+    bets = [sum(_log_bet(one, ratio, times) for one in given) for times in MULTIPLES]
     most = max(bets)
     return most + math.log(math.fsum(math.exp(bet - most) for bet in bets) / len(bets))
 

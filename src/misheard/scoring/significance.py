@@ -8,6 +8,9 @@ Each lives in a module of its own and is named here, so that the rest need not k
 - `matched_pairs`: its formula, over segments that are independent of each other.
 - `power`, `words_needed`: how much speech a test needs.
 
+Tests that may be made after each transcript are not here: `sequential` of a share, `risk_ratio` of
+two versions on live traffic.
+
 docs/significance.md has the reasons, and what simulation says of each.
 """
 

@@ -16,6 +16,7 @@ from misheard.server.api import routers
 from misheard.server.headers import SecurityHeaders
 from misheard.server.limits import protect
 from misheard.server.problems import PROBLEMS, Incidents, Problem, add_problems
+from misheard.server.security import REFUSALS
 from misheard.serving.service import Service
 from misheard.workspace import Workspace
 
@@ -51,10 +52,11 @@ def create_app(workspace: Workspace, *, slot: str = PRODUCTION, address: str = "
     app.state.workspace = workspace
     app.state.service = service
     add_problems(app)
-    for own in (openai, feedback, health, pages):
-        app.include_router(own.router())
+    app.include_router(health.router())
+    for own in (openai, feedback, pages):
+        app.include_router(own.router(), responses=REFUSALS)
     for router in routers():
-        app.include_router(router, prefix="/api/v1")
+        app.include_router(router, prefix="/api/v1", responses=REFUSALS)
     protect(app, workspace, uploads=[openai.TRANSCRIPTIONS])
     # The last one added is the outermost.
     app.add_middleware(Incidents)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from fastapi import APIRouter, Depends, Request
 from pydantic import BaseModel, Field
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -13,6 +15,8 @@ from misheard.server.problems import problem_response
 from misheard.server.security import caller_may
 from misheard.serving.service import Service
 from misheard.workspace import Workspace
+
+_log = logging.getLogger("misheard.server")
 
 
 class Health(BaseModel):
@@ -50,6 +54,9 @@ def router() -> APIRouter:
             workspace.deployments.live(service.slot)
         except MisheardError as error:
             reasons.append(str(type(error)()))
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is not ready
+            _log.warning("What is live cannot be looked up: %s", error)
+            reasons.append("What is live cannot be looked up in the database.")
         if reasons:
             return problem_response(
                 503, "Not ready.", " ".join(reasons), {"Retry-After": "2"}, code="not_ready"

@@ -160,10 +160,13 @@ class _Body:
     def _hold(self, count: int) -> None:
         """Take room for `count` bytes in all."""
         if count > self._limit:
-            remedy = "Send it in parts, or raise serving.max_upload_mb." if self._is_upload else ""
-            raise HTTPException(
-                413, f"At most {self._limit / MEGABYTE:g} MB are taken here. {remedy}".strip()
-            )
+            told = f"At most {self._rules.max_bytes / MEGABYTE:g} MB are taken here."
+            if self._is_upload:
+                told = (
+                    f"A file has at most {self._rules.max_upload_bytes / MEGABYTE:g} MB. Send it "
+                    "in parts, or raise serving.max_upload_mb."
+                )
+            raise HTTPException(413, told)
         more = max(0, count - self._held)
         if not self._room.take(more):
             raise HTTPException(

@@ -182,8 +182,13 @@ class Batcher:
         with self._turn:
             if self._is_closed:
                 raise EngineClosedError
-            cutting = self._cutting.submit(engine.stretches, clip)
+            cutting = self._cutting.submit(self._cut, engine, clip)
         return await asyncio.wrap_future(cutting)
+
+    def _cut(self, engine: BatchTranscriber, clip: Audio) -> list[Stretch]:
+        if self._is_closed:  # while it waited for its turn
+            raise EngineClosedError
+        return engine.stretches(clip)
 
     def _go_on(self) -> None:
         """Begin the batches that are ripe, and look again when the next one is."""
@@ -191,15 +196,14 @@ class Batcher:
             self._timer.cancel()
             self._timer = None
         while not self._is_closed and (idle := self._workers - self._busy.total()) > 0:
-            now_s = time.perf_counter()
-            ripe_in_s = self._waiting.ripe_in_s(now_s)
+            ripe_in_s = self._waiting.ripe_in_s(time.perf_counter())
             if ripe_in_s is None:
                 return
             if ripe_in_s > 0 and self._loop is not None:
                 self._timer = self._loop.call_later(ripe_in_s, self._go_on)
                 return
             is_free = not self._busy[Lane.BACKGROUND]
-            batch = self._waiting.take(now_s, idle=idle, is_background_allowed=is_free)
+            batch = self._waiting.take(idle=idle, is_background_allowed=is_free)
             if not batch:
                 return
             self._begin(batch)
@@ -209,34 +213,35 @@ class Batcher:
 
     def _begin(self, batch: Sequence[Piece]) -> None:
         clips = [self._held[piece.owner].clip for piece in batch]
+        started_s = time.perf_counter()
         with self._turn:
             if self._is_closed or self._engine is None:
                 self._waiting.put_back(batch)  # to be refused with the others
                 return
-            hearing = self._hearing.submit(self._hear, self._engine, batch, clips)
+            hearing = self._hearing.submit(_hear, self._engine, batch, clips)
         self._busy[batch[0].lane] += 1
-        started_s = time.perf_counter()
         hearing.add_done_callback(partial(self._on_loop, self._ended, batch, started_s))
 
-    def _hear(self, engine: Transcriber, batch: Sequence[Piece], clips: Sequence[Audio]) -> None:
-        """Hear a batch, on a thread of its own."""
-
-        def heard(i: int, transcript: Transcript) -> None:
-            self._on_loop(self._take, batch[i], transcript)
-
-        options = batch[0].options
-        if isinstance(engine, BatchTranscriber) and options is not None:
-            engine.hear([piece.stretch for piece in batch], options=options, heard=heard)
+    def _ended(
+        self, batch: Sequence[Piece], started_s: float, hearing: Future[list[Transcript]]
+    ) -> None:
+        """Hand out what was heard; those of a batch that failed are tried once more, each alone."""
+        self._busy[batch[0].lane] -= 1
+        audio_s = sum(piece.duration_s for piece in batch)
+        each_s = (time.perf_counter() - started_s) / max(audio_s, 1e-3)
+        weight = _SMOOTHING if self._spent_each_s else 1.0
+        self._spent_each_s += weight * (each_s - self._spent_each_s)
+        error = hearing.exception()
+        if error is None:
+            for piece, transcript in zip(batch, hearing.result(), strict=True):
+                self._heard(piece, transcript)
+        elif len(batch) > 1:
+            self._waiting.put_back([piece for piece in batch if piece.owner in self._held])
         else:
-            made = engine.transcribe(clips, options=options)
-            if len(made) != len(batch):
-                raise InvalidTranscriptError(
-                    f"'{engine.name}' made {len(made)} transcripts of {len(batch)} clips."
-                )
-            for i, transcript in enumerate(made):
-                heard(i, transcript)
+            self._fail(batch[0].owner, error)
+        self._go_on()
 
-    def _take(self, piece: Piece, transcript: Transcript) -> None:
+    def _heard(self, piece: Piece, transcript: Transcript) -> None:
         """A piece was heard; whoever asked for it may have gone."""
         request = self._held.get(piece.owner)
         if request is None or request.answer.done():
@@ -264,29 +269,6 @@ class Batcher:
         latency_s = time.perf_counter() - request.arrived_s
         request.answer.set_result(replace(whole, latency_s=latency_s))
 
-    def _ended(self, batch: Sequence[Piece], started_s: float, hearing: Future[None]) -> None:
-        self._busy[batch[0].lane] -= 1
-        audio_s = sum(piece.duration_s for piece in batch)
-        each_s = (time.perf_counter() - started_s) / max(audio_s, 1e-3)
-        weight = _SMOOTHING if self._spent_each_s else 1.0
-        self._spent_each_s += weight * (each_s - self._spent_each_s)
-        if error := hearing.exception():
-            missing = [piece for piece in batch if self._is_missing(piece)]
-            if len(batch) > 1:
-                self._waiting.put_back(missing)  # one of them may be bad, not its neighbours
-            else:
-                for piece in missing:
-                    self._fail(piece.owner, error)
-        self._go_on()
-
-    def _is_missing(self, piece: Piece) -> bool:
-        request = self._held.get(piece.owner)
-        return (
-            request is not None
-            and not request.answer.done()
-            and request.heard[piece.number] is None
-        )
-
     def _fail(self, owner: int, error: BaseException) -> None:
         self._waiting.drop(owner)
         request = self._held.get(owner)
@@ -300,6 +282,20 @@ class Batcher:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(call, *given)
+
+
+def _hear(engine: Transcriber, batch: Sequence[Piece], clips: Sequence[Audio]) -> list[Transcript]:
+    """Hear a batch, on a thread of its own."""
+    options = batch[0].options
+    if isinstance(engine, BatchTranscriber) and options is not None:
+        made = engine.hear([piece.stretch for piece in batch], options=options)
+    else:
+        made = engine.transcribe(clips, options=options)
+    if len(made) != len(batch):
+        raise InvalidTranscriptError(
+            f"'{engine.name}' made {len(made)} transcripts of {len(batch)} clips."
+        )
+    return made
 
 
 def _spoken(piece: Piece, language: str | None) -> Piece:

@@ -55,6 +55,8 @@ REFUSALS: tuple[type[BadInputError], ...] = (
     DecodingTimedOutError,
 )
 MAX_DETAIL_BYTES = 1_000
+_SHORT_S = 0.1
+"""What takes longer has taken memory that short clips do not need."""
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_NO_NEW_PRIVS = 38
@@ -96,7 +98,10 @@ def main() -> None:
             name_bytes, size = REQUEST.unpack(head)
             name = into.read(name_bytes).decode()
             _limit_cpu(order.max_decode_s)
+            begun_s = time.process_time()
             _answer(out, into.read(size), name, order.limits)
+            if time.process_time() - begun_s > _SHORT_S:
+                _return_memory()
 
 
 def _answer(out: BinaryIO, data: bytes, name: str, limits: audio.AudioLimits) -> None:
@@ -138,20 +143,30 @@ def _shut_in(memory_bytes: int) -> None:
     """Take away what decoding does not need; see setrlimit(2)."""
     with open("/proc/self/statm", encoding="ascii") as file:  # noqa: PTH123 - no import of pathlib
         taken = int(file.read().split()[0]) * resource.getpagesize()
-    memory = taken + memory_bytes
     for what, most in (
-        (resource.RLIMIT_AS, memory),
+        (resource.RLIMIT_AS, taken + memory_bytes),
         (resource.RLIMIT_CORE, 0),
         (resource.RLIMIT_FSIZE, 0),
         (resource.RLIMIT_NOFILE, 0),
     ):
-        resource.setrlimit(what, (most, most))
+        hard = resource.getrlimit(what)[1]
+        least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+        resource.setrlimit(what, (least, least))
+
+
+def _return_memory() -> None:
+    """To the kernel, where the C library keeps what a large file needed; see malloc_trim(3)."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):
+        libc.malloc_trim(0)
 
 
 def _limit_cpu(seconds: float) -> None:
     """End this process, should its server be too busy to: by the time it has computed so long."""
+    hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     most = math.ceil(time.process_time() + seconds) + 1
-    resource.setrlimit(resource.RLIMIT_CPU, (most, resource.RLIM_INFINITY))
+    least = most if hard == resource.RLIM_INFINITY else min(most, hard)
+    resource.setrlimit(resource.RLIMIT_CPU, (least, hard))
 
 
 if __name__ == "__main__":

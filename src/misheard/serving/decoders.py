@@ -33,8 +33,9 @@ _START_S = 60.0
 """Within which a decoder must be ready, also on a machine that is busy."""
 _FILES_PER_PROCESS = 1_000
 """Then it is replaced: what files may have left behind goes with it."""
-_PIPE_BYTES = 1 << 20
+_PIPE_BYTES = 1 << 18
 _MAX_NAME_CHARACTERS = 200
+_STOPPING = "The server is stopping."
 _HANDED_ON = ("PATH", "PYTHONPATH", "PYTHONHOME", "LD_LIBRARY_PATH", "LANG", "LC_ALL")
 """Of the server's environment: no password that it knows."""
 _ENVIRONMENT = {
@@ -84,6 +85,8 @@ class Decoders:
         Raises what `audio.decode` raises with limits, `DecodingTimedOutError` when it takes too
         long, too much memory or the life of the process, and `DecoderUnavailableError`.
         """
+        if self._closed:
+            raise DecoderUnavailableError(_STOPPING)
         return await asyncio.wrap_future(self._threads.submit(self._decode, data, name))
 
     @property
@@ -116,6 +119,8 @@ class Decoders:
             ) from error
         except _LostError as error:
             self._lose(process)
+            if self._closed:
+                raise DecoderUnavailableError(_STOPPING) from error
             _log.warning("A decoder %s on a file of %d bytes.", error, len(data))
             raise DecodingTimedOutError(
                 f"Its decoder ended on '{name}'. Convert it to WAV or FLAC first."
@@ -136,7 +141,7 @@ class Decoders:
             process = None
         if process is None:
             if self._closed:
-                raise DecoderUnavailableError("The server is stopping.")
+                raise DecoderUnavailableError(_STOPPING)
             process = self._own.process = _Process(self._rules)
             self._running.add(process)
             if self._closed:
@@ -164,18 +169,21 @@ class _Process:
             max_decode_s=rules.max_decode_s,
             memory_bytes=rules.memory_mb * 1_000_000 + rules.most_bytes,
         )
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "misheard.serving.decoder", order.to_json()],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            bufsize=0,
-            pipesize=_PIPE_BYTES,
-            # Ctrl-C is the server's to deal with: it lets requests in flight finish.
-            start_new_session=True,
-            env={name: os.environ[name] for name in _HANDED_ON if name in os.environ}
-            | _ENVIRONMENT,
-        )
+        try:
+            self._child = subprocess.Popen(
+                [sys.executable, "-P", "-m", "misheard.serving.decoder", order.to_json()],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.DEVNULL,
+                bufsize=0,
+                pipesize=_PIPE_BYTES,
+                # Ctrl-C is the server's to deal with: it lets requests in flight finish.
+                start_new_session=True,
+                env={name: os.environ[name] for name in _HANDED_ON if name in os.environ}
+                | _ENVIRONMENT,
+            )
+        except OSError as error:
+            raise DecoderUnavailableError(f"{error.strerror}.") from error
         self._pipes = [cast("IO[bytes]", self._child.stdin), cast("IO[bytes]", self._child.stdout)]
         self._into, self._out = (pipe.fileno() for pipe in self._pipes)
         os.set_blocking(self._into, False)
@@ -258,4 +266,8 @@ class _Process:
             raise TimeoutError("is not ready in time")
 
     def _end(self) -> str:
-        return f"ended with exit status {self._child.wait()}"
+        """How it ended. One that only shut its pipes would be waited for in vain."""
+        try:
+            return f"ended with exit status {self._child.wait(timeout=1.0)}"
+        except subprocess.TimeoutExpired:
+            return "shut its pipes"

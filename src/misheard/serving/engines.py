@@ -25,6 +25,7 @@ from misheard.rollouts.states import Rollout
 from misheard.serving.batching import Batcher, BatchingRules
 from misheard.serving.loaded import LoadedVersions
 from misheard.serving.loading import load
+from misheard.serving.wanted import Wanted, look_up
 from misheard.speech.memory import give_back
 from misheard.workspace import Workspace
 
@@ -42,26 +43,6 @@ class Serving:
     batcher: Batcher
     deployment_number: int
     """The row of the log that was followed when this was given."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Wanted:
-    """What is to be loaded, by the database."""
-
-    newest: Deployment
-    staged: dict[str, int]
-    """Version → the newest request to load it."""
-    rollout: Rollout | None
-    """What is tried on live traffic."""
-    before: tuple[str, ...]
-    """What may be gone back to."""
-
-    @property
-    def versions(self) -> list[str]:
-        """Each once, the most urgent first."""
-        tried = [self.rollout.version_id] if self.rollout else []
-        wanted = (self.newest.version_id, *self.staged, *tried, *self.before)
-        return list(dict.fromkeys(wanted))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,16 +70,19 @@ class Engines:
         self._id, self._address, self._started_at = new_id("server"), address, now()
         self._loaded = LoadedVersions(self._close)
         self._failed: dict[str, _Failure] = {}
-        self._wanted: _Wanted | None = None
+        self._wanted: Wanted | None = None
         self._live: Serving | None = None
         self._staging_number = 0
         self._told: ServerState | None = None
-        self._is_cut_off = False
-        # What is asked of the database never waits for a model that is being loaded.
+        self._is_cut_off = self._is_stopped = False
+        # What is asked of the database waits neither for a model that is being loaded, nor for
+        # whoever else writes to it.
         self._asking = ThreadPoolExecutor(1, thread_name_prefix="misheard-follow")
+        self._telling = ThreadPoolExecutor(1, thread_name_prefix="misheard-tell")
         self._opening = ThreadPoolExecutor(1, thread_name_prefix="misheard-load")
+        self._news = asyncio.Event()
         self._loading: asyncio.Task[None] | None = None
-        self._following: asyncio.Task[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
         """Return when the live version is loaded, warm and checked; then follow the log.
@@ -108,31 +92,37 @@ class Engines:
         try:
             unseen = timedelta(days=self._rules.unseen_days)
             await _within(self._asking, partial(self._workspace.fleet.forget, unseen))
-            self._wanted = await _within(self._asking, self._ask)
+            self._wanted = await self._look()
             await self._tell()
             await self._open(self._wanted.newest.version_id)
-            await self._settle()
+            self._settle()
+            await self._tell()
         except BaseException:
             await self.stop()
             raise
-        self._following = asyncio.create_task(self._follow())
+        self._tasks = [asyncio.create_task(self._follow()), asyncio.create_task(self._report())]
 
     async def stop(self) -> None:
-        """Sign off and close everything, each version after its last request."""
-        for task in (self._following, self._loading):
-            if task is not None:
-                task.cancel()
-                with suppress(asyncio.CancelledError):
-                    await task
-        self._following = self._loading = self._live = None
+        """Sign off and close everything, each version after its last request; once is enough."""
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        tasks = [*self._tasks, *([self._loading] if self._loading else [])]
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+        self._tasks, self._loading, self._live = [], None, None
         try:
-            await _within(self._asking, partial(self._workspace.fleet.leave, self._id))
+            await _within(self._telling, partial(self._workspace.fleet.leave, self._id))
         except Exception as error:  # noqa: BLE001 - it stops all the same
             self._cut_off(error)
         self._loaded.want(())
-        self._asking.shutdown(wait=False)
-        # A load cannot be interrupted; nobody gets to see what comes of it.
-        self._opening.shutdown(wait=False, cancel_futures=True)
+        # Behind what it closes.
+        await _within(self._asking, lambda: None)
+        for executor in (self._asking, self._telling, self._opening):
+            # A load cannot be interrupted; nobody gets to see what comes of it.
+            executor.shutdown(wait=False, cancel_futures=True)
 
     @contextmanager
     def using(self, version_id: str | None = None) -> Iterator[Serving]:
@@ -149,8 +139,13 @@ class Engines:
 
     @property
     def rollout(self) -> Rollout | None:
-        """What is tried in the slot, as it was at the last look; its version may be loading yet."""
-        return self._wanted.rollout if self._wanted else None
+        """What is tried in the slot, as it was at the last look, once its version is loaded.
+
+        Until then no request here has a part in it: all that goes wrong would be the live
+        version's, and speak for the candidate.
+        """
+        rollout = self._wanted.rollout if self._wanted else None
+        return rollout if rollout and rollout.version_id in self._loaded else None
 
     @property
     def state(self) -> ServerState:
@@ -173,27 +168,27 @@ class Engines:
         while True:
             await asyncio.sleep(self._rules.follow_s)
             try:
-                self._wanted = await _within(self._asking, self._ask)
+                self._wanted = await self._look()
+                self._settle()
                 self._is_cut_off = False
             except Exception as error:  # noqa: BLE001 - it goes on with what it has
                 self._cut_off(error)
-            else:
-                await self._settle()
 
-    def _ask(self) -> _Wanted:
-        deployments = self._workspace.deployments
-        newest = deployments.live(self._slot)
-        before = self._wanted.before if self._wanted else ()
-        if self._wanted is None or self._wanted.newest != newest:
-            before = tuple(deployments.ways_back(newest, limit=self._rules.keep_loaded - 1))
-        staged: dict[str, int] = {}
-        for one in self._workspace.fleet.staged(self._slot):
-            staged.setdefault(one.version_id, one.number)
-        rollout = self._workspace.rollouts.running(self._slot)
-        return _Wanted(newest=newest, staged=staged, rollout=rollout, before=before)
+    async def _report(self) -> None:
+        while True:
+            # Not `wait_for`, which up to Python 3.11 may miss that it is cancelled.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(SIGN_OF_LIFE_S):
+                    await self._news.wait()
+            self._news.clear()
+            await self._tell()
 
-    async def _settle(self) -> None:
-        """Bring what is here closer to what is wanted, and say how it is."""
+    async def _look(self) -> Wanted:
+        look = partial(look_up, self._workspace, self._slot, self._wanted)
+        return await _within(self._asking, look)
+
+    def _settle(self) -> None:
+        """Bring what is here closer to what is wanted."""
         wanted = self._wanted
         if wanted is None:
             return
@@ -207,9 +202,8 @@ class Engines:
         self._switch(wanted.newest)
         answering = () if self._live is None else (self._live.version_id,)
         self._loaded.want({*wanted.versions, *answering})
-        # Before anything is loaded: who dies of it has said that it was going to.
-        await self._tell()
         self._load_next()
+        self._news.set()
 
     def _switch(self, newest: Deployment) -> None:
         known = self._live.deployment_number if self._live else 0
@@ -234,6 +228,9 @@ class Engines:
                 return
 
     async def _load(self, version_id: str) -> None:
+        if self._wanted and version_id in self._wanted.staged:
+            # Who dies of it has said that it was going to.
+            await self._tell()
         try:
             await self._open(version_id)
         except Exception as error:  # noqa: BLE001 - it goes on with what it has
@@ -241,7 +238,7 @@ class Engines:
         else:
             self._failed.pop(version_id, None)
         self._loading = None
-        await self._settle()
+        self._settle()
 
     async def _open(self, version_id: str) -> None:
         engine = await _within(self._opening, partial(load, self._workspace, version_id))
@@ -263,19 +260,20 @@ class Engines:
         before = self._failed.get(version_id)
         wait_s = min(2 * before.wait_s, _MOST_PATIENCE_S) if before else _FIRST_PATIENCE_S
         is_known = isinstance(error, MisheardError)
+        reason = str(error) if is_known else f"{type(error).__name__}: {error}"
         self._failed[version_id] = _Failure(
-            reason=str(error) if is_known else f"{type(error).__name__}: {error}",
+            reason=reason,
             staging_number=self._wanted.staged.get(version_id, 0) if self._wanted else 0,
             wait_s=wait_s,
             again_at=time.monotonic() + wait_s,
         )
-        _log.warning(
-            "%s could not be loaded, and is tried again in %g s. %s",
-            version_id,
-            wait_s,
-            error,
-            exc_info=None if is_known else error,
-        )
+        if before is None or before.reason != reason:
+            _log.warning(
+                "%s could not be loaded, and is tried again and again. %s",
+                version_id,
+                error,
+                exc_info=None if is_known else error,
+            )
 
     async def _tell(self) -> None:
         """Write this server's row, where it has changed or not been written for a while."""
@@ -285,7 +283,7 @@ class Engines:
         if is_fresh and not has_changed:
             return
         try:
-            await _within(self._asking, partial(self._workspace.fleet.tell, state))
+            await _within(self._telling, partial(self._workspace.fleet.tell, state))
         except Exception as error:  # noqa: BLE001 - it is told the next time
             self._cut_off(error)
         else:
@@ -293,7 +291,11 @@ class Engines:
 
     def _cut_off(self, error: Exception) -> None:
         if not self._is_cut_off:
-            _log.warning("What is live cannot be looked up; this server goes on. %s", error)
+            _log.warning(
+                "The database cannot be asked or told; this server goes on as it is. %s",
+                error,
+                exc_info=None if isinstance(error, MisheardError) else error,
+            )
         self._is_cut_off = True
 
     def _close(self, batcher: Batcher) -> None:

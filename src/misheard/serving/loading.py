@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from misheard.audio import SAMPLE_RATE_HZ, Audio
-from misheard.errors import ModelCorruptError, StagingFailedError
+from misheard.errors import GateRefusedError, ModelCorruptError
 from misheard.scoring.normalize import require_text
 from misheard.speech.transcriber import Transcriber
 from misheard.workspace import Workspace
@@ -36,7 +36,7 @@ def load(workspace: Workspace, version_id: str) -> Transcriber:
         require_text(heard[0].text, what=version_id)
     allowed_s = workspace.settings.deployment.max_latency_s
     if slowest_s > allowed_s:
-        raise StagingFailedError(
+        raise GateRefusedError(
             f"{version_id} took {slowest_s:.2f} s for a clip of {_CHECKED_S:g} s, and "
             f"deployment.max_latency_s allows {allowed_s:g} s."
         )

@@ -16,6 +16,7 @@ from misheard.database.engine import new_id
 from misheard.errors import MisheardError
 from misheard.rollouts.assignment import arm_of, is_shadowed
 from misheard.rollouts.counting import Observed, Shadowed
+from misheard.rollouts.judging import Action
 from misheard.rollouts.signals import Signal, wrong_of
 from misheard.rollouts.states import Arm, Kind, Rollout
 from misheard.serving.gathering import Gathering
@@ -24,6 +25,7 @@ from misheard.workspace import Workspace
 
 _log = logging.getLogger("misheard.serving")
 _AT_ONCE = 64
+ACTOR = "server"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +108,11 @@ class Noted:
 
 
 class TrialLog:
-    """Counts requests of rollouts, many in one transaction, in a thread of its own."""
+    """Counts requests of rollouts, many in one transaction, in a thread of its own.
+
+    What follows from them is decided and done at once: nobody waits for a worker while a bad
+    candidate answers.
+    """
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
@@ -153,8 +159,12 @@ class TrialLog:
                 for one in some
                 if one.shadow is not None
             ])  # fmt: skip
+            for slot in sorted({one.trial.rollout.slot for one in some}):
+                decision = self._workspace.judge_rollout(actor=ACTOR, slot=slot)
+                if decision is not None and decision.action is not Action.WAIT:
+                    _log.info("%s", decision.told)
         except MisheardError as error:
-            _log.error("%d requests of a rollout were not counted. %s", len(some), error)
+            _log.error("%d requests of a rollout were not counted or judged. %s", len(some), error)
 
 
 def _each(some: Sequence[Noted]) -> list[tuple[Noted, Said]]:

@@ -19,8 +19,10 @@ class RolloutSettings(Section):
     """Of the sessions that a canary answers, one a step. A bad one is found after about as many
     sessions of its own at 1 % as at 5 %, so a smaller share harms no fewer callers, and takes
     longer."""
-    step_sessions: int = Field(default=100, ge=1)
-    """Sessions that the candidate hears in each step, at least."""
+    step_sessions: int = Field(default=200, ge=1)
+    """Sessions that the candidate hears in each step, at least: with 100, one that goes wrong three
+    times as often as a live version that does in 5 % is found in 45 % of all rollouts, with 200 in
+    84 %."""
     step_minutes: Minutes = Field(default=10.0, ge=0.0)
     """How long each step lasts, at least."""
     shadow_share: float = Field(default=0.2, gt=0.0, le=1.0)

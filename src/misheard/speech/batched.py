@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
@@ -10,9 +10,6 @@ if TYPE_CHECKING:
     from misheard.speech.decoding import DecodingOptions
     from misheard.speech.long_audio import Stretch
     from misheard.speech.transcriber import Transcript
-
-Hearer = Callable[[int, "Transcript"], object]
-"""Called with the number of a stretch in its batch, and its transcript, once that is final."""
 
 
 @runtime_checkable
@@ -40,12 +37,9 @@ class BatchTranscriber(Protocol):
         """The clip itself, or in order the stretches of speech that it is heard in."""
         ...
 
-    def hear(
-        self, stretches: Sequence[Stretch], *, options: DecodingOptions, heard: Hearer
-    ) -> None:
-        """Hear those of one batch on this thread, and tell each transcript once it is final.
+    def hear(self, stretches: Sequence[Stretch], *, options: DecodingOptions) -> list[Transcript]:
+        """Hear those of one batch, on this thread; times are those of their clips.
 
-        A transcript's times are those of its clip. Raises as `transcribe` does; what was told
-        before is final.
+        Raises as `transcribe` does.
         """
         ...

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from misheard.errors import ModelNotFoundError, UnsupportedModelError
 from misheard.speech.families.known import CONFIG_NAME, WHISPER, model_type
+from misheard.speech.pickled import require_safe_weights
 from misheard.speech.transcriber import Transcriber
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def open_transcriber(
 
     CTranslate2's format (`model.bin`) is a Whisper; Transformers' (`config.json`) is what its
     `model_type` says. `compute_type` is CTranslate2's: Transformers computes in float32. `threads`
-    of 0 means one a core. Loads the library of that engine only.
+    of 0 means one a core. Loads the library of that engine only, and opens no pickle.
 
     Raises `ModelNotFoundError`, `ModelCorruptError` or `UnsupportedModelError`.
     """
@@ -35,6 +36,8 @@ def open_transcriber(
         return WhisperTranscriber(
             directory, name=name, options=options, compute_type=compute_type, threads=threads
         )
+    if directory.is_dir():
+        require_safe_weights(directory)
     if not (directory / CONFIG_NAME).exists():
         raise ModelNotFoundError(
             f"'{directory}' holds neither model.bin (CTranslate2) nor {CONFIG_NAME} (Transformers)."

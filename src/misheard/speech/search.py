@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from misheard.speech.batched import Hearer
 from misheard.speech.context import FULL_POSITIONS
 from misheard.speech.decoding import DETECT, DecodingOptions
 from misheard.speech.long_audio import Stretch
@@ -97,22 +96,21 @@ class Search:
         self._most_positions = most_positions
         self._rows: dict[tuple[int, int], NDArray[np.float32]] = {}
         self._spent_s = [0.0] * len(stretches)
-        self._charged_s = 0.0
-        self._started = 0.0
 
-    def run(self, languages: Sequence[str | None], *, heard: Hearer) -> None:
-        """Tell the transcript of each stretch once it is final, with the times of its clip.
+    def run(self, languages: Sequence[str | None]) -> list[Transcript]:
+        """The transcript of each stretch, in order, with times on the clock of its clip.
 
-        `languages` holds what is known of each already. What is doubtful is final later than the
-        rest.
+        `languages` holds what is known of each already.
         """
-        self._started = time.perf_counter()
+        started = time.perf_counter()
         spoken = self._languages(languages)
         tries: list[list[Attempt]] = [[] for _ in self._stretches]
-        left = list(range(len(tries)))
-        plan = list(self._plan())
-        for number, (positions, temperature) in enumerate(plan):
-            waiting = [i for i in left if self._is_worth(tries[i], positions)]
+        for positions, temperature in self._plan():
+            waiting = [
+                i
+                for i, made in enumerate(tries)
+                if not made or kept(made, self._options).is_worth(positions, self._options)
+            ]
             most = max(1, self._most_positions // positions)
             for start in range(0, len(waiting), most):
                 together = waiting[start : start + most]
@@ -122,30 +120,13 @@ class Search:
                     results = self._windows.search(encoded, heard_in, temperature, self._options)
                     for i, found in zip(together, results, strict=True):
                         tries[i].append(self._attempt(found, positions, temperature))
-            to_come = {positions for positions, _ in plan[number + 1 :]}
-            again = [i for i in left if any(self._is_worth(tries[i], one) for one in to_come)]
-            final = [i for i in left if i not in again]
-            self._tell({i: kept(tries[i], self._options) for i in final}, spoken, again, heard)
-            left = again
-
-    def _is_worth(self, made: Sequence[Attempt], positions: int) -> bool:
-        return not made or kept(made, self._options).is_worth(positions, self._options)
-
-    def _tell(
-        self,
-        final: dict[int, Attempt],
-        spoken: list[str],
-        left: Sequence[int],
-        heard: Hearer,
-    ) -> None:
-        """Tell the transcripts of `final`; the rest of the time is shared with those `left`."""
-        words = self._words(final, spoken)
-        latency_s = time.perf_counter() - self._started
-        share_s = (latency_s - self._charged_s) / max(1, len(final) + len(left))
-        for i, attempt in final.items():
-            self._spent_s[i] += share_s
-            self._charged_s += share_s
-            heard(i, self._transcript(i, attempt, spoken[i], words.get(i, []), latency_s))
+        chosen = [kept(attempts, self._options) for attempts in tries]
+        words = self._words(chosen, spoken)
+        latency_s = time.perf_counter() - started
+        return [
+            self._transcript(i, attempt, spoken[i], words.get(i, []), latency_s)
+            for i, attempt in enumerate(chosen)
+        ]
 
     def _plan(self) -> Iterator[tuple[int, float]]:
         """(window, temperature) of one attempt after another."""
@@ -176,11 +157,11 @@ class Search:
             temperature=temperature,
         )
 
-    def _words(self, chosen: dict[int, Attempt], spoken: list[str]) -> dict[int, list[Word]]:
+    def _words(self, chosen: list[Attempt], spoken: list[str]) -> dict[int, list[Word]]:
         """Stretch → its words, where there are any and they were asked for."""
         if not self._options.word_timestamps:
             return {}
-        heard = [i for i, one in chosen.items() if one.text and not one.is_silent(self._options)]
+        heard = [i for i, one in enumerate(chosen) if one.text and not one.is_silent(self._options)]
 
         def shared(i: int) -> tuple[int, str]:
             return chosen[i].positions, spoken[i]
@@ -212,23 +193,23 @@ class Search:
         """Charge what the block takes to those whom it is done for."""
         started = time.perf_counter()
         yield
-        spent_s = time.perf_counter() - started
-        self._charged_s += spent_s
+        share_s = (time.perf_counter() - started) / len(which)
         for i in which:
-            self._spent_s[i] += spent_s / len(which)
+            self._spent_s[i] += share_s
 
     def _transcript(
         self, i: int, attempt: Attempt, language: str, words: list[Word], latency_s: float
     ) -> Transcript:
         text = "" if attempt.is_silent(self._options) else attempt.text
         segments = self._segments(i, attempt) if self._options.timestamps and text else ()
+        unassigned_s = latency_s - sum(self._spent_s)
         return Transcript(
             text=text,
             avg_logprob=attempt.found.avg_logprob if attempt.found.tokens else None,
             no_speech_prob=attempt.found.no_speech_prob,
             compression_ratio=compression_ratio(text),
             latency_s=latency_s,
-            compute_s=self._spent_s[i],
+            compute_s=self._spent_s[i] + unassigned_s / len(self._stretches),
             language=language,
             segments=segments,
             words=tuple(words),

@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 
 from misheard.errors import ModelCorruptError, ModelNotFoundError
 from misheard.speech.families.known import CONFIG_NAME, WHISPER, family_class, model_type
+from misheard.speech.pickled import require_safe_weights
 
 DEFAULT_MODEL = "bundled:whisper-tiny.en"
 
@@ -46,6 +47,8 @@ def served_directory(name: str) -> Iterator[Path]:
     if (directory / "model.bin").exists() and (directory / "tokenizer.json").exists():
         yield directory
         return
+    if directory.is_dir():
+        require_safe_weights(directory)
     if directory.is_dir() and not (directory / CONFIG_NAME).exists():
         raise ModelNotFoundError(
             f"'{name}' holds neither model.bin with tokenizer.json (CTranslate2) "
@@ -131,7 +134,8 @@ def _converted(name: str, folder: Path) -> Path:
 
     fetched = folder / "transformers"
     try:
-        WhisperForConditionalGeneration.from_pretrained(name).save_pretrained(fetched)
+        model = WhisperForConditionalGeneration.from_pretrained(name, use_safetensors=True)
+        model.save_pretrained(fetched)
         AutoTokenizer.from_pretrained(name).save_pretrained(fetched)
     except SafetensorError as error:
         raise ModelCorruptError(f"The weights of '{name}' cannot be read: {error}.") from error

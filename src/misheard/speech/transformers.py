@@ -14,7 +14,6 @@ import torch
 
 from misheard.audio import SAMPLE_RATE_HZ, Audio
 from misheard.errors import UnsupportedModelError
-from misheard.speech.batched import Hearer
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.families.family import Heard
 from misheard.speech.families.known import family_class, model_type
@@ -87,14 +86,9 @@ class TransformersTranscriber:
         """The clip itself, or its speech where it is over 30 s; see `BatchTranscriber`."""
         return stretches(clip.samples)
 
-    def hear(
-        self, stretches: Sequence[Stretch], *, options: DecodingOptions, heard: Hearer
-    ) -> None:
+    def hear(self, stretches: Sequence[Stretch], *, options: DecodingOptions) -> list[Transcript]:
         """Decode stretches that share a window; see `BatchTranscriber`."""
-        checked = self._checked(options)
-        made = self._decode([stretch.samples for stretch in stretches], checked)
-        for i, transcript in enumerate(made):
-            heard(i, transcript)
+        return self._decode([stretch.samples for stretch in stretches], self._checked(options))
 
     def transcribe(
         self,

@@ -12,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 
 from misheard.audio import Audio
-from misheard.speech.batched import Hearer
 from misheard.speech.context import FULL_CONTEXT, FULL_POSITIONS, read_card
 from misheard.speech.decoding import DETECT, DecodingOptions
 from misheard.speech.joining import joined
@@ -95,25 +94,22 @@ class WhisperTranscriber:
         """The clip itself, or its speech where it is over 30 s; see `BatchTranscriber`."""
         return stretches(clip.samples)
 
-    def hear(
-        self, stretches: Sequence[Stretch], *, options: DecodingOptions, heard: Hearer
-    ) -> None:
+    def hear(self, stretches: Sequence[Stretch], *, options: DecodingOptions) -> list[Transcript]:
         """Decode stretches that share a window; see `BatchTranscriber`."""
         self._windows.require_language(options.language)
-        self._search(stretches, options, [None] * len(stretches), heard)
+        return self._search(stretches, options, [None] * len(stretches))
 
     def _search(
         self,
         stretches: Sequence[Stretch],
         options: DecodingOptions,
         languages: Sequence[str | None],
-        heard: Hearer,
-    ) -> None:
+    ) -> list[Transcript]:
         window = self.window(stretches[0].duration_s)
         search = Search(
             self._windows, stretches, window, options, most_positions=self._most_positions
         )
-        search.run(languages, heard=heard)
+        return search.run(languages)
 
     @property
     def _most_positions(self) -> int:
@@ -158,10 +154,8 @@ class WhisperTranscriber:
         workers = self.workers
 
         def decode(batch: list[int]) -> list[Transcript]:
-            made: dict[int, Transcript] = {}
             known = [languages.get(pieces[i].clip) for i in batch]
-            self._search([pieces[i].stretch for i in batch], options, known, made.__setitem__)
-            return [made[i] for i in range(len(batch))]
+            return self._search([pieces[i].stretch for i in batch], options, known)
 
         size = min(options.batch_size, math.ceil(len(pieces) / workers))
         batches = _batches(pieces, size, most_positions=self._most_positions)

@@ -52,7 +52,9 @@ class WhisperFamily:
         self._weights = scratch
         to_transformers(base, scratch)
         self._tokenizer: Any = AutoTokenizer.from_pretrained(scratch)
-        self.model = WhisperForConditionalGeneration.from_pretrained(scratch, dtype=torch.float32)
+        self.model = WhisperForConditionalGeneration.from_pretrained(
+            scratch, dtype=torch.float32, use_safetensors=True
+        )
         for name, value in recipe.spec_augment.items():
             setattr(self.model.config, name, value)
         settings = self.model.generation_config

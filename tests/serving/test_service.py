@@ -1,0 +1,253 @@
+"""From audio to an answer that is captured, whoever makes it and whatever goes wrong."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import event, select
+
+from misheard.database.schema import shadow_transcripts
+from misheard.errors import BadInputError, NotAudioError, NotReadyError, OverloadedError
+from misheard.rollouts.signals import Signal
+from misheard.rollouts.states import Arm, Rollout, read_tag
+from misheard.serving.service import Service
+from misheard.serving.utterance import Answer, Capture, Utterance
+from misheard.workspace import Workspace
+from tests.conftest import make_wav
+from tests.serving.letters import letter_of, make, make_letters, run, until
+from tests.small_disk import MountsDisk
+
+SESSIONS = [f"call-{number}" for number in range(12)]
+
+
+@pytest.fixture(scope="module")
+def letters(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return make_letters(tmp_path_factory.mktemp("letters"), bundled)
+
+
+@pytest.fixture
+def workspace(letters: dict[str, Path], tmp_path: Path) -> Workspace:
+    return make(tmp_path / "ws", letters)
+
+
+@asynccontextmanager
+async def serving(workspace: Workspace) -> AsyncIterator[Service]:
+    service = Service(workspace)
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+def utterance(number: int = 0, **given: Any) -> Utterance:
+    """One that differs from others by its number."""
+    return Utterance(data=make_wav(seconds=0.3, hertz=200 + number), **given)
+
+
+async def hear_all(service: Service, some: Sequence[Utterance]) -> list[Answer]:
+    return await asyncio.gather(*map(service.hear, some))
+
+
+def test_what_is_heard_is_answered_and_kept(workspace: Workspace) -> None:
+    async def body() -> None:
+        async with serving(workspace) as service:
+            answer = await service.hear(utterance(name="a.wav", session="s", tags={"line": "1"}))
+        assert (answer.transcript.text, answer.version_id) == ("AAAAAAAA", "A")
+        assert answer.duration_s == pytest.approx(0.3)
+        assert answer.capture is Capture.KEPT
+        logged = workspace.inferences.get(answer.inference_id or "")
+        assert (logged.text, logged.version_id, logged.source) == ("AAAAAAAA", "A", "a.wav")
+        assert (logged.session, logged.tags["line"]) == ("s", "1")
+        assert logged.latency_s == answer.transcript.latency_s
+        assert logged.compute_s is not None and logged.compute_s < (logged.latency_s or 0.0)
+
+    run(body)
+
+
+def test_many_at_once_are_kept_in_few_transactions(workspace: Workspace) -> None:
+    commits: list[object] = []
+    event.listen(workspace._log_engine, "commit", commits.append)
+
+    async def body() -> None:
+        async with serving(workspace) as service:
+            commits.clear()
+            answers = await hear_all(service, [utterance(number) for number in range(32)])
+            assert len(commits) < 32
+        assert len({one.inference_id for one in answers}) == 32
+
+    run(body)
+    assert workspace.inferences.count() == 32
+
+
+def test_one_that_cannot_be_kept_takes_no_other_with_it(workspace: Workspace) -> None:
+    async def body() -> None:
+        async with serving(workspace) as service:
+            good = [utterance(number) for number in range(4)]
+            odd = utterance(9)
+            object.__setattr__(odd, "session", "x" * 501)  # past the door, where it is refused
+            answers = await hear_all(service, [*good, odd])
+        kept = [one.capture for one in answers]
+        assert kept == [Capture.KEPT] * 4 + [Capture.FAILED]
+
+    run(body)
+
+
+def test_a_full_disk_keeps_no_answer_from_its_caller(
+    letters: dict[str, Path], tmp_path: Path, mount_disk: MountsDisk
+) -> None:
+    disk = mount_disk(tmp_path / "disk", "40m")
+    workspace = make(disk / "ws", letters)
+
+    async def body() -> None:
+        async with serving(workspace) as service:
+            ballast = disk / "ballast"
+            with ballast.open("wb", buffering=0) as file:
+                for size in (1 << 20, 1 << 12, 1):
+                    with suppress(OSError):
+                        while file.write(b"\0" * size):
+                            pass
+            answer = await service.hear(utterance())
+            assert answer.transcript.text == "AAAAAAAA"
+            assert (answer.capture, answer.inference_id) == (Capture.FAILED, None)
+            assert _value(service, "not_captured_total") == 1
+            ballast.unlink()
+            assert (await service.hear(utterance())).capture is Capture.KEPT
+
+    run(body)
+
+
+def _value(service: Service, name: str, **labels: str) -> float:
+    (family,) = [one for one in service.families() if one.name == f"misheard_server_{name}"]
+    (sample,) = [one for one in family.samples if labels.items() <= one.labels.items()]
+    return sample.value
+
+
+def test_requests_are_counted_by_what_became_of_them(workspace: Workspace) -> None:
+    async def body() -> None:
+        async with serving(workspace) as service:
+            outcome = partial(_value, service, "requests_total")
+            await service.hear(utterance())
+            with pytest.raises(NotAudioError):
+                await service.hear(Utterance(data=b"nothing"))
+            with pytest.raises(NotReadyError):
+                await service.hear(utterance(version_id="C"))
+            gone = asyncio.create_task(service.hear(utterance()))
+            await asyncio.sleep(0)
+            assert _value(service, "in_flight") == 1
+            gone.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await gone
+            counted = [outcome(outcome=one) for one in ("answered", "rejected", "failed")]
+            assert counted == [1, 1, 1]
+            assert outcome(outcome="abandoned") == 1
+            assert _value(service, "in_flight") == 0
+
+    run(body)
+
+
+def test_there_is_room_for_so_many(letters: dict[str, Path], tmp_path: Path) -> None:
+    workspace = make(tmp_path / "ws", letters, serving={"max_waiting": 2})
+
+    async def body() -> None:
+        async with serving(workspace) as service:
+            asked = [asyncio.create_task(service.hear(utterance(one))) for one in range(3)]
+            done = await asyncio.gather(*asked, return_exceptions=True)
+            assert [type(one) for one in done] == [Answer, Answer, OverloadedError]
+            assert _value(service, "requests_total", outcome="refused") == 1
+            assert (await service.hear(utterance())).transcript.text == "AAAAAAAA"
+
+    run(body)
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"session": "x" * 501}, {"tags": {"a": "\0"}}, {"tags": {"rollout": "r/1"}}, {"speaker": 7}],
+)
+def test_what_cannot_be_kept_is_refused_before_it_is_heard(given: dict[str, Any]) -> None:
+    with pytest.raises(BadInputError):
+        utterance(**given)
+
+
+async def canary(workspace: Workspace) -> Rollout:
+    begin = partial(workspace.begin_canary, "B", actor="ann", reason="test", force=True)
+    return await asyncio.to_thread(begin, shares=(0.5,))
+
+
+def test_a_canary_answers_its_sessions_and_is_counted(workspace: Workspace) -> None:
+    async def body() -> None:
+        async with serving(workspace) as service:
+            rollout = await canary(workspace)
+            await until(lambda: service.engines.rollout is not None)
+            some = [utterance(number, session=one) for number, one in enumerate(SESSIONS)]
+            first, second = await hear_all(service, some), await hear_all(service, some)
+        said = [letter_of(one.transcript.text) for one in first]
+        assert set(said) == {"A", "B"}
+        # Who has it keeps it, and what is logged says who heard it.
+        assert [letter_of(one.transcript.text) for one in second] == said
+        assert [one.version_id for one in first] == said
+        for one in first:
+            tags = workspace.inferences.get(one.inference_id or "").tags
+            assert read_tag(tags) == (rollout.id, 0)
+        sessions = workspace.rollouts.evidence(rollout.id).sessions
+        assert sessions == {Arm.CANDIDATE: said.count("B"), Arm.LIVE: said.count("A")}
+
+    run(body)
+
+
+def test_a_candidate_that_fails_fails_nobody(workspace: Workspace) -> None:
+    async def body() -> None:
+        async with serving(workspace) as service:
+            rollout = await canary(workspace)
+            await until(lambda: service.engines.rollout is not None)
+            with service.engines.using("B") as broken:
+                broken.batcher.close()
+            some = [utterance(number, session=one) for number, one in enumerate(SESSIONS)]
+            answers = await hear_all(service, some)
+        assert {one.transcript.text for one in answers} == {"AAAAAAAA"}
+        assert {one.version_id for one in answers} == {"A"}
+        evidence = workspace.rollouts.evidence(rollout.id)
+        (failed,) = [one for one in evidence.signals if one.signal is Signal.FAILED]
+        assert failed.candidate == evidence.sessions[Arm.CANDIDATE] > 0 == failed.live
+
+    run(body)
+
+
+def test_a_shadow_hears_besides_and_nobody_is_given_that(workspace: Workspace) -> None:
+    async def body() -> None:
+        async with serving(workspace) as service:
+            begin = partial(workspace.begin_shadow, "B", actor="ann", reason="test", share=1.0)
+            await asyncio.to_thread(begin)
+            await until(lambda: "B" in service.engines.state.loaded)
+            some = [utterance(number) for number in range(4)]
+            answers = await hear_all(service, some)
+            assert {one.version_id for one in answers} == {"A"}
+            await until(lambda: len(_shadowed(workspace)) == 4)
+        assert _shadowed(workspace) == {one.inference_id: "BBBBBBBB" for one in answers}
+
+    run(body)
+
+
+def _shadowed(workspace: Workspace) -> dict[str, str]:
+    query = select(shadow_transcripts.c.inference_id, shadow_transcripts.c.text)
+    with workspace._engine.connect() as connection:
+        return {row.inference_id: row.text for row in connection.execute(query)}
+
+
+def test_who_asks_for_a_version_gets_that_one(workspace: Workspace) -> None:
+    async def body() -> None:
+        async with serving(workspace) as service:
+            await canary(workspace)
+            await until(lambda: service.engines.rollout is not None)
+            asked = [utterance(n, session=one, version_id="B") for n, one in enumerate(SESSIONS)]
+            answers = await hear_all(service, asked)
+        assert Counter(one.version_id for one in answers) == {"B": len(SESSIONS)}
+
+    run(body)

@@ -1,0 +1,217 @@
+"""Rollouts as a server plays them: who answers, who hears besides, and what becomes of it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from sqlalchemy import select
+
+from misheard.cases.records import Correction
+from misheard.database.schema import shadow_transcripts
+from misheard.rollouts.signals import Signal
+from misheard.rollouts.states import Arm, Rollout
+from misheard.serving.service import Answer, Service
+from misheard.serving.utterance import Utterance
+from misheard.speech.context import Context, ModelCard
+from misheard.workspace import Workspace
+from tests.conftest import write_wav
+from tests.serving.letters import deploy, make, make_letters, run, until
+from tests.tiny_whisper import tiny_whisper
+
+SILENT = "silent"
+QUICK = {"step_sessions": 3, "step_minutes": 0.0, "signals": ["empty", "failed"]}
+
+
+@pytest.fixture(scope="module")
+def letters(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A, B and C say a letter; the silent one says spaces."""
+    folder = tmp_path_factory.mktemp("letters")
+    made = make_letters(folder, bundled)
+    made[SILENT] = tiny_whisper(folder / SILENT, bundled, layers=1, says=" ")
+    context = Context(margin_s=0.5, round_to=32)
+    ModelCard(base="", dataset_id="", recipe_id="", context=context).write(made[SILENT])
+    return made
+
+
+@pytest.fixture
+def workspace(letters: dict[str, Path], tmp_path: Path) -> Workspace:
+    return make(tmp_path / "ws", letters, rollouts=QUICK)
+
+
+@asynccontextmanager
+async def serving(workspace: Workspace) -> AsyncIterator[Service]:
+    service = Service(workspace)
+    await service.start()
+    try:
+        yield service
+    finally:
+        await service.stop()
+
+
+def voice() -> bytes:
+    """A pitch with its overtones for half a second."""
+    times = np.arange(8_000) / 16_000
+    return write_wav(0.1 * sum(np.sin(2 * np.pi * 120 * n * times) / n for n in range(1, 6)))
+
+
+async def hear(service: Service, session: str | None = None) -> Answer:
+    return await service.hear(Utterance(data=voice(), session=session))
+
+
+async def trying(service: Service, version_id: str) -> None:
+    """Wait until this server gives it its share."""
+    await until(lambda: getattr(service.engines.rollout, "version_id", "") == version_id)
+
+
+def counted(workspace: Workspace, rollout: Rollout) -> Counter[Any]:
+    evidence = workspace.rollouts.evidence(rollout.id)
+    return Counter({arm: count for arm, count in evidence.requests.items() if count})
+
+
+def test_a_canary_answers_its_sessions_and_goes_live_when_it_is_as_good(
+    workspace: Workspace,
+) -> None:
+    async def body() -> None:
+        rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            said: dict[str, set[str]] = {}
+            for number in range(60):
+                session = f"call {number % 12}"
+                answer = await hear(service, session)
+                said.setdefault(session, set()).add(answer.version_id)
+                if workspace.rollouts.running() is None:
+                    break
+            # Whichever had a session kept it, until B went live for all.
+            assert {frozenset(who) for who in said.values()} <= {
+                frozenset("A"), frozenset("B"), frozenset("AB")
+            }  # fmt: skip
+            await until(lambda: workspace.rollouts.running() is None)
+        done = workspace.rollouts.get(rollout.id)
+        assert (done.state, workspace.deployments.live().version_id) == ("promoted", "B")
+        assert workspace.deployments.live().actor == "server"
+
+    run(body)
+
+
+def test_a_canary_that_says_nothing_is_taken_back_by_the_server_itself(
+    workspace: Workspace,
+) -> None:
+    async def body() -> None:
+        rollout = workspace.begin_canary(
+            SILENT, actor="ann", reason="r", shares=(0.2, 0.5), force=True
+        )
+        async with serving(workspace) as service:
+            await trying(service, SILENT)
+            for number in range(200):
+                await hear(service, f"call {number}")
+                if workspace.rollouts.running() is None:
+                    break
+            await until(lambda: workspace.rollouts.running() is None)
+            await until(lambda: service.engines.rollout is None)
+            assert (await hear(service, "call 0")).version_id == "A"
+        done = workspace.rollouts.get(rollout.id)
+        assert done.state == "rolled_back"
+        assert done.detail.startswith("surely worse: empty in ")
+        assert workspace.deployments.live().version_id == "A"
+
+    run(body)
+
+
+def test_nobody_has_a_part_in_it_until_the_candidate_is_loaded(workspace: Workspace) -> None:
+    """Else all that goes wrong meanwhile would be the live version's."""
+
+    async def body() -> None:
+        key = workspace.registry.get("B").files["model.bin"]
+        workspace.registry.drop_directory("B")
+        blob = workspace.root / "blobs" / key[:2] / key
+        blob.rename(workspace.root / "aside")
+        rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.9,), force=True)
+        async with serving(workspace) as service:
+            await until(lambda: "B" in service.engines.state.failed)
+            for number in range(5):
+                answer = await hear(service, f"call {number}")
+                assert answer.version_id == "A"
+        assert counted(workspace, rollout) == Counter()
+
+    run(body)
+
+
+def test_a_shadow_hears_besides_and_nobody_is_given_what_it_heard(workspace: Workspace) -> None:
+    async def body() -> None:
+        rollout = workspace.begin_shadow("B", actor="ann", reason="r", share=1.0)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            answers = await asyncio.gather(*(hear(service, f"call {n}") for n in range(4)))
+            assert {answer.version_id for answer in answers} == {"A"}
+            await until(lambda: counted(workspace, rollout)[Arm.CANDIDATE] == 4)
+        with workspace._engine.connect() as connection:
+            rows = connection.execute(select(shadow_transcripts)).all()
+        assert {row.inference_id for row in rows} == {one.inference_id for one in answers}
+        assert {row.text for row in rows} == {"BBBBBBBB"}
+        assert {(row.words, row.differences) for row in rows} == {(1, 1)}
+
+    run(body)
+
+
+def test_what_is_corrected_counts_for_who_heard_it(workspace: Workspace) -> None:
+    async def body() -> None:
+        workspace_of_it = workspace.configured(
+            {"rollouts": {"step_sessions": 1_000, "signals": ["corrected"]}}
+        )
+        rollout = workspace_of_it.begin_canary(
+            "B", actor="ann", reason="r", shares=(0.5,), force=True
+        )
+        async with serving(workspace_of_it) as service:
+            await trying(service, "B")
+            answers = [await hear(service, f"call {n}") for n in range(10)]
+        workspace_of_it.cases.correct(
+            [
+                Correction(inference_id=str(one.inference_id), reference="hello", author="carl")
+                for one in answers
+            ]
+        )
+        assert workspace_of_it.rollouts.note_corrections() == 10
+        (corrected,) = workspace_of_it.rollouts.evidence(rollout.id).signals
+        told = Counter(one.version_id for one in answers)
+        assert corrected.signal is Signal.CORRECTED
+        assert (corrected.candidate, corrected.live) == (told["B"], told["A"])
+
+    run(body)
+
+
+def test_a_request_for_a_version_by_name_has_no_part_in_it(workspace: Workspace) -> None:
+    async def body() -> None:
+        rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            for _ in range(5):
+                asked = Utterance(data=voice(), version_id="B", session="call")
+                assert (await service.hear(asked)).version_id == "B"
+        assert counted(workspace, rollout) == Counter()
+
+    run(body)
+
+
+def test_what_is_live_may_change_under_it(workspace: Workspace) -> None:
+    async def body() -> None:
+        rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            deploy(workspace, "C")
+            for number in range(200):
+                await hear(service, f"call {number}")
+                if workspace.rollouts.running() is None:
+                    break
+            await until(lambda: workspace.rollouts.running() is None)
+        assert workspace.rollouts.get(rollout.id).state == "superseded"
+        assert workspace.deployments.live().version_id == "C"
+
+    run(body)
