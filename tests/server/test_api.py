@@ -296,6 +296,41 @@ def test_it_is_deployed_and_rolled_back_by_who_asked(workspace: Workspace, api: 
     assert api.get("/deployments/live", 409, slot="nowhere")["status"] == 409
 
 
+def test_of_two_who_deploy_by_the_same_sight_one_is_told(workspace: Workspace, api: Asking) -> None:
+    live = workspace.deployments.live()
+    before = workspace.deployments.ever_live()[1]
+    given = {"version_id": before, "reason": "back", "expected": live.number}
+    assert api.post("/deployments", given, 201)["version_id"] == before
+    other = {"version_id": live.version_id, "reason": "forth", "expected": live.number}
+    assert api.post("/deployments", other, 409)["status"] == 409
+    assert workspace.deployments.live().version_id == before
+
+
+def test_a_version_is_tried_and_stopped_or_goes_live(workspace: Workspace, api: Asking) -> None:
+    live = workspace.deployments.live()
+    before = workspace.deployments.ever_live()[1]
+    wanted = {"kind": "canary", "version_id": before, "reason": "again", "shares": [0.1, 0.5]}
+    made = api.post("/rollouts", wanted, 201)
+    assert (made["state"], made["share"], made["actor"]) == ("running", 0.1, "local")
+    assert api.post("/rollouts", wanted, 409)["status"] == 409
+    story = api.get(f"/rollouts/{made['id']}")
+    assert story["rollout"] == made and "still to come" in story["next"]
+    assert story["evidence"]["sessions"] == {"live": 0, "candidate": 0}
+    assert {one["ratio"] for one in story["evidence"]["signals"]} == {None}
+    stopped = api.post(f"/rollouts/{made['id']}/stop", {"reason": "not now"})
+    assert stopped["state"] == "stopped"
+    assert api.post(f"/rollouts/{made['id']}/promote", {"reason": "yes"}, 409)["status"] == 409
+    shadow = {"kind": "shadow", "version_id": before, "reason": "listen", "shares": [0.1, 0.5]}
+    assert "one share" in api.post("/rollouts", shadow, 422)["detail"]
+    heard = api.post("/rollouts", {**shadow, "shares": [0.2]}, 201)
+    api.post(f"/rollouts/{heard['id']}/stop", {"reason": "heard enough"})
+    again = api.post("/rollouts", wanted, 201)
+    assert api.post(f"/rollouts/{again['id']}/promote", {"reason": "yes"})["state"] == "promoted"
+    assert workspace.deployments.live().version_id == before != live.version_id
+    assert [one["kind"] for one in api.whole("/rollouts", 1)] == ["canary", "shadow", "canary"]
+    assert api.get("/servers") == {"items": [], "next": None}
+
+
 def test_monitoring_tells_and_is_silenced(workspace: Workspace, api: Asking) -> None:
     status = api.get("/monitoring/status")
     assert status["live"]["version_id"] == workspace.deployments.live().version_id
@@ -339,6 +374,8 @@ NEEDED = {
         ("GET", "/review"),
         ("GET", "/inferences"),
         ("GET", "/cycles"),
+        ("GET", "/servers"),
+        ("GET", "/rollouts"),
         ("GET", "/monitoring/status"),
         ("POST", "/corrections"),
         ("POST", "/cases"),
@@ -348,6 +385,8 @@ NEEDED = {
         ("POST", "/cycles/cycle-1/approve"),
         ("POST", "/deployments"),
         ("POST", "/deployments/rollback"),
+        ("POST", "/rollouts"),
+        ("POST", "/rollouts/none/stop"),
         ("POST", "/monitoring/silences"),
         ("DELETE", "/monitoring/silences/9"),
     ),
