@@ -3,6 +3,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from benchmarks.serving_http import measure
+
 from tests.serving.letters import make
 from tests.tiny_whisper import tiny_whisper
 

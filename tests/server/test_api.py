@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 from misheard.access.roles import Role
 from misheard.database.audit import AuditEntry
 from misheard.server.api.parameters import MOST_AT_ONCE
+from misheard.server.app import create_app
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.server.loop import (
@@ -366,6 +369,24 @@ def test_tokens_are_made_told_once_and_revoked(workspace: Workspace, api: Asking
     answer = api.client.delete(f"/api/v1/tokens/{other['id']}")
     assert answer.json()["revoked_at"] is not None
     assert newest(workspace, "create_token").actor == "ivr"
+
+
+def test_every_address_of_the_docs_is_there(looked_at: Workspace) -> None:
+    paths = create_app(looked_at).openapi()["paths"]
+    known = {
+        f"{method.upper()} {re.sub(r'{[^}]+}', '*', path.removeprefix('/api/v1'))}"
+        for path, operations in paths.items()
+        for method in operations
+    }
+    page = (Path(__file__).parents[2] / "docs" / "http_api.md").read_text(encoding="utf-8")
+    told = []
+    for addresses, role in re.findall(r"^\| (`[A-Z]+ .*?) \| .* \| (\w+) \|$", page, re.MULTILINE):
+        method = ""
+        for one in re.findall(r"`([^`]+)`", addresses):
+            method, _, path = one.rpartition(" ") if " " in one else (method, "", one)
+            told.append(f"{method} {re.sub(r'/[A-Z]+(?=/|$)', '/*', path)}")
+        assert role in {str(one) for one in Role}
+    assert len(told) > 40 and set(told) <= known
 
 
 NEEDED = {

@@ -21,12 +21,11 @@ from misheard.rollouts.states import Arm
 from misheard.server.app import create_app
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.reports.browsing import SCHEMES, WIDTHS, Opened
-from tests.reports.conftest import browser, needs_browser
+from tests.reports.browsing import SCHEMES, WIDTHS, Opened, needs_browser
 from tests.server.guarded import served
 from tests.server.loop import client_of, furnished_on_sqlite, looked_at, token, workspace
 
-__all__ = ["browser", "furnished_on_sqlite", "looked_at", "workspace"]
+__all__ = ["furnished_on_sqlite", "looked_at", "workspace"]
 QUOTES = "<script>document.title='taken'</script> \"'&"
 
 
