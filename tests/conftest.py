@@ -35,6 +35,7 @@ from misheard.scoring.normalize import normalizer
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
 from tests.postgres import Cluster, postgres
+from tests.reports.browsing import browser
 from tests.small_disk import mount_disk
 
 # Before anything loads PyTorch: threads that spin make a shared machine several times slower.
@@ -47,7 +48,7 @@ importlib.import_module("misheard.cli.output")
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
 
-__all__ = ["mount_disk", "postgres"]
+__all__ = ["browser", "mount_disk", "postgres"]
 
 PHONE_PROMPTS = Path(__file__).parents[1] / "src/misheard/demo/phone_prompts.zip"
 NORMALIZER = "whisper-english"

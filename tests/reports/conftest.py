@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from html.parser import HTMLParser
@@ -413,26 +412,6 @@ def judge_again(bench: Bench, validation: Validation, *criteria: Criterion) -> V
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     return Bench(tmp_path / "workspace")
-
-
-needs_browser = pytest.mark.skipif(
-    shutil.which("chromium") is None,
-    reason="no chromium here; CI installs it (apt-get install chromium)",
-)
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright."""
-    from playwright.sync_api import sync_playwright  # noqa: PLC0415 - slow, and few tests need it
-
-    with sync_playwright() as playwright:
-        made = playwright.chromium.launch(
-            executable_path=shutil.which("chromium"),
-            args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
-        )
-        yield made
-        made.close()
 
 
 def photograph(html: str, folder: Path, width: int) -> int:

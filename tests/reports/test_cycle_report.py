@@ -16,7 +16,8 @@ from misheard.gates.verdict import Answer, Criterion
 from misheard.reports.changes import SHOWN, changes
 from misheard.reports.cycle_report import cycle_report
 from misheard.reports.facts import NEWEST
-from tests.reports.conftest import ATTACK, Bench, Page, judge_again, needs_browser, photograph
+from tests.reports.browsing import needs_browser
+from tests.reports.conftest import ATTACK, Bench, Page, judge_again, photograph
 
 REFERENCES = ["press pound", "the caller was here", ATTACK, "hold the line", "thank you", ""]
 LIVE = ["press pond", "the color was", "script alert 1 script press pound", "hold line", "", ""]

@@ -11,8 +11,8 @@ from misheard.cycle.states import CycleState
 from misheard.finetune.events import TrainingEvent, append_event
 from misheard.finetune.recipe import Recipe
 from misheard.reports.cycle_report import cycle_report
-from tests.reports.browsing import SCHEMES, WIDTHS, Opened
-from tests.reports.conftest import QUOTES, TOLD, Bench, needs_browser, swept
+from tests.reports.browsing import SCHEMES, WIDTHS, Opened, needs_browser
+from tests.reports.conftest import QUOTES, TOLD, Bench, swept
 
 pytestmark = needs_browser
 

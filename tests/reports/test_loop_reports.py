@@ -33,7 +33,8 @@ from misheard.reports.loop_reports import (
     validation_report,
 )
 from misheard.speech.transcriber import Transcript
-from tests.reports.conftest import ATTACK, Bench, Page, judge_again, needs_browser, photograph
+from tests.reports.browsing import needs_browser
+from tests.reports.conftest import ATTACK, Bench, Page, judge_again, photograph
 
 KEYS = {
     "validation": {

@@ -10,7 +10,8 @@ import pytest
 
 from misheard.reports.validation_page import validation_page
 from tests.reports import browsing
-from tests.reports.conftest import ATTACK, QUOTES, Bench, calls, needs_browser
+from tests.reports.browsing import needs_browser
+from tests.reports.conftest import ATTACK, QUOTES, Bench, calls
 
 pytestmark = needs_browser
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cache
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +15,7 @@ from starlette.testclient import TestClient
 from misheard.access.roles import Role
 from misheard.database.audit import AuditEntry
 from misheard.server.api.parameters import MOST_AT_ONCE
+from misheard.server.app import create_app
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.server.loop import (
@@ -296,6 +299,41 @@ def test_it_is_deployed_and_rolled_back_by_who_asked(workspace: Workspace, api: 
     assert api.get("/deployments/live", 409, slot="nowhere")["status"] == 409
 
 
+def test_of_two_who_deploy_by_the_same_sight_one_is_told(workspace: Workspace, api: Asking) -> None:
+    live = workspace.deployments.live()
+    before = workspace.deployments.ever_live()[1]
+    given = {"version_id": before, "reason": "back", "expected": live.number}
+    assert api.post("/deployments", given, 201)["version_id"] == before
+    other = {"version_id": live.version_id, "reason": "forth", "expected": live.number}
+    assert api.post("/deployments", other, 409)["status"] == 409
+    assert workspace.deployments.live().version_id == before
+
+
+def test_a_version_is_tried_and_stopped_or_goes_live(workspace: Workspace, api: Asking) -> None:
+    live = workspace.deployments.live()
+    before = workspace.deployments.ever_live()[1]
+    wanted = {"kind": "canary", "version_id": before, "reason": "again", "shares": [0.1, 0.5]}
+    made = api.post("/rollouts", wanted, 201)
+    assert (made["state"], made["share"], made["actor"]) == ("running", 0.1, "local")
+    assert api.post("/rollouts", wanted, 409)["status"] == 409
+    story = api.get(f"/rollouts/{made['id']}")
+    assert story["rollout"] == made and "still to come" in story["next"]
+    assert story["evidence"]["sessions"] == {"live": 0, "candidate": 0}
+    assert {one["ratio"] for one in story["evidence"]["signals"]} == {None}
+    stopped = api.post(f"/rollouts/{made['id']}/stop", {"reason": "not now"})
+    assert stopped["state"] == "stopped"
+    assert api.post(f"/rollouts/{made['id']}/promote", {"reason": "yes"}, 409)["status"] == 409
+    shadow = {"kind": "shadow", "version_id": before, "reason": "listen", "shares": [0.1, 0.5]}
+    assert "one share" in api.post("/rollouts", shadow, 422)["detail"]
+    heard = api.post("/rollouts", {**shadow, "shares": [0.2]}, 201)
+    api.post(f"/rollouts/{heard['id']}/stop", {"reason": "heard enough"})
+    again = api.post("/rollouts", wanted, 201)
+    assert api.post(f"/rollouts/{again['id']}/promote", {"reason": "yes"})["state"] == "promoted"
+    assert workspace.deployments.live().version_id == before != live.version_id
+    assert [one["kind"] for one in api.whole("/rollouts", 1)] == ["canary", "shadow", "canary"]
+    assert api.get("/servers") == {"items": [], "next": None}
+
+
 def test_monitoring_tells_and_is_silenced(workspace: Workspace, api: Asking) -> None:
     status = api.get("/monitoring/status")
     assert status["live"]["version_id"] == workspace.deployments.live().version_id
@@ -333,12 +371,32 @@ def test_tokens_are_made_told_once_and_revoked(workspace: Workspace, api: Asking
     assert newest(workspace, "create_token").actor == "ivr"
 
 
+def test_every_address_of_the_docs_is_there(looked_at: Workspace) -> None:
+    paths = create_app(looked_at).openapi()["paths"]
+    known = {
+        f"{method.upper()} {re.sub(r'{[^}]+}', '*', path.removeprefix('/api/v1'))}"
+        for path, operations in paths.items()
+        for method in operations
+    }
+    page = (Path(__file__).parents[2] / "docs" / "http_api.md").read_text(encoding="utf-8")
+    told = []
+    for addresses, role in re.findall(r"^\| (`[A-Z]+ .*?) \| .* \| (\w+) \|$", page, re.MULTILINE):
+        method = ""
+        for one in re.findall(r"`([^`]+)`", addresses):
+            method, _, path = one.rpartition(" ") if " " in one else (method, "", one)
+            told.append(f"{method} {re.sub(r'/[A-Z]+(?=/|$)', '/*', path)}")
+        assert role in {str(one) for one in Role}
+    assert len(told) > 40 and set(told) <= known
+
+
 NEEDED = {
     Role.TRANSCRIBE: (),
     Role.REVIEW: (
         ("GET", "/review"),
         ("GET", "/inferences"),
         ("GET", "/cycles"),
+        ("GET", "/servers"),
+        ("GET", "/rollouts"),
         ("GET", "/monitoring/status"),
         ("POST", "/corrections"),
         ("POST", "/cases"),
@@ -348,6 +406,8 @@ NEEDED = {
         ("POST", "/cycles/cycle-1/approve"),
         ("POST", "/deployments"),
         ("POST", "/deployments/rollback"),
+        ("POST", "/rollouts"),
+        ("POST", "/rollouts/none/stop"),
         ("POST", "/monitoring/silences"),
         ("DELETE", "/monitoring/silences/9"),
     ),

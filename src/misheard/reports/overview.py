@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
 from misheard.cycle.states import Cycle
 from misheard.database.engine import now
 from misheard.deployment import Deployment
+from misheard.fleet import ServerState
 from misheard.gates.validation import Validation
 from misheard.monitoring.trends import Metric, Period, TrendLine
+from misheard.reports.figures import percent
 from misheard.reports.headline import Headline, with_mark
 from misheard.reports.status import Status, status
+from misheard.rollouts.judging import Evidence
+from misheard.rollouts.states import Kind, Rollout
 from misheard.workspace import Workspace
 
 HOURS = 24
@@ -38,6 +43,16 @@ class Traffic:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Trial:
+    """A version that is tried on live traffic now."""
+
+    rollout: Rollout
+    evidence: Evidence
+    next: str
+    """What it waits for."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Overview:
     """How the whole loop stands."""
 
@@ -45,6 +60,11 @@ class Overview:
     """Of the workspace's directory."""
     status: Status
     traffic: Traffic
+    servers: tuple[ServerState, ...]
+    """Those that answer in any slot, the oldest first."""
+    newest: dict[str, int]
+    """Slot of a server → the newest row of the log there."""
+    trials: tuple[Trial, ...]
     cycles: tuple[tuple[Cycle, Validation | None], ...]
     """The newest, each with what the first gate said of its candidate."""
     deployments: tuple[Deployment, ...]
@@ -58,19 +78,38 @@ def overview(workspace: Workspace) -> Overview:
     found = status(workspace)
     traffic = _traffic(workspace)
     cycles = workspace.cycles.listed(limit=_CYCLES)
+    servers = tuple(workspace.fleet.alive())
+    trials = tuple(_trial(workspace, one) for one in workspace.rollouts.all_running())
     return Overview(
         name=workspace.root.resolve().name,
         status=found,
         traffic=traffic,
+        servers=servers,
+        newest={one.slot: _newest(workspace, one.slot) for one in servers},
+        trials=trials,
         cycles=tuple((one, _validation(workspace, one)) for one in cycles),
         deployments=tuple(workspace.deployments.history(limit=_DEPLOYMENTS)),
         validations=tuple(workspace.validations.listed(limit=_VALIDATIONS)),
-        headline=_headline(found, traffic),
+        headline=_headline(found, traffic, trials),
     )
 
 
 def _validation(workspace: Workspace, cycle: Cycle) -> Validation | None:
     return workspace.validations.get(cycle.validation_id) if cycle.validation_id else None
+
+
+def _newest(workspace: Workspace, slot: str) -> int:
+    newest = workspace.deployments.newest(slot)
+    return newest.number if newest is not None else 0
+
+
+def _trial(workspace: Workspace, rollout: Rollout) -> Trial:
+    decision = workspace.rollouts.decision(rollout.slot)
+    return Trial(
+        rollout=rollout,
+        evidence=workspace.rollouts.evidence(rollout.id),
+        next=decision.reason if decision is not None else "",
+    )
 
 
 def _traffic(workspace: Workspace) -> Traffic:
@@ -95,7 +134,7 @@ def _mean(line: TrendLine) -> float:
     return sum(point.value * point.count for point in known) / count if count else math.nan
 
 
-def _headline(found: Status, traffic: Traffic) -> Headline:
+def _headline(found: Status, traffic: Traffic, trials: Sequence[Trial]) -> Headline:
     """What somebody has to know first: what is wrong, then who is asked, then that all is well."""
     name = found.live_version.name
     if found.alerts:
@@ -112,6 +151,14 @@ def _headline(found: Status, traffic: Traffic) -> Headline:
             return with_mark(
                 sentence=sentence, reason="A person decides:", command=one.command, tone="wait"
             )
+    if trials:
+        tried = trials[0].rollout
+        verb = "answers" if tried.kind is Kind.CANARY else "hears"
+        return with_mark(
+            sentence=f"{tried.version_id} {verb} {percent(tried.share, 0)} of the sessions",
+            reason=f"A {tried.kind}, beside {tried.live_version_id}.",
+            tone="calm",
+        )
     if not traffic.total and not traffic.uncounted:
         return with_mark(
             sentence=f"{name} is live",
