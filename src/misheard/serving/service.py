@@ -135,6 +135,9 @@ class Service:
         except BadInputError:
             outcome = "rejected"
             raise
+        except OverloadedError:
+            outcome = "refused"
+            raise
         except asyncio.CancelledError:
             outcome = "abandoned"
             raise
