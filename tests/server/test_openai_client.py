@@ -178,6 +178,21 @@ def test_sent_twice_under_its_own_id_it_is_captured_once(
     assert first.id == second.id
 
 
+def test_who_uses_anothers_id_is_not_given_anothers_transcript(
+    lettered: Site, lettered_client: openai.OpenAI
+) -> None:
+    ours = {"client_id": "rec-2"}
+    first = lettered.hear(make_wav(seconds=0.3, hertz=300), extra_body=ours)
+    other = make_wav(seconds=0.3, hertz=301)
+    raw = lettered_client.audio.transcriptions.with_raw_response.create(
+        file=("a.wav", other), model="whisper-1", extra_body=ours
+    )
+    assert raw.parse().text == "AAAAAAAA"
+    assert raw.headers["x-misheard-capture"] == "failed"
+    assert first.id not in raw.text
+    assert "x-misheard-id" not in raw.headers
+
+
 @pytest.mark.parametrize("name", ["/etc/hostname", "..\\..\\x.wav", "a\nb.wav", "ü" * 400])
 def test_what_a_file_is_called_is_no_path(
     lettered: Site, tone: Callable[..., bytes], name: str

@@ -167,6 +167,23 @@ def test_there_is_room_for_so_many(letters: dict[str, Path], tmp_path: Path) -> 
     run(body)
 
 
+def test_too_much_audio_at_once_is_refused_and_counted_so(
+    letters: dict[str, Path], tmp_path: Path
+) -> None:
+    workspace = make(tmp_path / "ws", letters, serving={"max_waiting_audio_s": 0.4})
+
+    async def body() -> None:
+        async with serving(workspace) as service:
+            asked = [asyncio.create_task(service.hear(utterance(one))) for one in range(4)]
+            done = await asyncio.gather(*asked, return_exceptions=True)
+            refused = sum(isinstance(one, OverloadedError) for one in done)
+            assert refused > 0
+            assert _value(service, "requests_total", outcome="refused") == refused
+            assert _value(service, "requests_total", outcome="failed") == 0
+
+    run(body)
+
+
 @pytest.mark.parametrize(
     "given",
     [{"session": "x" * 501}, {"tags": {"a": "\0"}}, {"tags": {"rollout": "r/1"}}, {"speaker": 7}],

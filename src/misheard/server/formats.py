@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from typing import Any
 
 from misheard.server.languages import NAMES
@@ -46,9 +47,14 @@ def vtt(transcript: Transcript) -> str:
     >>> one = Segment(start_s=0.5, end_s=3_661.25, text="Hello.")
     >>> vtt(Transcript(text="Hello.", latency_s=0.0, compute_s=0.0, segments=(one,)))
     'WEBVTT\n\n00:00:00.500 --> 01:01:01.250\nHello.\n\n'
+    >>> more = Segment(start_s=0.0, end_s=1.0, text="a <b & c")
+    >>> vtt(Transcript(text="a <b & c", latency_s=0.0, compute_s=0.0, segments=(more,)))
+    'WEBVTT\n\n00:00:00.000 --> 00:00:01.000\na &lt;b &amp; c\n\n'
     """
+    # Where a tag or a character reference could begin, a player would leave words out.
     cues = (
-        f"{_clock(one.start_s, '.')} --> {_clock(one.end_s, '.')}\n{_cue(one)}\n\n"
+        f"{_clock(one.start_s, '.')} --> {_clock(one.end_s, '.')}\n"
+        f"{escape(_cue(one), quote=False)}\n\n"
         for one in transcript.segments
     )
     return "".join(["WEBVTT\n\n", *cues])

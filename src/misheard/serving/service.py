@@ -243,7 +243,11 @@ class Service:
             tags=tags,
         )
         try:
-            return Capture.KEPT, (await self._recorder.keep(version_id, heard)).id
+            kept = await self._recorder.keep(version_id, heard)
+            if kept.audio_sha256 != asked.clip.sha256:
+                # Feedback on this would be put down to what somebody else said.
+                raise BadInputError(f"Its client_id is that of another recording: {kept.id}.")
+            return Capture.KEPT, kept.id
         except MisheardError as error:
             _log.error("A transcript was not captured. %s", error)
         except Exception:  # noqa: BLE001 - the recorder has logged it; the answer is right
