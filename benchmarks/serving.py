@@ -20,10 +20,14 @@ that does not count; medians.
 `cpu_ms` is the processor's time for a request, over all threads: other programs beside the
 benchmark disturb it less than the wall time.
 
+Then `benchmarks.serving_http` does the same with the whole service: decoding, batches and capture,
+in this process and over HTTP.
+
 The last line is JSON: `batching_speedup` (requests a second, batched over the faster way one at a
-time), `speedup_vs_30s` (over one at a time in 30 s), `requests_s`, `p50_ms` and `p95_ms` (batched),
-`p95_beside_long_ms`, `wer` (batched), `different_texts` (of clips, between batched and one at a
-time), `arms`.
+time), `speedup_vs_30s` (over one at a time in windows of 30 s, as Whisper is usually served),
+`http_overhead` (the share of the requests a second that HTTP takes), `p95_ms` (over HTTP),
+`requests_s` and `p50_ms` (batched), `p95_beside_long_ms`, `wer` (batched), `different_texts` (of
+clips, between batched and one at a time), `arms`, `over_http`.
 """
 
 from __future__ import annotations
@@ -54,6 +58,7 @@ from misheard.demo.phone_prompts import Prompt
 from misheard.finetune.recipe import Recipe
 from misheard.serving.batching import Batcher, BatchingRules
 from misheard.speech.whisper import WhisperTranscriber
+from misheard.workspace import Workspace
 
 CLIENTS, REQUESTS, ROUNDS = 16, 416, 3
 LONG_S = 300.0
@@ -246,6 +251,8 @@ def main() -> None:
     parser.add_argument("--clips", type=int, help="only so many different ones")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
+    from benchmarks import serving_http  # noqa: PLC0415 - it is built on this one
+
     with tempfile.TemporaryDirectory() as folder:
         model = given.model or train(Path(folder) / "job", Recipe()).model
         figures = measure(
@@ -256,6 +263,13 @@ def main() -> None:
             rounds=given.rounds,
             most=given.clips,
         )
+        workspace = Workspace.create(Path(folder) / "ws", model=str(model), actor="benchmark")
+        over_http = serving_http.measure(
+            workspace, clients=given.clients, requests=given.requests, rounds=given.rounds
+        )
+    figures["http_overhead"] = over_http["http_overhead"]
+    figures["p95_ms"] = over_http["p95_ms"]
+    figures["over_http"] = over_http
     print(json.dumps(figures))
 
 
