@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager, closing, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from misheard.database.schema import shadow_transcripts
 from misheard.errors import BadInputError, NotAudioError, NotReadyError, OverloadedError
 from misheard.rollouts.signals import Signal
 from misheard.rollouts.states import Arm, Rollout, read_tag
+from misheard.serving import recorder as recorder_module
+from misheard.serving import service as service_module
 from misheard.serving.service import Service
 from misheard.serving.utterance import Answer, Capture, Utterance
 from misheard.workspace import Workspace
@@ -122,6 +125,44 @@ def test_a_full_disk_keeps_no_answer_from_its_caller(
             assert (await service.hear(utterance())).capture is Capture.KEPT
 
     run(body)
+
+
+def test_a_database_that_is_busy_keeps_no_answer_from_its_caller_and_all_is_kept_later(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_KEPT_WITHIN_S", 0.2)
+
+    async def body() -> None:
+        async with serving(workspace) as service:
+            with closing(sqlite3.connect(workspace.root / "misheard.db")) as other:
+                other.execute("BEGIN IMMEDIATE")
+                answers = await hear_all(service, [utterance(number) for number in range(3)])
+                other.rollback()
+            assert {one.transcript.text for one in answers} == {"AAAAAAAA"}
+            assert {one.capture for one in answers} == {Capture.LATE}
+            assert (await service.hear(utterance(9))).capture is Capture.KEPT
+
+    run(body)
+    assert workspace.inferences.count() == 4
+
+
+def test_what_waits_to_be_kept_is_bounded(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(service_module, "_KEPT_WITHIN_S", 0.2)
+    monkeypatch.setattr(recorder_module, "_MOST_BYTES", 50_000)
+
+    async def body() -> None:
+        async with serving(workspace) as service:
+            with closing(sqlite3.connect(workspace.root / "misheard.db")) as other:
+                other.execute("BEGIN IMMEDIATE")
+                answers = await hear_all(service, [utterance(number) for number in range(3)])
+                other.rollback()
+            assert Counter(one.capture for one in answers) == {Capture.LATE: 1, Capture.FAILED: 2}
+            assert (await service.hear(utterance(9))).capture is Capture.KEPT
+
+    run(body)
+    assert workspace.inferences.count() == 2
 
 
 def _value(service: Service, name: str, **labels: str) -> float:

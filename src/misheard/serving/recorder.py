@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
 from misheard.capture.inferences import Heard, Inference, InferenceLog
-from misheard.errors import BadInputError, MisheardError
+from misheard.errors import BadInputError, MisheardError, StorageBusyError
 from misheard.serving.gathering import Gathering
 
 _log = logging.getLogger("misheard.serving")
 _AT_ONCE = 64
 """Rows a transaction, for which other writers wait."""
+_MOST_BYTES = 512_000_000
+"""Of audio that waits to be kept, however long the database takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +29,11 @@ class _Waiting:
     heard: Heard
     loop: asyncio.AbstractEventLoop
     kept: asyncio.Future[Inference]
+
+    @property
+    def size_bytes(self) -> int:
+        """What it holds in memory."""
+        return len(self.heard.data) + int(self.heard.audio.samples.nbytes)
 
     def tell(self, outcome: Inference | Exception) -> None:
         """From any thread: what has become of it."""
@@ -46,6 +54,8 @@ class Recorder:
 
     def __init__(self, log: InferenceLog) -> None:
         self._log = log
+        self._held_bytes = 0
+        self._counting = threading.Lock()
         self._gathering: Gathering[_Waiting] = Gathering(
             self._keep_all, name="recorder", most=_AT_ONCE
         )
@@ -53,10 +63,15 @@ class Recorder:
     async def keep(self, version_id: str, heard: Heard) -> Inference:
         """Log a transcript of `version_id`; returns when it is kept, or raises why it is not.
 
-        It is kept even if whoever waits for it goes away.
+        It is kept even if whoever waits for it goes away. `StorageBusyError` where too much waits
+        already.
         """
         loop = asyncio.get_running_loop()
         one = _Waiting(version_id=version_id, heard=heard, loop=loop, kept=loop.create_future())
+        with self._counting:
+            if self._held_bytes and self._held_bytes + one.size_bytes > _MOST_BYTES:
+                raise StorageBusyError(f"{self._held_bytes / 1e6:,.0f} MB wait to be kept.")
+            self._held_bytes += one.size_bytes
         self._gathering.add(one)
         return await one.kept
 
@@ -68,8 +83,12 @@ class Recorder:
         by_version = defaultdict(list)
         for one in some:
             by_version[one.version_id].append(one)
-        for version_id, same in by_version.items():
-            self._keep(version_id, same)
+        try:
+            for version_id, same in by_version.items():
+                self._keep(version_id, same)
+        finally:
+            with self._counting:
+                self._held_bytes -= sum(one.size_bytes for one in some)
 
     def _keep(self, version_id: str, some: Sequence[_Waiting]) -> None:
         try:

@@ -32,6 +32,8 @@ _log = logging.getLogger("misheard.serving")
 _SMOOTHING = 0.1
 """Share of the newest request in what one usually takes."""
 _MOST_PATIENCE_S = 60
+_KEPT_WITHIN_S = 5.0
+"""An answer waits no longer for its row; a database may be locked for as long as a backup takes."""
 
 
 @dataclass(kw_only=True)
@@ -158,7 +160,8 @@ class Service:
         asked = _Asked(utterance=utterance, clip=clip, options=options, parts=parts)
         try:
             version_id, heard, trial = await self._answer(asked, trial)
-        except asyncio.CancelledError:
+        except (asyncio.CancelledError, OverloadedError):
+            # Either way nobody got an answer in time.
             if trial is not None:
                 self._trials.add(Noted(trial=trial, answered=asked.said(None), is_abandoned=True))
             raise
@@ -243,11 +246,15 @@ class Service:
             tags=tags,
         )
         try:
-            kept = await self._recorder.keep(version_id, heard)
+            async with asyncio.timeout(_KEPT_WITHIN_S):
+                kept = await self._recorder.keep(version_id, heard)
             if kept.audio_sha256 != asked.clip.sha256:
                 # Feedback on this would be put down to what somebody else said.
                 raise BadInputError(f"Its client_id is that of another recording: {kept.id}.")
             return Capture.KEPT, kept.id
+        except TimeoutError:
+            _log.warning("A transcript is captured later: the database is busy.")
+            return Capture.LATE, None
         except MisheardError as error:
             _log.error("A transcript was not captured. %s", error)
         except Exception:  # noqa: BLE001 - the recorder has logged it; the answer is right

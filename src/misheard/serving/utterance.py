@@ -19,6 +19,8 @@ class Capture(StrEnum):
     KEPT = "kept"
     OFF = "off"
     """Its caller wanted it so."""
+    LATE = "late"
+    """The database is busy; it is kept once that has time, and nobody waits for it."""
     FAILED = "failed"
 
 
