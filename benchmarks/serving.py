@@ -49,6 +49,7 @@ from typing import Any
 
 import ctranslate2
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from benchmarks.phone import clips_of, err, prompts_of, scored, train
 from benchmarks.transcribe import without_card
@@ -253,7 +254,8 @@ def main() -> None:
     given = parser.parse_args()
     from benchmarks import serving_http  # noqa: PLC0415 - it is built on this one
 
-    with tempfile.TemporaryDirectory() as folder:
+    # As the command line has it.
+    with threadpool_limits(1, user_api="blas"), tempfile.TemporaryDirectory() as folder:
         model = given.model or train(Path(folder) / "job", Recipe()).model
         figures = measure(
             model,

@@ -33,6 +33,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from threadpoolctl import threadpool_limits
 
 from benchmarks.phone import err, prompts_of
 from benchmarks.serving import Ask, Load, drive
@@ -174,7 +175,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=REQUESTS, help="in each arm of a round")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
     given = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
+    # As the command line has it.
+    with threadpool_limits(1, user_api="blas"), tempfile.TemporaryDirectory() as folder:
         workspace = Workspace.create(Path(folder) / "ws", model=given.model, actor="benchmark")
         figures = measure(
             workspace, clients=given.clients, requests=given.requests, rounds=given.rounds
