@@ -140,10 +140,9 @@ def test_a_database_that_is_busy_keeps_no_answer_from_its_caller_and_all_is_kept
                 other.rollback()
             assert {one.transcript.text for one in answers} == {"AAAAAAAA"}
             assert {one.capture for one in answers} == {Capture.LATE}
-            assert (await service.hear(utterance(9))).capture is Capture.KEPT
 
     run(body)
-    assert workspace.inferences.count() == 4
+    assert workspace.inferences.count() == 3  # a service that stops keeps all that waits
 
 
 def test_what_waits_to_be_kept_is_bounded(
@@ -159,10 +158,9 @@ def test_what_waits_to_be_kept_is_bounded(
                 answers = await hear_all(service, [utterance(number) for number in range(3)])
                 other.rollback()
             assert Counter(one.capture for one in answers) == {Capture.LATE: 1, Capture.FAILED: 2}
-            assert (await service.hear(utterance(9))).capture is Capture.KEPT
 
     run(body)
-    assert workspace.inferences.count() == 2
+    assert workspace.inferences.count() == 1
 
 
 def _value(service: Service, name: str, **labels: str) -> float:
