@@ -57,9 +57,13 @@ needs_browser = pytest.mark.skipif(
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Any]:
-    """Debian's Chromium, driven by Playwright."""
+    """Debian's Chromium, driven by Playwright.
+
+    Closed after each module: while it is open, Playwright's event loop runs in this thread, and
+    nothing else can start one of its own.
+    """
     from playwright.sync_api import sync_playwright  # noqa: PLC0415 - slow, and few tests need it
 
     with sync_playwright() as playwright:
