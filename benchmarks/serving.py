@@ -2,6 +2,7 @@
 
     python -m benchmarks.serving                # trains first: about 15 minutes on 2 cores
     python -m benchmarks.serving --model DIR    # a fine-tune that is there already
+    python -m benchmarks.serving --device cuda --compute-type float16 --requests 2000
 
 Sixteen clients each send a clip as soon as their last one is answered: clips of up to 30 s from the
 test split of the phone prompts, drawn at random, the same ones in each arm of a round. The arms
@@ -128,11 +129,15 @@ def batched(batcher: Batcher, clips: Sequence[Audio]) -> Ask:
     return ask
 
 
-def all_threads_on_one(model: Path) -> WhisperTranscriber:
+def all_threads_on_one(model: Path, device: str, compute_type: str) -> WhisperTranscriber:
     """The engine with one worker that has all the threads, whatever the size of its weights."""
-    engine = WhisperTranscriber(model)
+    engine = WhisperTranscriber(model, device=device, compute_type=compute_type)
     engine._windows._model = ctranslate2.models.Whisper(
-        str(model), compute_type="int8", inter_threads=1, intra_threads=os.cpu_count() or 1
+        str(model),
+        device,
+        compute_type=compute_type,
+        inter_threads=1,
+        intra_threads=os.cpu_count() or 1,
     )
     engine._windows.workers = 1
     return engine
@@ -161,12 +166,15 @@ def measure(
     requests: int,
     rounds: int,
     most: int | None = None,
+    device: str = "cpu",
+    compute_type: str = "int8",
 ) -> dict[str, Any]:
     """All arms in turn; see above."""
     prompts = prompts_of(Split.TEST, most=most)
     clips = clips_of(prompts)
-    engine, wide = WhisperTranscriber(model), all_threads_on_one(model)
-    whole = all_threads_on_one(without_card(model, folder))
+    engine = WhisperTranscriber(model, device=device, compute_type=compute_type)
+    wide = all_threads_on_one(model, device, compute_type)
+    whole = all_threads_on_one(without_card(model, folder), device, compute_type)
     samples = np.concatenate([clip.samples for clip in clips])[: round(LONG_S * SAMPLE_RATE_HZ)]
     long = Audio(samples=samples, sha256="long")
     found: dict[str, list[Load]] = {}
@@ -251,6 +259,8 @@ def main() -> None:
     parser.add_argument("--requests", type=int, default=REQUESTS, help="in each arm of a round")
     parser.add_argument("--clips", type=int, help="only so many different ones")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
+    parser.add_argument("--compute-type", default="int8", help="CTranslate2's")
     given = parser.parse_args()
     from benchmarks import serving_http  # noqa: PLC0415 - it is built on this one
 
@@ -264,8 +274,15 @@ def main() -> None:
             requests=given.requests,
             rounds=given.rounds,
             most=given.clips,
+            device=given.device,
+            compute_type=given.compute_type,
         )
-        workspace = Workspace.create(Path(folder) / "ws", model=str(model), actor="benchmark")
+        workspace = Workspace.create(
+            Path(folder) / "ws",
+            model=str(model),
+            settings={"speech": {"device": given.device, "compute_type": given.compute_type}},
+            actor="benchmark",
+        )
         over_http = serving_http.measure(
             workspace, clients=given.clients, requests=given.requests, rounds=given.rounds
         )

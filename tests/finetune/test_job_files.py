@@ -79,7 +79,12 @@ def test_before_the_first_event_there_is_none(tmp_path: Path) -> None:
 def test_an_order_comes_back_and_leaves_no_partial_file(tmp_path: Path) -> None:
     values = {"base_name": "v-1", "dataset_id": "ds-1", "normalizer": "basic"}
     values["equivalents"] = (("pbx", "p b x"), ("ok", "okay"))
-    values |= {"language": "de", "compute_type": "float32", "general_margin": 0.01}
+    values |= {
+        "language": "de",
+        "compute_type": "float32",
+        "device": "cuda",
+        "general_margin": 0.01,
+    }
     values |= {"decoding": {"beam_size": 5, "temperatures": [0.0, 0.2]}}
     assert {field.name for field in fields(Order)} == {*values, "recipe"}
     order = Order(**values, recipe=Recipe(epochs=2, margin_s=0.5))  # type: ignore[arg-type]

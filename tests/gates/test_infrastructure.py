@@ -25,6 +25,7 @@ def infrastructure(studio: Studio, *, max_latency_s: float = 60.0) -> Infrastruc
         # What JSON has no word for must arrive in the other process as well.
         options=DecodingOptions(temperatures=(0.0, 0.2), prompt="Voicemail."),
         compute_type="int8",
+        device="cpu",
         threads=1,
         max_latency_s=max_latency_s,
     )

@@ -69,7 +69,7 @@ class Job:
 class Jobs:
     """Submits jobs to a back end and keeps what became of them."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what every order says is told once, here
         self,
         engine: Engine,
         datasets: Datasets,
@@ -81,11 +81,12 @@ class Jobs:
         decoding: DecodingOptions,
         general_margin: float = 0.0,
         compute_type: str = "int8",
+        device: str = "cpu",
     ) -> None:
         """`general_margin` is how far the WER on the general set may rise, absolute.
 
-        `decoding` and `compute_type` are how a model will be served, and so how it is validated
-        while it is trained.
+        `decoding`, `compute_type` and `device` are how a model will be served, and so how it is
+        validated while it is trained.
         """
         self._engine = engine
         self._datasets = datasets
@@ -96,6 +97,7 @@ class Jobs:
         self._general_margin = general_margin
         self._decoding = decoding
         self._compute_type = compute_type
+        self._device = device
 
     def submit(
         self,
@@ -224,6 +226,7 @@ class Jobs:
             general_margin=self._general_margin,
             decoding=asdict(self._decoding),
             compute_type=self._compute_type,
+            device=self._device,
         )
         order.write(paths.order)
 

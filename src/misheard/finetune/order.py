@@ -29,6 +29,8 @@ class Order:
     """Options of `DecodingOptions` that it will be served with, besides the language."""
     compute_type: str = "int8"
     """In which it will be served; CTranslate2's."""
+    device: str = "cpu"
+    """On which it will be served."""
 
     def write(self, path: Path) -> None:
         """Store it, complete or not at all."""

@@ -95,6 +95,7 @@ class Listener:
             # might keep different epochs.
             options=replace(served, temperatures=served.temperatures[:1]),
             compute_type=self._order.compute_type,
+            device=self._order.device,
             threads=self._order.recipe.threads,
         )
         heard = [transcript.text for transcript in engine.transcribe(clips)]

@@ -60,6 +60,7 @@ class Infrastructure:
         *,
         options: DecodingOptions,
         compute_type: str,
+        device: str,
         threads: int,
         max_latency_s: float,
     ) -> None:
@@ -67,11 +68,13 @@ class Infrastructure:
         self._blobs = blobs
         self._registry = registry
         # As JSON gives them back, so that kept ones can be compared with these.
-        self._settings: dict[str, Any] = json.loads(
-            json.dumps(
-                {"options": asdict(options), "compute_type": compute_type, "threads": threads}
-            )
-        )
+        settings = {
+            "options": asdict(options),
+            "compute_type": compute_type,
+            "device": device,
+            "threads": threads,
+        }
+        self._settings: dict[str, Any] = json.loads(json.dumps(settings))
         self._max_latency_s = max_latency_s
 
     def check(

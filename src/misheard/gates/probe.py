@@ -2,8 +2,9 @@
 
     python -m misheard.gates.probe < order.json
 
-The order has `directory`, `clips` (paths), `options`, `compute_type`, `threads`. The last line of
-standard output is JSON: `load_s`, and `clips`, each with `text`, `latency_s` and `duration_s`.
+The order has `directory`, `clips` (paths), `options`, `compute_type`, `device`, `threads`. The last
+line of standard output is JSON: `load_s`, and `clips`, each with `text`, `latency_s` and
+`duration_s`.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ def probe(order: dict[str, Any]) -> dict[str, Any]:
         name="probe",
         options=DecodingOptions(**order["options"]),
         compute_type=order["compute_type"],
+        device=order["device"],
         threads=order["threads"],
     )
     load_s = time.perf_counter() - started

@@ -16,6 +16,7 @@ from misheard.gates.suites import RegressionRules
 from misheard.gates.validation import Validations
 from misheard.rooms.models import ModelRooms
 from misheard.settings import Settings
+from misheard.speech.cuda import CPU
 
 
 class GateRooms(ModelRooms):
@@ -37,6 +38,7 @@ class GateRooms(ModelRooms):
             self.transcriber,
             decoding=(
                 f"{speech.language} beam={speech.beam_size} {speech.compute_type}"
+                f"{'' if speech.device == CPU else f' {speech.device}'}"
                 f"{self.decoding().changed_label}"
             ),
         )
@@ -75,6 +77,7 @@ class GateRooms(ModelRooms):
             self.registry,
             options=self.decoding(),
             compute_type=speech.compute_type,
+            device=speech.device,
             threads=speech.threads,
             max_latency_s=self.settings.deployment.max_latency_s,
         )

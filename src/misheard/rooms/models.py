@@ -22,6 +22,9 @@ from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
 
+_OF_THE_ENGINE = {"model", "compute_type", "device", "threads"}
+"""What `[speech]` holds besides options of decoding."""
+
 
 class ModelRooms(Opened):
     """The rooms from datasets to live versions, and the engines of these."""
@@ -53,6 +56,7 @@ class ModelRooms(Opened):
             general_margin=self.settings.validation.general_margin,
             decoding=self.decoding(),
             compute_type=self.settings.speech.compute_type,
+            device=self.settings.speech.device,
         )
 
     @cached_property
@@ -98,6 +102,7 @@ class ModelRooms(Opened):
             name=version_id,
             options=self.decoding(),
             compute_type=speech.compute_type,
+            device=speech.device,
             threads=speech.threads,
         )
 
@@ -122,7 +127,7 @@ class ModelRooms(Opened):
 
     def decoding(self, **changes: Any) -> DecodingOptions:
         """The options of `[speech]`, some of them changed."""
-        set_here = self.settings.speech.model_dump(exclude={"model", "compute_type", "threads"})
+        set_here = self.settings.speech.model_dump(exclude=_OF_THE_ENGINE)
         return DecodingOptions(**set_here | changes)
 
 

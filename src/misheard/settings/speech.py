@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import Field
 
@@ -39,6 +39,8 @@ class SpeechSettings(Section):
     no_speech_threshold: float = Field(default=0.6, ge=0.0, le=1.0)
     """Text that has failed by its probability is silence when no speech is likelier than this."""
     compute_type: str = "int8"
-    """CTranslate2's; int8 serves float16 files in 8 bits."""
+    """CTranslate2's; int8 serves float16 files in 8 bits, and float16 suits a GPU."""
+    device: Literal["cpu", "cuda"] = "cpu"
+    """Where it is computed; `cuda` is an NVIDIA GPU."""
     threads: int = Field(default=0, ge=0)
-    """0 means one a core."""
+    """0 means one a core; on a GPU as many batches are computed at once, and 0 means four."""

@@ -21,20 +21,28 @@ def open_transcriber(
     options: DecodingOptions | None = None,
     compute_type: str = "int8",
     threads: int = 0,
+    device: str = "cpu",
 ) -> Transcriber:
     """Load the model in `directory`, whatever it is, once.
 
     CTranslate2's format (`model.bin`) is a Whisper; Transformers' (`config.json`) is what its
     `model_type` says. `compute_type` is CTranslate2's: Transformers computes in float32. `threads`
-    of 0 means one a core. Loads the library of that engine only, and opens no pickle.
+    of 0 means one a core; `device` is "cpu", or "cuda" for an NVIDIA GPU. Loads the library of that
+    engine only, and opens no pickle.
 
-    Raises `ModelNotFoundError`, `ModelCorruptError` or `UnsupportedModelError`.
+    Raises `ModelNotFoundError`, `ModelCorruptError` or `UnsupportedModelError`, and
+    `InvalidSettingError` where there is no such device.
     """
     if (directory / "model.bin").exists():
         from misheard.speech.whisper import WhisperTranscriber  # noqa: PLC0415 - CTranslate2
 
         return WhisperTranscriber(
-            directory, name=name, options=options, compute_type=compute_type, threads=threads
+            directory,
+            name=name,
+            options=options,
+            compute_type=compute_type,
+            threads=threads,
+            device=device,
         )
     if directory.is_dir():
         require_safe_weights(directory)
@@ -49,4 +57,6 @@ def open_transcriber(
         )
     from misheard.speech.transformers import TransformersTranscriber  # noqa: PLC0415 - torch
 
-    return TransformersTranscriber(directory, name=name, options=options, threads=threads)
+    return TransformersTranscriber(
+        directory, name=name, options=options, threads=threads, device=device
+    )

@@ -14,6 +14,7 @@ import torch
 
 from misheard.audio import SAMPLE_RATE_HZ, Audio
 from misheard.errors import UnsupportedModelError
+from misheard.speech.cuda import CPU, CUDA, require_cuda
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.families.family import Heard
 from misheard.speech.families.known import family_class, model_type
@@ -37,7 +38,7 @@ class TransformersTranscriber:
     depends on what it was decoded beside. Clips over 30 s are cut at silences first, as for
     Whisper: attention over more costs its square.
 
-    It computes in float32 on the CPU. There is no `no_speech_prob`: none of these models tells.
+    It computes in float32. There is no `no_speech_prob`: none of these models tells.
     """
 
     def __init__(
@@ -47,19 +48,24 @@ class TransformersTranscriber:
         name: str = "",
         options: DecodingOptions | None = None,
         threads: int = 0,
+        device: str = CPU,
     ) -> None:
         """Load the weights, once.
 
         `threads` of 0 means one a core; another number holds for all that PyTorch computes in this
         process. Raises `ModelCorruptError` for files that cannot be read, `UnsupportedModelError`
-        for a kind that is not known, or options that only Whisper has.
+        for a kind that is not known, or options that only Whisper has, and `InvalidSettingError`
+        for a `device` that is not there.
         """
+        if device == CUDA:
+            require_cuda(torch.cuda.device_count())
         if threads:
             torch.set_num_threads(threads)
         self._name = name or directory.name
         self._type = model_type(directory)
         self._options = self._checked(options or DecodingOptions())
         self._model = family_class(self._type, where=directory)(directory)
+        self._model.model.to(device)
         # Tokenizers and `generate` keep state; PyTorch has all the cores busy with one call anyway.
         self._turn = threading.Lock()
 
@@ -144,9 +150,10 @@ class TransformersTranscriber:
         started = time.perf_counter()
         with self._turn, torch.inference_mode():
             values, mask = self._model.batch([self._model.inputs(samples) for samples in batch])
+            where = self._model.model.device
             heard = self._model.hear(
-                values,
-                mask if self._model.exact_when_padded else None,
+                values.to(where),
+                mask.to(where) if self._model.exact_when_padded else None,
                 beam_size=options.beam_size,
                 max_tokens=options.max_tokens,
             )

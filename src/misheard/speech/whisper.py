@@ -12,7 +12,7 @@ from itertools import groupby
 from pathlib import Path
 
 from misheard.audio import Audio
-from misheard.speech.context import FULL_CONTEXT, FULL_POSITIONS, read_card
+from misheard.speech.context import FULL_CONTEXT, read_card
 from misheard.speech.decoding import DETECT, DecodingOptions
 from misheard.speech.joining import joined
 from misheard.speech.long_audio import Stretch, stretches
@@ -21,11 +21,6 @@ from misheard.speech.transcriber import Progress, Transcript, no_progress
 from misheard.speech.windows import WhisperWindows
 
 __all__ = ["DecodingOptions", "WhisperTranscriber", "compression_ratio"]
-
-
-_MOST_POSITIONS = 4 * FULL_POSITIONS
-"""Of the windows that are decoded at the same time, where there are not more workers: beyond four
-full ones they are no faster, and take a GB."""
 
 
 @dataclass(frozen=True)
@@ -53,16 +48,22 @@ class WhisperTranscriber:
         options: DecodingOptions | None = None,
         compute_type: str = "int8",
         threads: int = 0,
+        device: str = "cpu",
     ) -> None:
         """Load the weights, once.
 
         `compute_type` is CTranslate2's ("int8" serves float16 files in 8 bits); `threads` of 0
-        means one a core. Raises `ModelCorruptError` when the directory holds no such model, and
-        `InvalidSettingError` for a language that the model does not know.
+        means one a core, or on a GPU (`device="cuda"`) four batches at once. Raises
+        `ModelCorruptError` when the directory holds no such model, and `InvalidSettingError` for a
+        device that is not there or a language that the model does not know.
         """
         self._name = name or directory.name
         self._windows = WhisperWindows(
-            directory, name=self._name, compute_type=compute_type, threads=threads
+            directory,
+            name=self._name,
+            compute_type=compute_type,
+            threads=threads,
+            device=device,
         )
         self._options = options or DecodingOptions()
         self._windows.require_language(self._options.language)
@@ -107,13 +108,9 @@ class WhisperTranscriber:
     ) -> list[Transcript]:
         window = self.window(stretches[0].duration_s)
         search = Search(
-            self._windows, stretches, window, options, most_positions=self._most_positions
+            self._windows, stretches, window, options, most_positions=self._windows.most_positions
         )
         return search.run(languages)
-
-    @property
-    def _most_positions(self) -> int:
-        return _MOST_POSITIONS // self.workers
 
     def transcribe(
         self,
@@ -158,7 +155,7 @@ class WhisperTranscriber:
             return self._search([pieces[i].stretch for i in batch], options, known)
 
         size = min(options.batch_size, math.ceil(len(pieces) / workers))
-        batches = _batches(pieces, size, most_positions=self._most_positions)
+        batches = _batches(pieces, size, most_positions=self._windows.most_positions)
         if len(batches) < 2:
             yield from ((batch, decode(batch)) for batch in batches)
             return

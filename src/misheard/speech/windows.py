@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from misheard.errors import InvalidSettingError, ModelCorruptError, UnsupportedModelError
+from misheard.speech.context import FULL_POSITIONS
+from misheard.speech.cuda import CPU, CUDA, require_cublas, require_cuda
 from misheard.speech.decoding import DECODER_TOKENS, DETECT, DecodingOptions, prompt_tokens
 from misheard.speech.features import log_mel
 from misheard.speech.long_audio import Stretch
@@ -27,6 +29,11 @@ _ENGLISH = "en"
 _SMALL_BYTES = 300 << 20
 """Up to here, Whisper base in float16, the products of a batch are too small to share: of two
 threads, each with a batch of its own, tiny.en hears 1.6 times as much as of both on one."""
+_GPU_BATCHES = 4
+"""At once on a GPU, each on a stream of its own."""
+_CPU_WINDOWS, _GPU_WINDOWS = 4, 16
+"""Of 30 s that are decoded at the same time; on a GPU in each batch. Beyond four a processor is no
+faster, and they take a GB."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,22 +49,34 @@ class Found:
 class WhisperWindows:
     """The weights and the tokenizer in a directory, loaded once; several threads may share them.
 
-    `workers` of them are served at the same time, each by its share of the processor's threads.
+    `workers` batches of them are served at the same time, each by its share of the processor's
+    threads, and each of `most_positions` or of one window.
     """
 
-    def __init__(self, directory: Path, *, name: str, compute_type: str, threads: int) -> None:
+    def __init__(
+        self, directory: Path, *, name: str, compute_type: str, threads: int, device: str = CPU
+    ) -> None:
         """See `WhisperTranscriber`."""
         import ctranslate2  # noqa: PLC0415 - 200 ms; a command that serves nothing need not pay
 
         keep_memory()
-        threads = threads or os.cpu_count() or 1
-        weights = directory / "model.bin"
-        is_small = weights.exists() and weights.stat().st_size <= _SMALL_BYTES
-        self.workers = threads if is_small else 1
+        if device == CUDA:
+            require_cuda(ctranslate2.get_cuda_device_count())
+            require_cublas()
+            threads = self.workers = threads or _GPU_BATCHES
+        else:
+            threads = threads or os.cpu_count() or 1
+            weights = directory / "model.bin"
+            is_small = weights.exists() and weights.stat().st_size <= _SMALL_BYTES
+            self.workers = threads if is_small else 1
+        windows = _GPU_WINDOWS * self.workers if device == CUDA else _CPU_WINDOWS
+        self.most_positions = windows * FULL_POSITIONS // self.workers
+        self._float32: Any = ctranslate2.DataType.float32
         self._storage: Callable[[NDArray[Any]], Any] = ctranslate2.StorageView.from_array
         try:
             self._model = ctranslate2.models.Whisper(
                 str(directory),
+                device,
                 compute_type=compute_type,
                 inter_threads=self.workers,
                 intra_threads=threads // self.workers,
@@ -112,7 +131,10 @@ class WhisperWindows:
     def encode(self, stretches: Sequence[Stretch], positions: int) -> NDArray[np.float32]:
         """What the encoder makes of each in a window: (stretches, positions, width)."""
         features = [log_mel(one.samples, positions, bins=self.mel_bins) for one in stretches]
-        return np.asarray(self._model.encode(self._storage(np.stack(features))))
+        made = self._model.encode(self._storage(np.stack(features)), to_cpu=True)
+        if made.dtype != self._float32:  # as a GPU has it; numpy knows no bfloat16
+            made = made.to(self._float32)
+        return np.asarray(made)
 
     def detect(self, encoded: NDArray[np.float32]) -> list[str]:
         """The likeliest language of each window; English where the model knows no other."""

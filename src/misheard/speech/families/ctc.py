@@ -81,6 +81,8 @@ class CtcModel(SpeechModel):
         """See `SpeechModel`; a frame is decided by itself, so neither limit applies."""
         del beam_size, max_tokens
         logits = self.model(values, attention_mask=mask).logits
+        # What follows is small, and PyTorch's loss wants its lengths beside the processor.
+        logits, mask = logits.cpu(), None if mask is None else mask.cpu()
         samples = torch.full((len(values),), values.shape[1]) if mask is None else mask.sum(-1)
         frames = self._frames(samples).clamp(max=logits.shape[1])
         logprobs = functional.log_softmax(logits.float(), dim=-1)

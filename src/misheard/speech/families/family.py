@@ -56,7 +56,7 @@ def _without_bars() -> Iterator[None]:
 
 
 class SpeechModel(ABC):
-    """One loaded model with its tokenizer, in float32 on the CPU."""
+    """One loaded model with its tokenizer, in float32."""
 
     auto_class: ClassVar[Any]
     """Transformers' auto class for models of this kind."""
