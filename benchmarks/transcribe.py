@@ -379,7 +379,7 @@ def measure(
     print(f"{'tiny.en itself, 30 s':>24}: WER {wer['base']:.2%}")
     each = [[wer["right-sized"], wer["30 s"]]]
     each += [_both_ways(other, folder, prompts, clips) for other in others]
-    once = DecodingOptions(retry_full_window=False)
+    once = DecodingOptions(retry_margin_s=0.0)
     rows = by_length(
         {
             "right-sized": (WhisperTranscriber(model, options=once), context),

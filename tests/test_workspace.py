@@ -641,7 +641,7 @@ def test_a_longer_table_of_equivalents_moves_no_sentence_to_another_split(tmp_pa
 def test_without_settings_the_gates_decode_as_the_engine_does_and_as_before(tmp_path: Path) -> None:
     workspace = tiny_workspace.make(tmp_path / "ws")
     assert workspace.decoding() == DecodingOptions()
-    assert workspace.hypotheses._decoding == "en beam=1 int8"
+    assert workspace.hypotheses._decoding == "en beam=1 int8 retry=8"
 
 
 def test_another_way_of_decoding_has_another_name(tmp_path: Path) -> None:
@@ -651,7 +651,7 @@ def test_another_way_of_decoding_has_another_name(tmp_path: Path) -> None:
         {"prompt": "Voicemail."},
         {"hotwords": "Voicemail."},
         {"temperatures": [0.0, 0.4]},
-        {"retry_full_window": False},
+        {"retry_margin_s": 0.0},
         {"doubt_threshold": -0.4},
         {"language": "auto"},
         {"beam_size": 2},

@@ -60,7 +60,7 @@ def test_a_gpu_hears_what_the_processor_hears(
     made: Callable[[Path, Path], Path], bundled: Path, tmp_path: Path, clips: list[Audio]
 ) -> None:
     model = made(bundled, tmp_path)
-    options = DecodingOptions(retry_full_window=False)
+    options = DecodingOptions(retry_margin_s=0.0)
     here = open_transcriber(model, compute_type="float32", options=options).transcribe(clips)
     before = torch.cuda.memory_allocated()
     engine = open_transcriber(model, compute_type="float32", options=options, device="cuda")

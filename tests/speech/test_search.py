@@ -88,7 +88,10 @@ def clips(short_prompts: list) -> list[audio.Audio]:
 
 
 UNLIMITED = DecodingOptions(
-    logprob_threshold=-50.0, doubt_threshold=-50.0, compression_ratio_threshold=1e9
+    retry_margin_s=30.0,
+    logprob_threshold=-50.0,
+    doubt_threshold=-50.0,
+    compression_ratio_threshold=1e9,
 )
 """Every text passes, beyond doubt."""
 FAILING = replace(UNLIMITED, logprob_threshold=0.0, no_speech_threshold=1.0, max_tokens=12)
@@ -150,13 +153,23 @@ def test_what_fails_beyond_doubt_is_not_and_nor_is_anything_where_that_is_off(
     transcriber = WhisperTranscriber(tuned.model)
     watched = watch(transcriber)
     transcriber.transcribe(clips, options=FAILING)
-    off = replace(
-        FAILING, compression_ratio_threshold=0.1, doubt_threshold=0.0, retry_full_window=False
-    )
+    off = replace(FAILING, compression_ratio_threshold=0.1, doubt_threshold=0.0, retry_margin_s=0.0)
     transcriber.transcribe(clips, options=off)
-    assert all(shape[2] < 3_000 for shape in watched.shapes)
-    transcriber.transcribe(clips, options=replace(off, retry_full_window=True))
+    assert all(shape[2] < 600 for shape in watched.shapes)
+    transcriber.transcribe(clips, options=replace(off, retry_margin_s=30.0))
     assert any(shape[2] == 3_000 for shape in watched.shapes)
+
+
+@pytest.mark.model
+def test_a_second_hearing_is_in_a_window_so_much_longer(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    transcriber = WhisperTranscriber(tuned.model)
+    watched = watch(transcriber)
+    doubting = replace(UNLIMITED, doubt_threshold=0.0, retry_margin_s=2.5)
+    transcriber.transcribe(clips[:1], options=doubting)
+    (_, _, first), (_, _, second) = watched.shapes
+    assert second == first + 2 * 125
 
 
 @pytest.mark.model

@@ -35,10 +35,10 @@ class Watched:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._model, name)
 
-    def encode(self, features: Any) -> Any:
+    def encode(self, features: Any, **more: Any) -> Any:
         self.shapes.append(tuple(features.shape))
         with self._counted():
-            return self._model.encode(features)
+            return self._model.encode(features, **more)
 
     def generate(self, *given: Any, **more: Any) -> Any:
         self.searches += 1
@@ -119,7 +119,7 @@ def test_an_untrained_model_is_always_given_30_s(bundled: Path, clips: list[audi
 def test_a_model_with_a_card_is_given_the_window_that_it_has_learnt(
     tuned: JobPaths, clips: list[audio.Audio]
 ) -> None:
-    once = DecodingOptions(max_tokens=2, retry_full_window=False)
+    once = DecodingOptions(max_tokens=2, retry_margin_s=0.0)
     transcriber = WhisperTranscriber(tuned.model, options=once)
     watched = watch(transcriber)
     transcriber.transcribe(clips)

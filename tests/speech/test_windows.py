@@ -114,7 +114,7 @@ def test_a_window_as_long_as_the_spectrogram_is_high_is_no_spectrogram(
     context = Context(margin_s=0.0, round_to=80)
     ModelCard(base="-", dataset_id="-", recipe_id="-", context=context).write(tmp_path)
     clip = audio.from_samples(clips[0].samples[:16_000], 16_000)
-    transcriber = WhisperTranscriber(tmp_path, options=replace(SHORT, retry_full_window=False))
+    transcriber = WhisperTranscriber(tmp_path, options=replace(SHORT, retry_margin_s=0.0))
     watched = watch(transcriber)
     (made,) = transcriber.transcribe([clip])
     assert watched.shapes == [(1, 80, 162)]
@@ -223,7 +223,7 @@ def test_threads_may_ask_for_different_things_at_once(
         DecodingOptions(prompt="Voicemail."),
         DecodingOptions(timestamps=True, beam_size=3),
         DecodingOptions(hotwords="PBX", word_timestamps=True, batch_size=3),
-        DecodingOptions(logprob_threshold=-0.5, retry_full_window=True),
+        DecodingOptions(logprob_threshold=-0.5, retry_margin_s=30.0),
     ]
 
     def listen(options: DecodingOptions) -> list[tuple[object, ...]]:

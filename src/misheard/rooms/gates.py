@@ -32,15 +32,14 @@ class GateRooms(ModelRooms):
     def hypotheses(self) -> Hypotheses:
         """What versions make of clips."""
         speech = self.settings.speech
+        ways = [speech.language, f"beam={speech.beam_size}", speech.compute_type]
+        ways += [f"retry={speech.retry_margin_s:g}"]
+        ways += [] if speech.device == CPU else [speech.device]
         return Hypotheses(
             self._engine,
             self._blobs,
             self.transcriber,
-            decoding=(
-                f"{speech.language} beam={speech.beam_size} {speech.compute_type}"
-                f"{'' if speech.device == CPU else f' {speech.device}'}"
-                f"{self.decoding().changed_label}"
-            ),
+            decoding=" ".join(ways) + self.decoding().changed_label,
         )
 
     @cached_property

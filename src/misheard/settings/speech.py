@@ -27,9 +27,9 @@ class SpeechSettings(Section):
     and two runs may differ."""
     best_of: int = Field(default=5, ge=1, le=64)
     """Texts drawn at a temperature above 0, of which the likeliest is kept."""
-    retry_full_window: bool = True
+    retry_margin_s: float = Field(default=8.0, ge=0.0, le=30.0)
     """Text that repeats itself or is doubtful in a window sized to its clip is first decoded again
-    in 30 s, and the likelier of the two is kept."""
+    in one so many seconds longer, and the likelier of the two is kept. 0: never; 30: in 30 s."""
     doubt_threshold: float = -0.5
     """Text is doubtful when its mean log-probability is below this."""
     logprob_threshold: float = -1.0

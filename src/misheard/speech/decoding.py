@@ -44,9 +44,10 @@ class DecodingOptions:
     passes. Above 0 tokens are drawn at random, and two runs may differ."""
     best_of: int = 5
     """Texts drawn at a temperature above 0, of which the likeliest is kept."""
-    retry_full_window: bool = True
+    retry_margin_s: float = 8.0
     """Text that repeats itself or is doubtful in a window sized to its clip is first decoded again
-    in 30 s, and nothing is left to chance; of two texts that pass the likelier is kept."""
+    in one so many seconds longer, and nothing is left to chance; of two texts that pass the
+    likelier is kept. 0: never; 30: in the whole 30 s. Chosen in the folds (docs/performance.md)."""
     doubt_threshold: float = -0.5
     """Text is doubtful when its mean log-probability is below this. Chosen in the folds
     (docs/performance.md): a twentieth of the clips, and a twentieth fewer errors."""
@@ -79,7 +80,13 @@ class DecodingOptions:
         _require("temperatures", self.temperatures, _are_temperatures, "one or more, 0 or above")
         for name in ("prompt", "hotwords"):
             _require(name, getattr(self, name), lambda value: isinstance(value, str), "text")
-        for name in ("retry_full_window", "timestamps", "word_timestamps"):
+        _require(
+            "retry_margin_s",
+            self.retry_margin_s,
+            lambda value: _is_number(value) and 0 <= value < math.inf,
+            "a number of seconds, 0 or more",
+        )
+        for name in ("timestamps", "word_timestamps"):
             _require(name, getattr(self, name), lambda value: isinstance(value, bool), "yes or no")
         _require(
             "language",

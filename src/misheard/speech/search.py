@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from misheard.speech.context import FULL_POSITIONS
+from misheard.speech.context import FULL_POSITIONS, POSITIONS_PER_S
 from misheard.speech.decoding import DETECT, DecodingOptions
 from misheard.speech.long_audio import Stretch
 from misheard.speech.timing import segments_of
@@ -132,8 +132,10 @@ class Search:
         """(window, temperature) of one attempt after another."""
         first, *others = self._options.temperatures
         yield self._positions, first
-        if self._options.retry_full_window and self._positions < FULL_POSITIONS:
-            yield FULL_POSITIONS, first
+        margin = round(self._options.retry_margin_s * POSITIONS_PER_S)
+        longer = min(self._positions + margin, FULL_POSITIONS)
+        if longer > self._positions:
+            yield longer, first
         yield from ((self._positions, temperature) for temperature in others)
 
     def _languages(self, known: Sequence[str | None]) -> list[str]:
