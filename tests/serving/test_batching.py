@@ -198,8 +198,9 @@ def test_short_clips_do_not_wait_for_long_files_which_take_turns() -> None:
     engine.gate.clear()
 
     async def body(batcher: Batcher) -> None:
-        long = [asyncio.create_task(batcher.transcribe(clip(i, 120.0))) for i in (100, 200)]
+        long = [asyncio.create_task(batcher.transcribe(clip(100, 120.0)))]
         await until(lambda: engine.batches)
+        long += [asyncio.create_task(batcher.transcribe(clip(200, 120.0)))]
         short = [asyncio.create_task(batcher.transcribe(clip(i))) for i in range(3)]
         await until(lambda: len(list(batcher._waiting)) == 3 + 4 + 3)
         engine.gate.set()

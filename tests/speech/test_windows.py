@@ -152,7 +152,7 @@ def test_so_do_those_that_doubtful_text_is_heard_in_again(
     tuned: JobPaths, clips: list[audio.Audio]
 ) -> None:
     """All of a batch may be doubtful, and a batch of short clips is large."""
-    options = DecodingOptions(max_tokens=2, doubt_threshold=0.0)
+    options = DecodingOptions(max_tokens=2, doubt_threshold=0.0, retry_margin_s=30.0)
     for threads, largest in ((1, 4), (2, 2)):
         transcriber = WhisperTranscriber(tuned.model, options=options, threads=threads)
         watched = watch(transcriber)
