@@ -18,6 +18,7 @@ import httpx2
 import psutil
 import pytest
 
+from misheard.server.running import _with_its_share
 from misheard.workspace import Workspace
 from tests.conftest import make_wav
 from tests.loopback import until
@@ -37,6 +38,18 @@ def workspace(letters: dict[str, Path], tmp_path: Path) -> Workspace:
 
 def command(workspace: Workspace, *arguments: str) -> list[str]:
     return [*MISHEARD, "-w", str(workspace.root), "serve", *arguments]
+
+
+def test_each_of_several_processes_takes_its_share_of_the_cores(workspace: Workspace) -> None:
+    def threads(processes: int, **speech: object) -> int:
+        asked = workspace.configured({"speech": speech})
+        return _with_its_share(asked, processes).settings.speech.threads
+
+    assert threads(1) == 0
+    assert threads(2) == max(1, len(os.sched_getaffinity(0)) // 2)
+    assert threads(2, threads=3) == 3
+    # On a GPU threads are batches at once, whatever the cores.
+    assert threads(2, device="cuda") == 0
 
 
 class Server:

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,6 +56,27 @@ def test_without_a_gpu_there_is_a_clear_word(
 
 def test_one_device_is_enough() -> None:
     require_cuda(1)
+
+
+def loading(package: Path) -> subprocess.CompletedProcess[str]:
+    """Whether a fresh process, without CUDA but for what is in `package`, has the library."""
+    code = "from misheard.speech.cuda import require_cublas; require_cublas()"
+    system = {"PATH": os.environ["PATH"], "PYTHONPATH": str(package)}
+    return subprocess.run(
+        [sys.executable, "-c", code], env=system, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(HAS_GPU, reason="there may be CUDA here")
+def test_the_library_that_multiplies_may_come_as_a_package(tmp_path: Path) -> None:
+    missing = loading(tmp_path)
+    assert missing.returncode == 1 and "pip install 'misheard[cuda]'" in missing.stderr
+    folder = tmp_path / "nvidia" / "cublas" / "lib"
+    folder.mkdir(parents=True)
+    # Another library will do to see that it is found and loaded.
+    (some,) = Path(ctranslate2.__file__).parents[1].glob("ctranslate2.libs/libgomp-*")
+    shutil.copy(some, folder / "libcublas.so.12")
+    assert loading(tmp_path).returncode == 0
 
 
 @on_a_gpu

@@ -20,6 +20,7 @@ from misheard.deployment import PRODUCTION
 from misheard.errors import AddressTakenError, BadInputError
 from misheard.server.app import create_app
 from misheard.server.security import require_safe_address
+from misheard.speech.cuda import CPU
 from misheard.workspace import Workspace
 
 _BACKLOG = 2_048
@@ -136,7 +137,8 @@ def _with_its_share(workspace: Workspace, processes: int) -> Workspace:
     sections: dict[str, dict[str, int]] = {
         "serving": {"decoders": max(1, workspace.settings.serving.decoders // processes)}
     }
-    if not workspace.settings.speech.threads:
+    speech = workspace.settings.speech
+    if speech.device == CPU and not speech.threads:
         cores = len(os.sched_getaffinity(0))
         sections["speech"] = {"threads": max(1, cores // processes)}
     return workspace.configured(sections)
