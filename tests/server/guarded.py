@@ -82,7 +82,7 @@ def _routes() -> APIRouter:
 
 
 @contextmanager
-def served(app: Any, *, host: str = "127.0.0.1", **options: str) -> Iterator[int]:
+def served(app: Any, *, host: str = "127.0.0.1", **options: Any) -> Iterator[int]:
     """The port on which a real server answers."""
     chosen: dict[str, Any] = {"log_level": "error", "lifespan": "off", **options}
     config = uvicorn.Config(app, host=host, port=0, **chosen)

@@ -197,5 +197,7 @@ def _brings_one(scope: Scope) -> bool:
 def _declared_bytes(scope: Scope) -> int:
     """By the header Content-Length; 0 where it says nothing."""
     declared = Headers(scope=scope).get("content-length", "")
-    # Cut, as Python refuses to read a number of thousands of digits.
-    return int(declared[:18]) if declared.isdecimal() and declared.isascii() else 0
+    if not (declared.isdecimal() and declared.isascii()):
+        return 0
+    # Cut, as Python refuses to read a number of thousands of digits; zeros in front count nothing.
+    return int(declared.lstrip("0")[:18] or 0)

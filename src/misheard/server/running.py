@@ -19,6 +19,7 @@ from fastapi import FastAPI
 from misheard.deployment import PRODUCTION
 from misheard.errors import AddressTakenError, BadInputError
 from misheard.server.app import create_app
+from misheard.server.connections import BoundedConnection
 from misheard.server.security import require_safe_address
 from misheard.speech.cuda import CPU
 from misheard.workspace import Workspace
@@ -27,7 +28,7 @@ _BACKLOG = 2_048
 _STOP_S = 30.0
 """Requests that take longer when it is told to stop are given up."""
 _IDLE_S = 75
-"""A connection without a request is closed; longer than what proxies keep one for (60 s)."""
+"""A connection that waits for its next request is closed; proxies keep one for 60 s."""
 
 Ready = Callable[[str], object]
 """Is told what is live, once it answers."""
@@ -83,6 +84,8 @@ def serve(plan: ServerPlan, listening: socket.socket, *, ready: Ready) -> None:
     app = create_app(workspace, slot=plan.slot, address=address_of(listening))
     config = uvicorn.Config(
         app,
+        http=BoundedConnection,
+        ws="none",
         lifespan="off",  # see `_Server`
         log_config=None,
         access_log=plan.access_log,
