@@ -16,6 +16,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from misheard.server.app import create_app
+from misheard.server.connections import BoundedConnection
 from misheard.serving.service import Service
 from misheard.workspace import Workspace
 
@@ -63,7 +64,14 @@ class Site:
 def site(workspace: Workspace, **given: Any) -> Iterator[Site]:
     """Serve while the block runs."""
     app = create_app(workspace, **given)
-    config = uvicorn.Config(app, lifespan="on", log_config=None, timeout_graceful_shutdown=10)
+    config = uvicorn.Config(
+        app,
+        http=BoundedConnection,
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        timeout_graceful_shutdown=10,
+    )
     server = uvicorn.Server(config)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         thread = threading.Thread(target=server.run, args=([listening],))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -68,6 +70,41 @@ def test_a_file_that_is_too_large_is_refused(small: Site) -> None:
     assert answer.status_code == 413
     assert "serving.max_upload_mb" in answer.json()["detail"]
     assert answer.json()["error"]["type"] == "invalid_request_error"
+
+
+def test_who_goes_away_while_sending_is_no_mistake_of_ours(
+    small: Site, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, port = small.url.removeprefix("http://").split(":")
+    head = (
+        f"POST {TRANSCRIPTIONS} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100000\r\n"
+        "Content-Type: multipart/form-data; boundary=x\r\n\r\n--x\r\n"
+    )
+    with socket.create_connection((host, int(port))) as asking:
+        asking.sendall(head.encode())
+        time.sleep(0.2)
+    time.sleep(0.5)
+    assert small.hear(make_wav(seconds=0.3)).text == "AAAAAAAA"
+    assert "incident" not in caplog.text.lower()
+
+
+def test_no_disk_has_a_part_in_an_answer(
+    letters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with site(make(tmp_path / "ws", letters)) as roomy:
+        monkeypatch.setattr(tempfile, "tempdir", "/nowhere")
+        large = make_wav(seconds=25.0, rate_hz=48_000)
+        assert len(large) > 2 << 20
+        assert roomy.hear(large, extra_body={"store": "false"}).text == "AAAAAAAA"
+
+
+@pytest.mark.parametrize("charset", ["undefined", "punycode", "none-such", "utf-16"])
+def test_a_form_in_a_strange_charset_is_no_mistake_of_ours(small: Site, charset: str) -> None:
+    form = b'--x\r\nContent-Disposition: form-data; name="model"\r\n\r\n\xff\xfe\r\n--x--\r\n'
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    with small.http() as http:
+        answer = http.post(TRANSCRIPTIONS, content=form, headers={"Content-Type": kind})
+    assert answer.status_code in {400, 422}
 
 
 def test_who_goes_away_is_not_heard_to_the_end(small: Site) -> None:

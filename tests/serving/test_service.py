@@ -14,17 +14,29 @@ from typing import Any
 import pytest
 from sqlalchemy import event, select
 
+from misheard.audio import decode
+from misheard.blobs.directory import DirectoryBlobs
+from misheard.capture.inferences import Heard, InferenceLog
+from misheard.database.engine import open_engine
 from misheard.database.schema import shadow_transcripts
-from misheard.errors import BadInputError, NotAudioError, NotReadyError, OverloadedError
+from misheard.errors import (
+    BadInputError,
+    NotAudioError,
+    NotReadyError,
+    OverloadedError,
+    StorageBusyError,
+)
 from misheard.rollouts.signals import Signal
 from misheard.rollouts.states import Arm, Rollout, read_tag
 from misheard.serving import recorder as recorder_module
 from misheard.serving import service as service_module
+from misheard.serving.recorder import Recorder
 from misheard.serving.service import Service
 from misheard.serving.utterance import Answer, Capture, Utterance
+from misheard.speech.transcriber import Transcript
 from misheard.workspace import Workspace
 from tests.conftest import make_wav
-from tests.serving.letters import letter_of, make, make_letters, run, until
+from tests.serving.letters import deploy, letter_of, make, make_letters, run, until
 from tests.small_disk import MountsDisk
 
 SESSIONS = [f"call-{number}" for number in range(12)]
@@ -143,6 +155,76 @@ def test_a_database_that_is_busy_keeps_no_answer_from_its_caller_and_all_is_kept
 
     run(body)
     assert workspace.inferences.count() == 3  # a service that stops keeps all that waits
+
+
+def busy(workspace: Workspace) -> tuple[Recorder, list[Exception]]:
+    """A recorder that soon finds the database busy, and what it could not keep."""
+    lost: list[Exception] = []
+    engine = open_engine(f"sqlite:///{workspace.root / 'misheard.db'}", patience_s=0.1)
+    blobs = DirectoryBlobs(workspace.root / "blobs")
+    return Recorder(InferenceLog(engine, blobs), lost=lost.append), lost
+
+
+async def give_up(recorder: Recorder, number: int) -> None:
+    """Have something kept, and do not wait for it."""
+    data = make_wav(seconds=0.3, hertz=200 + number)
+    transcript = Transcript(text="hello", latency_s=0.1, compute_s=0.1)
+    heard = Heard(data=data, audio=decode(data), transcript=transcript)
+    with suppress(TimeoutError):
+        await asyncio.wait_for(recorder.keep("A", heard), 0.1)
+
+
+def test_however_long_the_database_is_busy_all_is_kept(workspace: Workspace) -> None:
+    recorder, lost = busy(workspace)
+
+    async def body() -> None:
+        with closing(sqlite3.connect(workspace.root / "misheard.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await asyncio.gather(*[give_up(recorder, number) for number in range(3)])
+            await asyncio.sleep(1.0)  # ten times what one attempt takes
+            other.rollback()
+        await asyncio.to_thread(recorder.close)
+
+    run(body)
+    assert (workspace.inferences.count(), lost) == (3, [])
+
+
+def test_what_nobody_waits_for_and_cannot_be_kept_is_told(workspace: Workspace) -> None:
+    recorder, lost = busy(workspace)
+
+    async def body() -> None:
+        with closing(sqlite3.connect(workspace.root / "misheard.db")) as other:
+            other.execute("BEGIN IMMEDIATE")
+            await give_up(recorder, 1)
+            await asyncio.to_thread(recorder.close)
+            await until(lambda: lost)
+
+    run(body)
+    assert [type(error) for error in lost] == [StorageBusyError]
+
+
+def test_the_same_id_with_another_text_gets_no_id_to_correct_it_by(workspace: Workspace) -> None:
+    """Else "this is right" would be put down to the text that was kept."""
+
+    async def body() -> None:
+        async with serving(workspace) as service:
+            first = await service.hear(utterance(client_id="mine"))
+            again = await service.hear(utterance(client_id="mine"))
+            deploy(workspace, "B")
+            await until(lambda: service.engines.state.version_id == "B")
+            other = await service.hear(utterance(client_id="mine"))
+        assert again.inference_id == first.inference_id is not None
+        assert (other.capture, other.inference_id) == (Capture.REPEATED, None)
+        assert other.transcript.text == "BBBBBBBB"
+        assert _value(service, "not_captured_total") == 0
+
+    run(body)
+    assert workspace.inferences.count() == 1
+
+
+def test_a_field_that_is_left_blank_is_none() -> None:
+    blank = utterance(session="", client_id="", speaker="")
+    assert (blank.session, blank.client_id, blank.speaker) == (None, None, None)
 
 
 def test_what_waits_to_be_kept_is_bounded(

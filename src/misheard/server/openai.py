@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import NoReturn
 
 from fastapi import APIRouter, Depends, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from misheard.access.roles import Role
@@ -20,6 +21,7 @@ from misheard.server.transcription_form import (
     WHISPER,
     TranscriptionFields,
     body_document,
+    form_of,
     read_form,
 )
 from misheard.serving.service import Service
@@ -27,7 +29,6 @@ from misheard.serving.utterance import Answer, Utterance
 from misheard.workspace import Workspace
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
-_MOST_FIELDS = 100
 _MOST_NAME_CHARACTERS = 200
 
 
@@ -51,9 +52,12 @@ def router() -> APIRouter:
         service: Service = request.app.state.service
         service.require_room()
         # Not by FastAPI: who may not ask, or comes when it is full, is told before it is read.
-        async with request.form(max_files=1, max_fields=_MOST_FIELDS) as form:
-            upload, fields = read_form(form.multi_items())
-            data = await upload.read()
+        try:
+            async with form_of(request) as form:
+                upload, fields = read_form(form.multi_items())
+                data = await upload.read()
+        except ClientDisconnect:
+            return Response(status_code=Gone.STATUS)
         utterance = _utterance(service, data, upload.filename or "", fields)
         if fields.stream:
             return await streamed(request, service, utterance)

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+import sys
+from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing, asynccontextmanager
 from typing import Annotated, Any, Literal
 
+from fastapi import HTTPException, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from starlette.datastructures import UploadFile
+from starlette.datastructures import FormData, UploadFile
+from starlette.formparsers import MultiPartException, MultiPartParser
 
 WHISPER = "whisper-1"
 """What clients call OpenAI's own Whisper; here it is another name for what is live."""
 _MOST_NAME_CHARACTERS = 200
+_MOST_FIELDS = 100
+_MULTIPART = "multipart/form-data"
 _TAG = re.compile(r"tags\[(.*)\]", re.DOTALL)
 _NOT_OFFERED = {
     "include[]": "log-probabilities of tokens are not offered; verbose_json has avg_logprob of "
@@ -108,6 +114,35 @@ class TranscriptionFields(BaseModel):
         if self.wants_words:
             made["word_timestamps"] = True
         return made
+
+
+class _InMemory(MultiPartParser):
+    """No disk has a part in an answer: bodies are bounded, and so is what all of them hold."""
+
+    spool_max_size = sys.maxsize
+
+
+@asynccontextmanager
+async def form_of(request: Request) -> AsyncIterator[FormData]:
+    """The form that a request brings; empty where it brings something else.
+
+    Raises `HTTPException` (400) for one that is damaged.
+    """
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    form = FormData()
+    if kind == _MULTIPART:
+        try:
+            async with aclosing(request.stream()) as stream:
+                parser = _InMemory(request.headers, stream, max_files=1, max_fields=_MOST_FIELDS)
+                form = await parser.parse()
+        except MultiPartException as error:
+            raise HTTPException(400, error.message) from error
+        except (UnicodeError, LookupError) as error:
+            raise HTTPException(400, f"The form is not in its charset: {error}.") from error
+    try:
+        yield form
+    finally:
+        await form.close()
 
 
 def read_form(

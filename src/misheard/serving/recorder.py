@@ -6,7 +6,7 @@ import asyncio
 import logging
 import threading
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -29,6 +29,8 @@ class _Waiting:
     heard: Heard
     loop: asyncio.AbstractEventLoop
     kept: asyncio.Future[Inference]
+    lost: Callable[[Exception], object]
+    """Is told why it is not kept, where nobody waits any more."""
 
     @property
     def size_bytes(self) -> int:
@@ -41,9 +43,10 @@ class _Waiting:
             self.loop.call_soon_threadsafe(self._tell, outcome)
 
     def _tell(self, outcome: Inference | Exception) -> None:
-        if self.kept.done():
-            return  # who waited has gone
-        if isinstance(outcome, Exception):
+        if self.kept.done():  # who waited has gone
+            if isinstance(outcome, Exception):
+                self.lost(outcome)
+        elif isinstance(outcome, Exception):
             self.kept.set_exception(outcome)
         else:
             self.kept.set_result(outcome)
@@ -52,8 +55,14 @@ class _Waiting:
 class Recorder:
     """Logs transcripts, many in one transaction, in a thread of its own."""
 
-    def __init__(self, log: InferenceLog) -> None:
+    def __init__(self, log: InferenceLog, *, lost: Callable[[Exception], object]) -> None:
+        """`lost` is called, on its event loop, for each that nobody waits for and that is not kept.
+
+        Others are told by `keep` itself.
+        """
         self._log = log
+        self._lost = lost
+        self._is_closing = False
         self._held_bytes = 0
         self._counting = threading.Lock()
         self._gathering: Gathering[_Waiting] = Gathering(
@@ -63,11 +72,17 @@ class Recorder:
     async def keep(self, version_id: str, heard: Heard) -> Inference:
         """Log a transcript of `version_id`; returns when it is kept, or raises why it is not.
 
-        It is kept even if whoever waits for it goes away. `StorageBusyError` where too much waits
-        already.
+        It is kept even if whoever waits for it goes away, and however long the database is busy;
+        `StorageBusyError` where too much waits already.
         """
         loop = asyncio.get_running_loop()
-        one = _Waiting(version_id=version_id, heard=heard, loop=loop, kept=loop.create_future())
+        one = _Waiting(
+            version_id=version_id,
+            heard=heard,
+            loop=loop,
+            kept=loop.create_future(),
+            lost=self._lost,
+        )
         with self._counting:
             if self._held_bytes and self._held_bytes + one.size_bytes > _MOST_BYTES:
                 raise StorageBusyError(f"{self._held_bytes / 1e6:,.0f} MB wait to be kept.")
@@ -76,7 +91,8 @@ class Recorder:
         return await one.kept
 
     def close(self) -> None:
-        """Return when all that waits is kept."""
+        """Return when all that waits is kept, or cannot be."""
+        self._is_closing = True
         self._gathering.close()
 
     def _keep_all(self, some: Sequence[_Waiting]) -> None:
@@ -92,9 +108,7 @@ class Recorder:
 
     def _keep(self, version_id: str, some: Sequence[_Waiting]) -> None:
         try:
-            outcomes: Iterable[Inference | Exception] = self._log.record(
-                version_id, [one.heard for one in some]
-            )
+            outcomes: Iterable[Inference | Exception] = self._record(version_id, some)
         except BadInputError as error:
             if len(some) > 1:
                 # One of them cannot be kept; the others can.
@@ -109,3 +123,14 @@ class Recorder:
             outcomes = [error] * len(some)
         for one, outcome in zip(some, outcomes, strict=True):
             one.tell(outcome)
+
+    def _record(self, version_id: str, some: Sequence[_Waiting]) -> list[Inference]:
+        """Log them; while another has the database, again and again."""
+        while True:
+            is_last = self._is_closing
+            try:
+                return self._log.record(version_id, [one.heard for one in some])
+            except StorageBusyError as error:
+                if is_last:
+                    raise
+                _log.warning("%d transcripts wait to be kept. %s", len(some), error)

@@ -7,7 +7,7 @@ import logging
 import math
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 
@@ -16,7 +16,7 @@ from misheard.capture.inferences import Heard
 from misheard.deployment import PRODUCTION
 from misheard.errors import BadInputError, MisheardError, NotReadyError, OverloadedError
 from misheard.monitoring.metrics import MetricFamily
-from misheard.rollouts.states import Arm
+from misheard.rollouts.states import Arm, Kind
 from misheard.serving.decoders import DecoderRules, Decoders
 from misheard.serving.engines import Engines
 from misheard.serving.figures import families
@@ -46,6 +46,8 @@ class _Asked:
     parts: Callable[[Transcript], object] | None
     told: bool = False
     """Whether its caller has seen a part of the answer."""
+    is_noted: bool = False
+    """Whether the rollout knows of it; it counts once."""
 
     def tell(self, part: Transcript) -> None:
         """Show its caller a part."""
@@ -77,7 +79,7 @@ class Service:
     async def start(self) -> None:
         """Return when the live version is loaded and audio can be decoded."""
         self._decoders = Decoders(rules=_decoder_rules(self._rules))
-        self._recorder = Recorder(self._workspace.inferences)
+        self._recorder = Recorder(self._workspace.inferences, lost=self._lost)
         self._trials = TrialLog(self._workspace)
         try:
             await self.engines.start()
@@ -162,7 +164,7 @@ class Service:
             version_id, heard, trial = await self._answer(asked, trial)
         except (asyncio.CancelledError, OverloadedError):
             # Either way nobody got an answer in time.
-            if trial is not None:
+            if trial is not None and not asked.is_noted:
                 self._trials.add(Noted(trial=trial, answered=asked.said(None), is_abandoned=True))
             raise
         if trial is not None and version_id != trial.version_id:
@@ -192,35 +194,43 @@ class Service:
         """Who answers and what; the trial, where it still has a part in it."""
         if trial is not None and trial.arm is Arm.CANDIDATE:
             try:
-                heard = await self._transcribed(asked, trial.rollout.version_id)
+                return *await self._transcribed(asked, trial.rollout.version_id), trial
             except NotReadyError:
                 trial = None  # it is not loaded here, so its sessions are not counted
             except OverloadedError:
                 raise
-            except Exception as error:
-                if asked.told:
-                    self._note_failure(asked, trial)
-                    raise  # another's words would not go on from these
-                is_refused = isinstance(error, BadInputError)
-                if not is_refused:
-                    _log.exception("The candidate %s has failed", trial.rollout.version_id)
-                    self._note_failure(asked, trial)
-                answer = await self._transcribed(asked, None)
-                if is_refused:
-                    # What the live version has answered was no mistake of its caller's.
-                    _log.warning("The candidate %s: %s", trial.rollout.version_id, error)
-                    self._note_failure(asked, trial)
-                return *answer, None
-            else:
-                return *heard, trial
+            except Exception as error:  # noqa: BLE001 - the live version answers instead
+                return await self._instead(asked, trial, error)
         try:
             return *await self._transcribed(asked, asked.utterance.version_id), trial
-        except (BadInputError, OverloadedError, NotReadyError):
+        except BadInputError:
+            if trial is not None and trial.rollout.kind is Kind.CANARY:
+                self._beside(self._ask_candidate(asked, trial))
+            raise
+        except (OverloadedError, NotReadyError):
             raise
         except Exception:
             if trial is not None:
                 self._note_failure(asked, trial)
             raise
+
+    async def _instead(
+        self, asked: _Asked, trial: Trial, error: Exception
+    ) -> tuple[str, Transcript, None]:
+        """What the live version answers where the candidate has failed."""
+        if asked.told:
+            self._note_failure(asked, trial)
+            raise error  # another's words would not go on from these
+        is_refused = isinstance(error, BadInputError)
+        if not is_refused:
+            _log.error("The candidate %s has failed", trial.rollout.version_id, exc_info=error)
+            self._note_failure(asked, trial)
+        answer = await self._transcribed(asked, None)
+        if is_refused:
+            # What the live version has answered was no mistake of its caller's.
+            _log.warning("The candidate %s: %s", trial.rollout.version_id, error)
+            self._note_failure(asked, trial)
+        return *answer, None
 
     async def _transcribed(self, asked: _Asked, version_id: str | None) -> tuple[str, Transcript]:
         with self.engines.using(version_id) as serving:
@@ -248,19 +258,25 @@ class Service:
         try:
             async with asyncio.timeout(_KEPT_WITHIN_S):
                 kept = await self._recorder.keep(version_id, heard)
-            if kept.audio_sha256 != asked.clip.sha256:
+            # Not known any more of a recording that retention has deleted.
+            if kept.audio_sha256 not in {asked.clip.sha256, ""}:
                 # Feedback on this would be put down to what somebody else said.
                 raise BadInputError(f"Its client_id is that of another recording: {kept.id}.")
+            if kept.text != transcript.text:
+                return Capture.REPEATED, None
             return Capture.KEPT, kept.id
         except TimeoutError:
             _log.warning("A transcript is captured later: the database is busy.")
             return Capture.LATE, None
-        except MisheardError as error:
-            _log.error("A transcript was not captured. %s", error)
-        except Exception:  # noqa: BLE001 - the recorder has logged it; the answer is right
-            pass
-        self._not_captured += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, the answer is right
+            self._lost(error)
         return Capture.FAILED, None
+
+    def _lost(self, error: Exception) -> None:
+        """A transcript will not be kept."""
+        self._not_captured += 1
+        if isinstance(error, MisheardError):  # of others the recorder has written a trace
+            _log.error("A transcript was not captured. %s", error)
 
     def _note_failure(self, asked: _Asked, trial: Trial) -> None:
         self._follow_up(asked, trial, None, None)
@@ -269,13 +285,27 @@ class Service:
         self, asked: _Asked, trial: Trial, transcript: Transcript | None, inference_id: str | None
     ) -> None:
         """What a rollout wants to know of an answer; its caller does not wait for it."""
+        asked.is_noted = True
         noted = Noted(trial=trial, answered=asked.said(transcript), inference_id=inference_id)
         if not trial.is_shadowed:
             self._trials.add(noted)
             return
-        shadowing = asyncio.create_task(self._shadow(asked, noted))
-        self._shadowing.add(shadowing)
-        shadowing.add_done_callback(self._shadowing.discard)
+        self._beside(self._shadow(asked, noted))
+
+    def _beside(self, work: Coroutine[None, None, None]) -> None:
+        """Do what nobody waits for."""
+        task = asyncio.create_task(work)
+        self._shadowing.add(task)
+        task.add_done_callback(self._shadowing.discard)
+
+    async def _ask_candidate(self, asked: _Asked, trial: Trial) -> None:
+        """Whether what the live version refuses is its mistake: counted as the candidate's are."""
+        try:
+            with self.engines.using(trial.rollout.version_id) as serving:
+                await serving.batcher.transcribe(asked.clip, options=asked.options, background=True)
+        except Exception:  # noqa: BLE001 - both refuse it, or there was no time to know
+            return
+        self._note_failure(asked, trial)
 
     async def _shadow(self, asked: _Asked, noted: Noted) -> None:
         heard: Transcript | None = None

@@ -1,12 +1,13 @@
 """What a rollout does with a request: who answers it, who hears it besides, and how that is noted.
 
-The answer never waits for any of it, and never fails by the candidate: then the live version
-answers.
+The answer never waits for any of it. Where the candidate fails the live version answers, unless a
+part has been shown; where the candidate has too much to do its caller comes back, as for any other.
 """
 
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Self
@@ -25,8 +26,8 @@ from misheard.workspace import Workspace
 
 _log = logging.getLogger("misheard.serving")
 _AT_ONCE = 64
-_MOST_WAITING = 1_000
-"""Each with its audio: they wait where the database does."""
+_MOST_BYTES = 256_000_000
+"""Of audio that waits to be looked at, where the database keeps it waiting."""
 ACTOR = "server"
 
 
@@ -117,6 +118,11 @@ class Noted:
     is_abandoned: bool = False
     """Whether its caller has gone before there was an answer."""
 
+    @property
+    def size_bytes(self) -> int:
+        """What it holds in memory."""
+        return int(self.answered.clip.samples.nbytes)
+
 
 class TrialLog:
     """Counts requests of rollouts, many in one transaction, in a thread of its own.
@@ -127,11 +133,18 @@ class TrialLog:
 
     def __init__(self, workspace: Workspace) -> None:
         self._workspace = workspace
+        self._held_bytes = 0
+        self._counting = threading.Lock()
         self._gathering: Gathering[Noted] = Gathering(self._note, name="trials", most=_AT_ONCE)
 
     def add(self, one: Noted) -> None:
-        """It does not wait; what is far too much to be counted is not."""
-        if self._gathering.waiting < _MOST_WAITING:
+        """It does not wait; what is far too much to be counted is not, whoever has answered."""
+        with self._counting:
+            is_full = self._held_bytes + one.size_bytes > _MOST_BYTES and self._held_bytes > 0
+            self._held_bytes += 0 if is_full else one.size_bytes
+        if is_full:
+            _log.warning("A request of a rollout is not counted: too many wait for the database.")
+        else:
             self._gathering.add(one)
 
     def close(self) -> None:
@@ -139,6 +152,13 @@ class TrialLog:
         self._gathering.close()
 
     def _note(self, some: Sequence[Noted]) -> None:
+        try:
+            self._count(some)
+        finally:
+            with self._counting:
+                self._held_bytes -= sum(one.size_bytes for one in some)
+
+    def _count(self, some: Sequence[Noted]) -> None:
         """Telemetry: what cannot be counted is told of, and lost."""
         try:
             said = [one.answered for one in some] + [one.shadow for one in some if one.shadow]

@@ -21,6 +21,8 @@ class Capture(StrEnum):
     """Its caller wanted it so."""
     LATE = "late"
     """The database is busy; it is kept once that has time, and nobody waits for it."""
+    REPEATED = "repeated"
+    """Its `client_id` is known, with another text: that is kept, and feedback would be of it."""
     FAILED = "failed"
 
 
@@ -48,6 +50,9 @@ class Utterance:
     """Whether it is captured."""
 
     def __post_init__(self) -> None:
+        for name in ("client_id", "speaker", "session"):
+            if getattr(self, name) == "":  # a form's field that was left blank
+                object.__setattr__(self, name, None)
         for name in ("client_id", "speaker", "session", "speaker_group"):
             if value := getattr(self, name):
                 require_id(value, what=f"the {name}")
