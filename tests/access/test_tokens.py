@@ -6,6 +6,7 @@ import hmac
 import re
 import threading
 import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -281,6 +282,19 @@ def test_a_workspace_hands_out_its_tokens(tmp_path: Path) -> None:
     workspace: Workspace = tiny.make(tmp_path / "ws")
     secret = make(workspace.tokens)
     assert Workspace.open(workspace.root).tokens.check(secret).name == "ivr"
+
+
+def test_who_asks_is_known_while_others_hold_all_connections(tmp_path: Path) -> None:
+    workspace = tiny.make(tmp_path / "ws")
+    secret = make(workspace.tokens)
+    with ExitStack() as held:
+        for engine in (workspace._engine, workspace._log_engine):
+            for _ in range(15):
+                held.enter_context(engine.connect())
+        token = workspace.tokens.check(secret)
+        workspace.tokens.note_used([token.id])
+        assert workspace.tokens.any()
+    assert workspace.tokens.listed()[0].last_used_at is not None
 
 
 def test_a_locked_database_does_not_turn_away_who_is_known(
