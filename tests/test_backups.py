@@ -8,11 +8,14 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_mock_engine
 
+from misheard.access.roles import Role
+from misheard.access.tokens import Tokens
 from misheard.backups import Backups, restore
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.database.engine import migrate, open_engine
@@ -26,6 +29,7 @@ from misheard.errors import (
 from misheard.registry import ModelVersion, Registry
 from tests.small_disk import MountsDisk
 
+OLD = Path(__file__).parent / "database" / "revision_0001.sql"
 Register = Callable[..., ModelVersion]
 
 
@@ -222,7 +226,7 @@ def test_restore_brings_the_rows_back_and_keeps_the_present_file(
     second = register("b")
     database = tmp_path / "misheard.db"
     engine.dispose()
-    aside = restore(backup, database)
+    aside = restore(backup, database).aside
     assert aside is not None
     assert versions_in(aside) == sorted([first.id, second.id])
     assert backup.exists()
@@ -256,7 +260,7 @@ def test_who_could_use_the_database_can_use_the_restored_one(
     )
     # Where it is lost nobody knows who could; it is as any new one.
     database.unlink()
-    assert restore(backup, database) is None
+    assert restore(backup, database).aside is None
     (tmp_path / "new.db").touch(0o644)
     assert database.stat().st_mode == (tmp_path / "new.db").stat().st_mode
 
@@ -272,7 +276,7 @@ def test_every_copy_of_the_database_is_known_wherever_that_is(
     assert backups.copies() == []
     made, by_hand = make(backups), backups.make_at().path
     engine.dispose()
-    aside = restore(made, database)
+    aside = restore(made, database).aside
     others = {database, database.parent / "calls.db.old"}
     (database.parent / "calls.db.old").touch()
     assert backups.copies()[:3] == [made, by_hand, aside]
@@ -318,7 +322,7 @@ def test_restore_where_the_database_is_lost_and_its_log_is_not(
     log = (tmp_path / "misheard.db-wal").read_bytes()
     assert log
     database.unlink()
-    assert restore(backup, database) is None
+    assert restore(backup, database).aside is None
     assert versions_in(database) == [version.id]
     (aside,) = tmp_path.glob("*.before-restore-*-wal")
     assert aside.read_bytes() == log
@@ -332,10 +336,89 @@ def test_restore_where_the_database_is_damaged(
     engine.dispose()
     database = tmp_path / "misheard.db"
     database.write_bytes(b"overwritten " * 1000)
-    aside = restore(backup, database)
+    aside = restore(backup, database).aside
     assert aside is not None
     assert aside.read_bytes() == b"overwritten " * 1000
     assert versions_in(database) == [version.id]
+
+
+def tokens_after(database: Path) -> tuple[dict[str, datetime | None], bool]:
+    """Name → when it was revoked; and whether a token is required."""
+    opened = open_engine(f"sqlite:///{database}")
+    migrate(opened)
+    room = Tokens(opened)
+    found = {one.name: one.revoked_at for one in room.listed()}, room.any()
+    opened.dispose()
+    return found
+
+
+def test_no_token_is_good_again_by_a_restore(
+    backups: Backups, engine: Engine, tmp_path: Path
+) -> None:
+    room, database = Tokens(engine), tmp_path / "misheard.db"
+    for name in ("before", "since", "good"):
+        room.create(name, Role.OPERATE, actor="ann")
+    before = room.revoke("before", actor="ann").revoked_at
+    backup = make(backups)
+    since = room.revoke("since", actor="ann").revoked_at
+    for name in ("later", "later-2"):
+        room.create(name, Role.OPERATE, actor="ann")
+    ended = room.revoke("later-2", actor="ann").revoked_at
+    engine.dispose()
+    assert restore(backup, database).revoked == ("since",)
+    found, _ = tokens_after(database)
+    assert found.pop("later") is not None
+    assert found == {"before": before, "since": since, "good": None, "later-2": ended}
+
+
+@pytest.mark.parametrize("is_old", [False, True], ids=["today", "of an older misheard"])
+def test_the_door_stays_closed_when_the_copy_has_no_token(
+    backups: Backups, engine: Engine, tmp_path: Path, is_old: bool
+) -> None:
+    backup, database = make(backups), tmp_path / "misheard.db"
+    if is_old:
+        backup.unlink()
+        with closing(sqlite3.connect(backup)) as connection:
+            connection.executescript(OLD.read_text(encoding="utf-8"))
+    Tokens(engine).create("ivr", Role.OPERATE, actor="ann")
+    engine.dispose()
+    assert restore(backup, database).revoked == ()
+    with closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("PRAGMA journal_mode").fetchone() == ("delete",)
+    found, is_closed = tokens_after(database)
+    assert is_closed and found["ivr"] is not None
+    assert not list(tmp_path.glob(".backup-*"))
+
+
+def test_nothing_is_restored_where_tokens_cannot_be_carried(
+    backups: Backups, engine: Engine, tmp_path: Path
+) -> None:
+    backup, database = make(backups), tmp_path / "misheard.db"
+    with closing(sqlite3.connect(backup)) as connection:
+        connection.execute("ALTER TABLE tokens DROP COLUMN last_used_at")
+    Tokens(engine).create("ivr", Role.OPERATE, actor="ann")
+    engine.dispose()
+    with pytest.raises(BadInputError, match="last_used_at"):
+        restore(backup, database)
+    found, _ = tokens_after(database)
+    assert found == {"ivr": None}
+    assert not [*tmp_path.glob(".backup-*"), *tmp_path.glob("*.before-restore-*")]
+
+
+@pytest.mark.parametrize("damage", [None, b"", b"no database " * 1000], ids=["no", "empty", "bad"])
+def test_where_the_database_is_gone_nobody_knows_what_was_revoked(
+    backups: Backups, engine: Engine, tmp_path: Path, damage: bytes | None
+) -> None:
+    room, database = Tokens(engine), tmp_path / "misheard.db"
+    room.create("ivr", Role.OPERATE, actor="ann")
+    backup = make(backups)
+    room.revoke("ivr", actor="ann")
+    engine.dispose()
+    database.unlink()
+    if damage is not None:
+        database.write_bytes(damage)
+    assert restore(backup, database).revoked is None
+    assert tokens_after(database) == ({"ivr": None}, True)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"no database " * 1000], ids=["no", "empty", "bad"])

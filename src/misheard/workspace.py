@@ -19,7 +19,7 @@ from misheard.capture.inferences import Heard, Inference
 from misheard.capture.intake import Intake, Logged
 from misheard.cases.records import Correction
 from misheard.database.audit import AuditEntry
-from misheard.database.copying import Counted, not_counted
+from misheard.database.copying import Counted, Restored, not_counted
 from misheard.database.engine import writing
 from misheard.deployment import (
     PRODUCTION,
@@ -110,15 +110,15 @@ class Workspace(Gatekeeping):
         *,
         actor: str = "",
         progress: Counted = not_counted,
-    ) -> tuple[Self, Path | None]:
+    ) -> tuple[Self, Restored]:
         """Put a copy in the place of the workspace's SQLite database, and open it.
 
-        With it comes where the present database was put aside, None where there was none. See
+        With it comes what has become of the present database and its tokens. See
         `misheard.database.copying.restore` for what is raised.
         """
         root = Path(directory)
         database = database_file(root, _settings_of(root))
-        aside = restore(backup, database, progress=progress)
+        done = restore(backup, database, progress=progress)
         made = cls.open(root)
         made.audit.add(
             AuditEntry(
@@ -127,10 +127,13 @@ class Workspace(Gatekeeping):
                 subject=database.name,
                 to_value=str(backup),
                 reason="by hand",
-                evidence={"aside": str(aside) if aside else ""},
+                evidence={
+                    "aside": str(done.aside) if done.aside else "",
+                    "revoked_tokens": None if done.revoked is None else list(done.revoked),
+                },
             )
         )
-        return made, aside
+        return made, done
 
     def configured(self, sections: Mapping[str, Mapping[str, Any]]) -> Self:
         """This workspace under other settings, by section; its file stays as it is."""
@@ -226,7 +229,12 @@ class Workspace(Gatekeeping):
         with writing(self._engine) as connection:
             inference_id = self.inferences.report_in(connection, said_by, heard)
             case_id = self.cases.open_in(
-                connection, inference_id, error_types, suspicion=suspicion, details=details
+                connection,
+                inference_id,
+                error_types,
+                actor=actor,
+                suspicion=suspicion,
+                details=details,
             )
             if reference is not None:
                 correction = Correction(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hmac
 import re
 import threading
+import time
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,8 +15,9 @@ from sqlalchemy import Engine, select, text, update
 
 from misheard.access.roles import Role
 from misheard.access.tokens import Token, Tokens
+from misheard.access.uses import Uses
 from misheard.database.audit import AuditLog
-from misheard.database.engine import migrate, now, open_engine, writing
+from misheard.database.engine import now, open_engine, writing
 from misheard.database.schema import metadata, tokens
 from misheard.errors import (
     BadInputError,
@@ -58,7 +61,7 @@ def test_a_token_is_known_by_its_secret(room: Tokens) -> None:
 
 def test_the_secret_is_kept_nowhere(room: Tokens, engine: Engine) -> None:
     secret = make(room)
-    room.check(secret)
+    room.note_used([room.check(secret).id])
     room.revoke("ivr", actor="ann")
     random = secret[16:]
     with engine.connect() as connection:
@@ -222,21 +225,25 @@ def test_no_token_without_its_row_in_the_audit_log(room: Tokens, engine: Engine)
 
 
 def test_the_use_is_kept_to_the_hour_and_written_once_in_it(room: Tokens, engine: Engine) -> None:
-    secret = make(room)
+    secret, other = make(room), make(room, "other")
     for _ in range(3):
-        room.check(secret)
-    (used,) = room.listed()
+        room.note_used([room.check(secret).id])
+    used, unused = sorted(room.listed(), key=lambda one: one.name)
+    assert unused.last_used_at is None and room.check(other).is_due(now())
+    assert room.revoke("other", actor="ann").last_used_at is None
     assert used.last_used_at is not None
     assert now() - used.last_used_at < timedelta(hours=1, minutes=1)
     assert (used.last_used_at.minute, used.last_used_at.second) == (0, 0)
     # In the same hour nothing is written, whatever stands there.
     later = used.last_used_at + timedelta(minutes=1)
     change(engine, last_used_at=later)
-    room.check(secret)
-    assert room.listed()[0].last_used_at == later
+    room.note_used([used.id])
+    assert not room.check(secret).is_due(later)
+    assert room.check(secret).last_used_at == later
     change(engine, last_used_at=datetime(2026, 1, 1, tzinfo=UTC))
-    room.check(secret)
-    assert room.listed()[0].last_used_at == used.last_used_at
+    assert room.check(secret).is_due(now())
+    room.note_used([used.id])
+    assert room.check(secret).last_used_at == used.last_used_at
 
 
 def test_of_two_who_want_a_name_at_once_one_gets_it(room: Tokens) -> None:
@@ -277,17 +284,39 @@ def test_a_workspace_hands_out_its_tokens(tmp_path: Path) -> None:
     assert Workspace.open(workspace.root).tokens.check(secret).name == "ivr"
 
 
+def test_who_asks_is_known_while_others_hold_all_connections(tmp_path: Path) -> None:
+    workspace = tiny.make(tmp_path / "ws")
+    secret = make(workspace.tokens)
+    with ExitStack() as held:
+        for engine in (workspace._engine, workspace._log_engine):
+            for _ in range(15):
+                held.enter_context(engine.connect())
+        token = workspace.tokens.check(secret)
+        workspace.tokens.note_used([token.id])
+        assert workspace.tokens.any()
+    assert workspace.tokens.listed()[0].last_used_at is not None
+
+
 def test_a_locked_database_does_not_turn_away_who_is_known(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
+    room: Tokens, engine: Engine, caplog: pytest.LogCaptureFixture
 ) -> None:
-    engine = open_engine(f"sqlite:///{tmp_path / 'x.db'}", patience_s=0.2)
-    migrate(engine)
-    room = Tokens(engine)
     secret = make(room)
-    other = open_engine(engine.url)
-    with writing(other):
-        assert room.check(secret).name == "ivr"
-    assert "was not noted" in caplog.text
-    assert room.listed()[0].last_used_at is None
-    for one in (engine, other):
-        one.dispose()
+    impatient = open_engine(engine.url, patience_s=0.2)
+    server = Tokens(engine, asking=impatient)
+    uses = Uses(server)
+    with writing(engine):
+        for _ in range(3):
+            began = time.monotonic()
+            uses.note(server.check(secret))
+            assert time.monotonic() - began < 0.15
+        uses.drain()
+    # Once a minute is enough.
+    assert caplog.text.count("was not noted") == 1
+    uses.note(server.check(secret))
+    uses.drain()
+    assert room.check(secret).last_used_at is None
+    again = Uses(server)
+    again.note(server.check(secret))
+    again.drain()
+    assert room.check(secret).last_used_at is not None
+    impatient.dispose()

@@ -116,6 +116,16 @@ def test_a_case_that_exists_is_left_as_it_is(cases: Cases, hear: Hear) -> None:
     assert cases.get(first) == before
 
 
+def test_who_opens_a_case_is_in_the_audit_log(cases: Cases, hear: Hear, engine: Engine) -> None:
+    mine, nobodys = hear(["press pond", "press nine"])
+    case_id = cases.open(mine.id, ["names"], actor="bob", suspicion=0.5)
+    assert cases.open(mine.id, actor="eve") == case_id
+    cases.open(nobodys.id)
+    (entry,) = AuditLog(engine).entries()
+    assert (entry.actor, entry.action, entry.subject) == ("bob", "open_case", mine.id)
+    assert (entry.to_value, entry.evidence) == (case_id, {"suspicion": 0.5})
+
+
 @pytest.mark.parametrize("suspicion", [0, 0.0, 0.5, 1.0, 1, np.float32(0.5), np.float64(0.25)])
 def test_a_suspicion_may_be_any_number_from_nothing_to_certain(
     cases: Cases, hear: Hear, suspicion: float

@@ -51,6 +51,11 @@ def test_what_was_never_logged_is_logged_as_reported(workspace: Workspace) -> No
     assert workspace._blobs.get_bytes(inference.audio_sha256) == tiny.tone(1)
     (correction,) = workspace.cases.corrections()
     assert (correction.author, correction.method) == ("ann", "reported")
+    entries = workspace.audit.entries(subject=inference.id)
+    assert [(one.actor, one.action) for one in entries] == [
+        ("ann", "correct"),
+        ("ann", "open_case"),
+    ]
 
 
 def test_what_was_reported_never_enters_the_traffic(workspace: Workspace) -> None:

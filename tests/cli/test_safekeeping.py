@@ -66,7 +66,7 @@ def test_a_backup_can_be_put_back_and_says_what_it_did(root: Path, tmp_path: Pat
     assert (entry.actor, entry.action, entry.evidence) == (
         "ann",
         "restore",
-        {"aside": back["aside"]},
+        {"aside": back["aside"], "revoked_tokens": []},
     )
     # The recordings of the two that came later are left over.
     checked = told(root, "check", "--deep")
@@ -113,6 +113,24 @@ def test_restore_says_which_files_are_missing(root: Path, tmp_path: Path) -> Non
     assert shown.exit_code == 1
     assert "Not all is well" in shown.stdout
     assert f"{key[:2]}/{key}" in shown.stdout
+
+
+def test_restore_says_which_tokens_stay_revoked(root: Path, tmp_path: Path) -> None:
+    for name in ("ivr", "ann"):
+        run(root, "token", "create", name, "--role", "review")
+    copy = tmp_path / "copy.db"
+    told(root, "backup", str(copy))
+    run(root, "token", "revoke", "ivr")
+    done = run(root, "restore", str(copy))
+    assert done.exit_code == 0, done.output
+    assert "Revoked since, and so they stay: ivr" in done.stdout
+    assert [one["name"] for one in told(root, "token", "list") if one["revoked_at"]] == ["ivr"]
+    assert told(root, "restore", str(copy))["revoked"] == ["ivr"]
+    assert told(root, "audit", "--limit", "1")[0]["evidence"]["revoked_tokens"] == ["ivr"]
+    (root / "misheard.db").unlink()
+    shown = " ".join(run(root, "restore", str(copy)).stdout.split())
+    assert "revoked since the copy was made may be good again" in shown
+    assert [one["revoked_at"] for one in told(root, "token", "list")] == [None, None]
 
 
 def test_restore_refuses_while_another_process_has_the_workspace_open(

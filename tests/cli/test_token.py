@@ -42,7 +42,10 @@ def test_from_making_to_revoking(workspace: Workspace) -> None:
     assert made.stdout == f"{secret}\n"
     assert "shown this once" in made.stderr
     assert secret[16:] not in made.stderr
-    assert workspace.tokens.check(secret).role is Role.TRANSCRIBE
+    token = workspace.tokens.check(secret)
+    assert token.role is Role.TRANSCRIBE
+    assert "never used" in run(workspace, "list").stdout
+    workspace.tokens.note_used([token.id])
     listed = run(workspace, "list").stdout
     assert all(word in listed for word in ("ivr", "transcribe", "1,200", "good", "used 20"))
     assert secret[16:] not in listed

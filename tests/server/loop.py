@@ -113,7 +113,7 @@ def workspace(looked_at: Workspace, request: pytest.FixtureRequest, tmp_path: Pa
 
 
 def copied(given: Workspace, target: Path, request: pytest.FixtureRequest) -> Iterator[Workspace]:
-    for engine in (given._engine, given._log_engine):
+    for engine in (given._engine, given._log_engine, given._token_engine):
         engine.dispose()
     shutil.copytree(given.root, target, symlinks=True)
     known = given.settings.database.url
@@ -129,6 +129,6 @@ def copied(given: Workspace, target: Path, request: pytest.FixtureRequest) -> It
     file.write_text(text.replace(known, there), encoding="utf-8")
     made = tiny.with_functions(Workspace.open(target))
     yield made
-    for engine in (made._engine, made._log_engine):
+    for engine in (made._engine, made._log_engine, made._token_engine):
         engine.dispose()
     server.drop(url)

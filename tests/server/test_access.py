@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from misheard.access.roles import Role
+from misheard.database.engine import writing
+from misheard.workspace import Workspace
 from tests.conftest import make_wav
 from tests.server.site import TRANSCRIPTIONS, Site, site
 from tests.serving.letters import make
@@ -55,3 +60,27 @@ def test_feedback_bears_the_name_of_the_token(guarded: Site) -> None:
         assert http.get("/metrics").status_code == 200
     (given,) = guarded.workspace.cases.corrections()
     assert given.author == "phones"
+
+
+def test_when_it_stops_it_is_noted_which_tokens_were_used(
+    letters: dict[str, Path], tmp_path: Path
+) -> None:
+    workspace = make(tmp_path / "ws", letters)
+    _, secret = workspace.tokens.create("phones", Role.TRANSCRIBE, actor="ann")
+    with (
+        ThreadPoolExecutor(1) as pool,
+        site(workspace) as made,
+        made.http(headers={"Authorization": f"Bearer {secret}"}) as http,
+    ):
+        locked = threading.Event()
+        pool.submit(hold, workspace, locked, 1.5)
+        assert locked.wait(10)
+        assert http.get("/v1/models").status_code == 200
+        assert workspace.tokens.listed()[0].last_used_at is None
+    assert workspace.tokens.listed()[0].last_used_at is not None
+
+
+def hold(workspace: Workspace, locked: threading.Event, seconds: float) -> None:
+    with writing(workspace._engine):
+        locked.set()
+        time.sleep(seconds)

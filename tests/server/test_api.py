@@ -10,10 +10,15 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
+from sqlalchemy import update
 from starlette.testclient import TestClient
 
 from misheard.access.roles import Role
+from misheard.cycle.states import CycleState
 from misheard.database.audit import AuditEntry
+from misheard.database.engine import now, writing
+from misheard.database.schema import cycles
+from misheard.fleet import ServerState
 from misheard.server.api.parameters import MOST_AT_ONCE
 from misheard.server.app import create_app
 from misheard.workspace import Workspace
@@ -176,6 +181,8 @@ def test_a_case_is_opened_and_corrected_with_all_that_was_said(
     opened = api.post("/cases", {"inference_id": one.id, "error_types": ["names"]})
     assert opened["status"] == "open" and opened["error_types"] == ["names"]
     assert api.post("/cases", {"inference_id": one.id})["id"] == opened["id"]
+    (entry,) = workspace.audit.entries(subject=one.id)
+    assert (entry.actor, entry.action, entry.to_value) == ("local", "open_case", opened["id"])
     said = {"inference_id": one.id, "reference": "press nine", "details": {"line": 3}}
     assert api.post("/corrections", said, 201) == {"inference_id": one.id, "is_error": True}
     right = {"inference_id": one.id, "is_right": True}
@@ -222,6 +229,38 @@ def test_whatever_was_to_be_remembered_can_be_told(workspace: Workspace, api: As
     assert shown["half \ufffd"] == "nul \0"
     assert (shown["whole"], shown["n"]) == ("\N{EAR}", 10**30)
     assert str(shown["deep"]).startswith("[[[")
+
+
+@pytest.mark.parametrize("path", ["/v1/feedback", "/api/v1/corrections", "/api/v1/cases"])
+def test_no_transcript_is_called_what_a_database_cannot_bear(looking: Asking, path: str) -> None:
+    field = "id" if path == "/v1/feedback" else "inference_id"
+    for said in ({"right": False}, {"text": "a"}, {"reference": "a"}, {"error_types": ["a\0"]}):
+        answer = looking.client.post(path, json={field: "a\0", **said})
+        assert answer.status_code in (400, 422), answer.text
+
+
+def test_an_error_that_is_quoted_names_no_place(workspace: Workspace, api: Asking) -> None:
+    told, secret = "'{}' is no directory.", f"{workspace.root}/jobs/a b"
+    (proposed,) = workspace.cycles.listed(state=CycleState.PROPOSED)
+    with writing(workspace._engine) as connection:
+        values = {"error": told.format(secret), "detail": told.format(secret)}
+        connection.execute(update(cycles).where(cycles.c.id == proposed.id).values(**values))
+    state = ServerState(
+        id="server-1",
+        started_at=now(),
+        seen_at=now(),
+        address="",
+        slot="production",
+        version_id="",
+        deployment_number=0,
+        staging_number=0,
+        loaded=(),
+        failed={"v-1": told.format(secret)},
+    )
+    workspace.fleet.tell(state)
+    shown = api.get(f"/cycles/{proposed.id}")["cycle"]
+    assert shown["error"] == shown["detail"] == told.format("…")
+    assert api.get("/servers")["items"][0]["failed"] == {"v-1": told.format("…")}
 
 
 def test_the_queue_is_answered_and_an_audit_counts_as_one(

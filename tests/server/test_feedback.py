@@ -64,6 +64,8 @@ def test_wrong_without_a_text_opens_a_case_for_somebody_to_hear(
     assert give(http, id=heard, right=False).json()["wrong"] is True
     case = lettered.workspace.cases.get(heard)
     assert (case.status, case.details["reported_by"]) == (CaseStatus.OPEN, "local")
+    (entry,) = lettered.workspace.audit.entries(subject=heard)
+    assert (entry.actor, entry.action, entry.to_value) == ("local", "open_case", case.id)
 
 
 def test_sent_again_it_counts_once(lettered: Site, http: httpx2.Client, heard: str) -> None:
@@ -101,6 +103,7 @@ def test_what_is_not_known_is_not_found(http: httpx2.Client) -> None:
         {"text": "a\0b"},
         {"text": "a\ud800b"},
         {"text": "x" * 100_001},
+        {"id": "a\0", "text": "a"},
     ],
 )
 def test_what_cannot_be_is_refused(

@@ -59,6 +59,14 @@ def test_a_browser_is_told_to_run_frame_and_keep_nothing(lettered: Site, path: s
     assert headers["cache-control"] == "no-store"
 
 
+def test_the_document_names_whatever_becomes_of_a_capture(lettered: Site) -> None:
+    with lettered.http() as http:
+        paths = http.get("/openapi.json").json()["paths"]
+    answer = paths["/v1/audio/transcriptions"]["post"]["responses"]["200"]
+    header = answer["headers"]["x-misheard-capture"]["schema"]
+    assert header["enum"] == ["kept", "off", "late", "failed"]
+
+
 def test_the_document_names_every_field_of_a_transcription(lettered: Site) -> None:
     with lettered.http() as http:
         document = http.get("/openapi.json").json()

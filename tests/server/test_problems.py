@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import inspect
 import logging
+import tempfile
+from pathlib import Path
 from typing import Annotated
 
 import pytest
@@ -12,7 +14,10 @@ from starlette.testclient import TestClient
 
 from misheard import errors
 from misheard.errors import MisheardError
+from misheard.server import places
+from misheard.server.app import create_app
 from misheard.server.problems import MEDIA_TYPE, Incidents, add_problems, problem_of
+from tests import tiny
 
 CLASSES = [
     kind
@@ -102,6 +107,39 @@ def test_a_path_or_an_address_in_a_detail_is_never_told(client: TestClient) -> N
     secret = "'/srv/calls/x.wav' and ~/calls/y.wav of postgresql://ann:pw@db/calls?x=1 do not fit."
     answer = client.get("/raises/BadInputError", params={"detail": secret})
     assert answer.json()["detail"] == "'…' and … of … do not fit."
+
+
+@pytest.mark.parametrize(
+    ("told", "answered"),
+    [
+        ("'/srv/my calls/blobs/x' is no file.", "'…' is no file."),
+        ("'/data' or /data", "'…' or …"),
+        ("calls in 'calls/misheard.toml'.", "calls in '…'."),
+        ("server:/srv/a/b is away.", "… is away."),
+        ("'/v1/secret/dir/x' is no model.", "'…' is no model."),
+        ("/srv/ann's calls/misheard.db (../calls/x)", "… (…"),
+        ("sqlite:////srv/ann's calls/misheard.db was locked.", "… was locked."),
+        (f"{tempfile.gettempdir()}/x is full.", "… is full."),
+        ("See GET /v1/models, /api/v1/triggers and /openapi.json.", None),
+        ("Audio/text of openai/whisper-tiny, 3 / 4 and 'a'/'b'.", None),
+    ],
+)
+def test_whatever_a_place_looks_like(
+    monkeypatch: pytest.MonkeyPatch, told: str, answered: str | None
+) -> None:
+    known = {*places._known, "calls", "/srv/ann's calls"}
+    monkeypatch.setattr(places, "_known", known)
+    assert places.without_places(told) == (told if answered is None else answered)
+
+
+def test_where_a_workspace_is_gets_known(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(places, "_known", set())
+    elsewhere = tmp_path / "its own" / "all's.db"
+    elsewhere.parent.mkdir()
+    made = tiny.make(tmp_path / "all's", database={"url": f"sqlite:///{elsewhere}"})
+    create_app(made)
+    for place in (made.root / "blobs" / "x", elsewhere, f"sqlite:///{elsewhere}"):
+        assert places.without_places(f"{place} is away") == "… is away"
 
 
 def test_what_nobody_expected_has_a_number_and_no_trace(

@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import shutil
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
+from fastapi import Depends
 from starlette.testclient import TestClient
 
 from misheard.access.roles import Role
 from misheard.access.tokens import Tokens
-from misheard.database.engine import migrate, now, open_engine
+from misheard.database.engine import migrate, now, open_engine, writing
 from misheard.errors import BadInputError, UnsafeAddressError
-from misheard.server.security import READING, require_safe_address
+from misheard.server.security import READING, Caller, caller_may, require_safe_address
 from tests.server.guarded import guarded, served
 
+_SHARED_THREADS = 40
+"""That Starlette gives to all endpoints that are no coroutines."""
 HERE = "http://127.0.0.1:8000"
 ROUTES = {
     Role.TRANSCRIBE: ("GET", "/heard"),
@@ -365,6 +372,42 @@ def test_a_database_that_cannot_be_asked_lets_nobody_in(
     assert "could not be looked up" in caplog.text
 
 
+def test_who_asks_is_known_while_others_wait_for_the_database(
+    tokens: Tokens, database_file: Path
+) -> None:
+    secret, app = make(tokens), guarded(tokens)
+    turn, waiting = threading.Event(), threading.Semaphore(0)
+
+    @app.get("/waits")
+    def waits(caller: Annotated[Caller, Depends(caller_may(Role.TRANSCRIBE))]) -> str:
+        waiting.release()
+        turn.wait(30)
+        return caller.name
+
+    @app.get("/quick")
+    async def quick(caller: Annotated[Caller, Depends(caller_may(Role.TRANSCRIBE))]) -> str:
+        return caller.name
+
+    locking = open_engine(f"sqlite:///{database_file}")
+    with served(app) as port, ThreadPoolExecutor(_SHARED_THREADS) as pool:
+        ask = partial(asking(port), timeout_s=30)
+        head = f"HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {secret}"
+        try:
+            # The first use of the hour waits to be noted, and all threads of endpoints are taken.
+            with writing(locking):
+                asked = [pool.submit(ask, f"GET /waits {head}") for _ in range(_SHARED_THREADS)]
+                assert all(waiting.acquire(timeout=20) for _ in asked)
+                time.sleep(1.05)  # it is looked up anew
+                assert asking(port)(f"GET /quick {head}") == 200
+                assert tokens.listed()[0].last_used_at is None
+        finally:
+            turn.set()
+        assert [one.result() for one in asked] == [200] * _SHARED_THREADS
+    asyncio.run(app.state.guard.stop())
+    assert tokens.listed()[0].last_used_at is not None
+    locking.dispose()
+
+
 # Where a server may listen.
 
 
@@ -373,7 +416,7 @@ def test_a_server_may_always_listen_on_its_own_machine(tokens: Tokens, host: str
     require_safe_address(host, tokens)
 
 
-@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "::ffff:192.0.2.1", "0"])
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "::ffff:192.0.2.1", "0"])
 def test_and_beyond_it_with_a_token_only(tokens: Tokens, host: str) -> None:
     with pytest.raises(UnsafeAddressError, match="misheard token create NAME --role"):
         require_safe_address(host, tokens)
@@ -392,7 +435,7 @@ def test_a_name_is_what_it_resolves_to(tokens: Tokens) -> None:
 
 
 def test_an_address_that_is_none_is_told(tokens: Tokens) -> None:
-    for wrong in ("nowhere.invalid", "1.2.3.4.5", "a b", "x" * 300):
+    for wrong in ("", "nowhere.invalid", "1.2.3.4.5", "a b", "x" * 300):
         with pytest.raises(BadInputError, match="is no address"):
             require_safe_address(wrong, tokens)
 
@@ -420,9 +463,9 @@ def test_a_real_server_knows_its_own_machine(tokens: Tokens, protocol: str) -> N
         assert ask(f"GET /heard HTTP/1.1\r\n{known}") == 200
 
 
-def asking(port: int) -> Callable[[str], int]:
-    def ask(head: str) -> int:
-        with socket.create_connection(("127.0.0.1", port), timeout=10) as one:
+def asking(port: int) -> Callable[..., int]:
+    def ask(head: str, timeout_s: float = 10) -> int:
+        with socket.create_connection(("127.0.0.1", port), timeout=timeout_s) as one:
             one.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
             return int(one.makefile("rb").readline().split()[1])
 

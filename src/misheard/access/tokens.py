@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-import logging
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -22,7 +21,6 @@ from misheard.database.schema import tokens
 from misheard.errors import (
     BadInputError,
     ExpiredTokenError,
-    MisheardError,
     RevokedTokenError,
     UnknownIdError,
     UnknownTokenError,
@@ -57,12 +55,18 @@ class Token:
         """Whether its time is over at `moment`."""
         return self.expires_at is not None and self.expires_at <= moment
 
+    def is_due(self, moment: datetime) -> bool:
+        """Whether it is not noted yet that it was used in the hour of `moment`."""
+        return self.last_used_at is None or self.last_used_at < _hour_of(moment)
+
 
 class Tokens:
     """Keeps tokens, and knows them by their secrets."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, asking: Engine | None = None) -> None:
+        """`asking` has connections for looking tokens up, which nobody else can hold."""
         self._engine = engine
+        self._asking = asking or engine
 
     def create(
         self,
@@ -151,12 +155,12 @@ class Tokens:
         That includes the revoked: whoever revokes the last one means to close the door, and not to
         let everyone in.
         """
-        with self._engine.connect() as connection:
+        with self._asking.connect() as connection:
             count = connection.scalar(select(func.count()).select_from(tokens))
         return bool(count)
 
     def check(self, secret: str) -> Token:
-        """The token of a secret; notes that it was used in this hour.
+        """The token of a secret; it only reads, see `note_used`.
 
         Raises `UnknownTokenError`, `RevokedTokenError` or `ExpiredTokenError`: the latter two only
         to who knows the secret.
@@ -164,7 +168,7 @@ class Tokens:
         told = _SECRET.fullmatch(secret)
         if told is None:
             raise UnknownTokenError("A token looks like mh_0123456789ab_… and has 59 characters.")
-        with self._engine.connect() as connection:
+        with self._asking.connect() as connection:
             row = _find(connection, tokens.c.id == told[1])
         # Whether an id exists may show in the time this takes: ids are no secret.
         if row is None or not hmac.compare_digest(row["secret_sha256"], _hash(secret)):
@@ -175,21 +179,21 @@ class Tokens:
             raise RevokedTokenError(f"'{token.name}', {token.revoked_at:%Y-%m-%d}. {make}")
         if token.is_expired(moment):
             raise ExpiredTokenError(f"'{token.name}', {token.expires_at:%Y-%m-%d}. {make}")
-        self._note_used(token, moment)
         return token
 
-    def _note_used(self, token: Token, moment: datetime) -> None:
-        hour = moment.replace(minute=0, second=0, microsecond=0)
-        if token.last_used_at is not None and token.last_used_at >= hour:
-            return
-        used = tokens.c.last_used_at
-        since = update(tokens).where(tokens.c.id == token.id, or_(used.is_(None), used < hour))
-        try:
-            with writing(self._engine) as connection:
-                connection.execute(since.values(last_used_at=hour))
-        except MisheardError as error:
-            # It is known who asks; a busy database or a full disk is no reason to turn them away.
-            logging.getLogger("misheard").warning("The use of a token was not noted. %s", error)
+    def note_used(self, ids: Collection[str]) -> None:
+        """Keep that these tokens were used in this hour; `Uses` does so, and no request waits.
+
+        Raises `StorageBusyError`, and what else keeps one from writing.
+        """
+        hour, used = _hour_of(now()), tokens.c.last_used_at
+        since = update(tokens).where(tokens.c.id.in_(ids), or_(used.is_(None), used < hour))
+        with writing(self._asking) as connection:
+            connection.execute(since.values(last_used_at=hour))
+
+
+def _hour_of(moment: datetime) -> datetime:
+    return moment.replace(minute=0, second=0, microsecond=0)
 
 
 def _hash(secret: str) -> str:

@@ -124,16 +124,23 @@ class Cases:
         inference_id: str,
         error_types: Sequence[str] = (),
         *,
+        actor: str | None = None,
         suspicion: float | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> str:
         """Mark a transcript as believed wrong; the id of its case.
 
-        `suspicion` is the chance that it is wrong, 0 to 1. A case that exists is left as it is.
+        `suspicion` is the chance that it is wrong, 0 to 1. A case that exists is left as it is. The
+        audit log says that `actor` has opened it, where somebody has.
         """
         with writing(self._engine) as connection:
             return self.open_in(
-                connection, inference_id, error_types, suspicion=suspicion, details=details
+                connection,
+                inference_id,
+                error_types,
+                actor=actor,
+                suspicion=suspicion,
+                details=details,
             )
 
     def open_in(
@@ -142,6 +149,7 @@ class Cases:
         inference_id: str,
         error_types: Sequence[str] = (),
         *,
+        actor: str | None = None,
         suspicion: float | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> str:
@@ -163,6 +171,15 @@ class Cases:
         case_id = standing.opened(inference_id, status, suspicion=chance, details=kept)
         standing.write()
         _insert_types(connection, case_id, error_types, given=True)
+        if actor is not None:
+            entry = audit.AuditEntry(
+                actor=require_text(actor, what="who opens a case"),
+                action="open_case",
+                subject=inference_id,
+                to_value=case_id,
+                evidence={"suspicion": chance},
+            )
+            audit.record(connection, entry)
         return case_id
 
     def get(self, case_id: str) -> ErrorCase:

@@ -21,7 +21,7 @@ Examples:
 \b
 Stop whatever uses the workspace first: while another process has the database open, nothing is
 changed. The copy is checked before it is used, and the present database is kept beside it, as
-misheard.db.before-restore-…
+misheard.db.before-restore-…  A token that was revoked since the copy was made stays so.
 """
 )
 @click.argument("file", type=click.Path(path_type=Path))
@@ -33,7 +33,7 @@ def command(directory: str | None, file: Path, actor: str | None, as_json: bool)
     from misheard.workspace import Workspace, workspace_directory  # noqa: PLC0415 - SQLAlchemy
 
     with bars() as shown:
-        workspace, aside = Workspace.restore(
+        workspace, done = Workspace.restore(
             workspace_directory(directory),
             file,
             actor=acting(actor),
@@ -41,11 +41,20 @@ def command(directory: str | None, file: Path, actor: str | None, as_json: bool)
         )
     missing = workspace.integrity.missing_files()
     if as_json:
-        print_json({"restored": file, "aside": aside, "missing": missing})
+        told = {"restored": file, "aside": done.aside, "revoked": done.revoked}
+        print_json({**told, "missing": missing})
         return
     out.print(f"The workspace is as it was in [bold]{escape(str(file))}[/].")
-    if aside is not None:
-        out.print(f"What was there is kept: {escape(str(aside))}", style="dim")
+    if done.aside is not None:
+        out.print(f"What was there is kept: {escape(str(done.aside))}", style="dim")
+    if done.revoked is None:
+        out.print(
+            "[red]Tokens that were revoked since the copy was made may be good again: what was "
+            "there is lost or damaged.[/] See: misheard token list"
+        )
+    elif done.revoked:
+        names = ", ".join(done.revoked)
+        out.print(f"Revoked since, and so they stay: {escape(names)}", soft_wrap=True)
     if missing:
         out.print(f"[red]{len(missing):,} files that it names are not in 'blobs':[/]")
         for one in missing[:_SHOWN]:

@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from misheard.database.carrying import carry_tokens
 from misheard.database.engine import now
 from misheard.database.schema import REVISION
 from misheard.errors import BadInputError, DatabaseInUseError, DiskFullError, NewerSchemaError
@@ -36,6 +37,17 @@ class Copy:
     bytes: int
     rows: dict[str, int]
     """Table → rows: as many as there were in the original when the copying began."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What was done to put a copy in the place of a database."""
+
+    aside: Path | None
+    """Where the database is that was there; None where there was none."""
+    revoked: tuple[str, ...] | None
+    """Tokens that the copy had as good, and that were revoked since; so they are. None where what
+    was there is lost or too damaged to tell: then what was revoked since is good again."""
 
 
 Counted = Callable[[int, int], None]
@@ -60,10 +72,10 @@ def copy_database(
     return Copy(path=target, bytes=target.stat().st_size, rows=rows)
 
 
-def restore(backup: Path, database: Path, *, progress: Counted = not_counted) -> Path | None:
+def restore(backup: Path, database: Path, *, progress: Counted = not_counted) -> Restored:
     """Put the copy `backup` in the place of the SQLite file `database`.
 
-    Returns where the present file was put aside; None where there was none. Raises
+    A token that was revoked since stays so, and where there was one, one is required. Raises
     `DatabaseInUseError` while a process has it open, `BadInputError` when the backup is damaged,
     `NewerSchemaError` when a newer misheard made it, `DiskFullError`; nothing has changed then.
     Versions that retention pruned since the backup have no files any more; register them again to
@@ -82,11 +94,11 @@ def restore(backup: Path, database: Path, *, progress: Counted = not_counted) ->
             mode = _PRIVATE if database.exists() else _AS_SQLITE_MAKES_IT
             with _partial(database.parent, mode) as partial:
                 _write(source, partial, progress)
-                aside = _replace(database, partial)
+                done = _replace(database, partial)
     except (OSError, sqlite3.Error) as error:
         raise BadInputError(f"'{backup}' cannot be restored: {error}.") from error
     _sync(database.parent)
-    return aside
+    return done
 
 
 def require_room(source: sqlite3.Connection, folder: Path) -> None:
@@ -119,8 +131,8 @@ def _partial(folder: Path, mode: int = _PRIVATE) -> Iterator[Path]:
     try:
         yield path
     finally:
-        for leftover in (path, Path(f"{path}-journal"), Path(f"{path}-wal"), Path(f"{path}-shm")):
-            leftover.unlink(missing_ok=True)
+        for suffix in ("", "-journal", "-wal", "-shm", "-turn"):
+            Path(f"{path}{suffix}").unlink(missing_ok=True)
 
 
 def _write(source: sqlite3.Connection, path: Path, progress: Counted) -> dict[str, int]:
@@ -176,13 +188,15 @@ def _check_revision(connection: sqlite3.Connection, backup: Path) -> None:
         )
 
 
-def _replace(database: Path, partial: Path) -> Path | None:
+def _replace(database: Path, partial: Path) -> Restored:
     """Put the present file aside and the other in its place, while nobody can write."""
     if not database.exists():
         _put_aside_leftovers(database, _aside(database))
         partial.rename(database)
-        return None
-    with _unused(database):
+        return Restored(aside=None, revoked=None)
+    with _unused(database) as present:
+        revoked = carry_tokens(present, partial)
+        _sync(partial)
         aside = _aside(database)
         try:
             os.link(database, aside)
@@ -192,7 +206,7 @@ def _replace(database: Path, partial: Path) -> Path | None:
         _put_aside_leftovers(database, aside)
         _as_accessible_as(database, partial)
         partial.replace(database)
-    return aside
+    return Restored(aside=aside, revoked=revoked)
 
 
 def _as_accessible_as(database: Path, partial: Path) -> None:
@@ -217,7 +231,7 @@ def _put_aside_leftovers(database: Path, aside: Path) -> None:
 
 
 @contextmanager
-def _unused(database: Path) -> Iterator[None]:
+def _unused(database: Path) -> Iterator[sqlite3.Connection]:
     """Hold the file for oneself alone; what was in its WAL is in it then.
 
     Leaving WAL needs that, and fails while another has the file open.
@@ -237,7 +251,7 @@ def _unused(database: Path) -> Iterator[None]:
             ) from error
         except sqlite3.DatabaseError:
             pass  # too damaged to be in use, which is a reason to restore
-        yield
+        yield connection
 
 
 def _sync(path: Path) -> None:

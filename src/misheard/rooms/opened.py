@@ -14,6 +14,9 @@ from misheard.errors import WorkspaceNotFoundError
 from misheard.scoring.normalize import Normalizer, normalizer
 from misheard.settings import Settings
 
+_TOKEN_PATIENCE_S = 5.0
+"""When a token was used is noted a minute later where the database is busy so long."""
+
 
 class Opened:
     """Opens database and blobs of a workspace."""
@@ -36,6 +39,8 @@ class Opened:
         self._engine = open_engine(url)
         # What production heard comes by the thousand, and is telemetry; all else is control state.
         self._log_engine = open_engine(url, telemetry=not settings.capture.durable)
+        # Whoever waits to write holds connections of the others; who asks is known all the same.
+        self._token_engine = open_engine(url, telemetry=True, patience_s=_TOKEN_PATIENCE_S)
         migrate(self._engine, may_be_new=is_new)
         self._blobs = DirectoryBlobs(root / "blobs")
 

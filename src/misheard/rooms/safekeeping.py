@@ -71,7 +71,7 @@ class SafekeepingRooms(ModelRooms):
     @cached_property
     def tokens(self) -> Tokens:
         """By which a server knows who asks, and what they may."""
-        return Tokens(self._engine)
+        return Tokens(self._engine, asking=self._token_engine)
 
     def _back_up(self, live: Deployment | None) -> None:
         rules = self.settings.deployment

@@ -15,6 +15,7 @@ from misheard.server import feedback, health, openai, pages
 from misheard.server.api import routers
 from misheard.server.headers import SecurityHeaders
 from misheard.server.limits import protect
+from misheard.server.places import never_tell
 from misheard.server.problems import PROBLEMS, Incidents, Problem, add_problems
 from misheard.server.security import REFUSALS
 from misheard.serving.service import Service
@@ -37,6 +38,7 @@ def create_app(workspace: Workspace, *, slot: str = PRODUCTION, address: str = "
             yield
         finally:
             await service.stop()
+            await app.state.guard.stop()
 
     app = FastAPI(
         title="misheard",
@@ -51,6 +53,7 @@ def create_app(workspace: Workspace, *, slot: str = PRODUCTION, address: str = "
     )
     app.state.workspace = workspace
     app.state.service = service
+    never_tell(workspace)
     add_problems(app)
     app.include_router(health.router())
     for own in (openai, feedback, pages):

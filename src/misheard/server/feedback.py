@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from misheard.access.roles import Role
 from misheard.cases.records import Correction
+from misheard.server.api.parameters import Id
 from misheard.server.security import Caller, caller_may
 from misheard.workspace import Workspace
 
@@ -22,7 +23,7 @@ class Feedback(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    id: str = Field(max_length=500, description="Of the transcript: `x-misheard-id`, or `id`.")
+    id: Id = Field(description="Of the transcript: `x-misheard-id`, or `id`.")
     text: str | None = Field(
         None,
         max_length=100_000,
@@ -68,7 +69,9 @@ def router() -> APIRouter:
         workspace: Workspace = request.app.state.workspace
         if feedback.right is False:
             workspace.cases.open(
-                feedback.id, details={"method": _METHOD, "reported_by": caller.actor}
+                feedback.id,
+                actor=caller.actor,
+                details={"method": _METHOD, "reported_by": caller.actor},
             )
             return FeedbackTaken(id=feedback.id, wrong=True, created_at=None)
         text = feedback.text

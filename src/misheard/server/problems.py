@@ -24,6 +24,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from misheard import errors
 from misheard.database.engine import new_id
 from misheard.errors import MisheardError
+from misheard.server.places import without_places
 
 MEDIA_TYPE = "application/problem+json"
 OPENAI = "/v1/"
@@ -32,10 +33,6 @@ _METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
 _log = logging.getLogger("misheard.server")
 _MOST_FLAWS = 20
 _MOST_CHARACTERS = 300
-# A scheme with what follows it, or a path of two names or more that is none of our addresses.
-_PLACES = re.compile(
-    r"\w[\w+.-]*://[^\s'\"]+|(?<![\w.:/])~?/(?!v1/|api/v1/)(?:[^\s/'\"]+/)+[^\s/'\"]*"
-)
 
 
 class OpenAIError(BaseModel):
@@ -190,15 +187,6 @@ def code_of(kind: type[MisheardError]) -> str:
     'not_audio'
     """
     return re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__.removesuffix("Error")).lower()
-
-
-def without_places(text: str) -> str:
-    """The same without the paths of this machine and the addresses of its stores.
-
-    >>> without_places("'/srv/calls/blobs' is no directory, sqlite:///x.db is. See /v1/models.")
-    "'…' is no directory, … is. See /v1/models."
-    """
-    return _PLACES.sub("…", text)
 
 
 def add_problems(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ machine may do everything, under the name `local`.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import binascii
 import hashlib
@@ -16,22 +17,22 @@ import math
 import socket
 import time
 from collections.abc import Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, TypeVar
 from urllib.parse import urlsplit
 
 from fastapi import HTTPException, Request, Security
 from fastapi.security import HTTPBearer
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
 from misheard.access.rates import Rates
 from misheard.access.roles import Role
 from misheard.access.tokens import LOCAL, Token, Tokens
+from misheard.access.uses import Uses
 from misheard.errors import BadInputError, NotAllowedError, UnsafeAddressError
 from misheard.server.problems import PROBLEMS
 
-P = ParamSpec("P")
 T = TypeVar("T")
 READING = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods that change nothing."""
@@ -39,6 +40,8 @@ _CALLER = "misheard.caller"
 _REMEMBERED_S = 1.0
 """A token that was good a moment ago is not looked up again; so long it outlives its revocation."""
 _MANY = 1_000
+_LOOKERS = 4
+"""Look-ups at once."""
 _PROXY_HEADERS = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-real-ip", "via")
 _BEARER = HTTPBearer(
     scheme_name="token",
@@ -102,12 +105,20 @@ class Guard:
     def __init__(self, tokens: Tokens, *, requests_per_minute: int = 0) -> None:
         """`requests_per_minute` is for tokens that say nothing else; 0: no limit."""
         self._tokens = tokens
+        self._uses = Uses(tokens)
+        # Endpoints that wait for the database fill the threads that all share; who asks is known
+        # all the same.
+        self._looking = ThreadPoolExecutor(_LOOKERS, thread_name_prefix="misheard-who")
         self._requests_per_minute = requests_per_minute
         self._rates = Rates()
         self._are_required = False
         self._looked_at = -math.inf
         # SHA-256 of a secret → its token, and until when it is not looked up again.
         self._remembered: dict[bytes, tuple[Token, float]] = {}
+
+    async def stop(self) -> None:
+        """Return when it is noted which tokens were used."""
+        await asyncio.to_thread(self._uses.drain)
 
     async def caller(self, connection: HTTPConnection, *, page: bool = False) -> Caller:
         """Who asks; `HTTPException` where that is not known, or they ask too often.
@@ -147,7 +158,7 @@ class Guard:
 
     async def _is_token_required(self) -> bool:
         if not self._are_required and time.monotonic() - self._looked_at >= _REMEMBERED_S:
-            self._are_required = await _looked_up(self._tokens.any)
+            self._are_required = await self._looked_up(self._tokens.any)
             self._looked_at = time.monotonic()
         return self._are_required
 
@@ -181,20 +192,37 @@ class Guard:
             return token
         # Only good ones are kept, so this is as large as there are tokens in use.
         self._remembered.pop(key, None)
-        token = await _looked_up(self._tokens.check, secret)
+        token = await self._looked_up(lambda: self._tokens.check(secret))
         if len(self._remembered) >= _MANY:
             self._remembered.clear()
         self._remembered[key] = (token, at + _REMEMBERED_S)
+        self._uses.note(token)
         return token
+
+    async def _looked_up(self, look: Callable[[], T]) -> T:
+        """What `look` finds in the database; 503 where that cannot be read."""
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._looking, look)
+        except NotAllowedError:
+            raise
+        except Exception as error:
+            # Not left to others to answer: what is raised while a body is read is taken for a fault
+            # of the body.
+            logging.getLogger("misheard").exception("Tokens could not be looked up.")
+            raise HTTPException(
+                503,
+                "Who asks cannot be looked up at this moment. Come back in a few seconds.",
+                headers={"Retry-After": "2"},
+            ) from error
 
 
 def require_safe_address(host: str, tokens: Tokens) -> None:
     """Raise `UnsafeAddressError` where others could reach a server on `host` that has no token.
 
-    `host` is a name or an address; empty: all there are. `BadInputError` for one that is unknown.
+    `host` is a name or an address; `BadInputError` for one that is unknown.
     """
     try:
-        found = socket.getaddrinfo(host or "0.0.0.0", None, type=socket.SOCK_STREAM)
+        found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise BadInputError(f"'{host}' is no address of this machine: {error}.") from error
     reachable = [str(one[4][0]) for one in found if not _is_loopback(str(one[4][0]))]
@@ -203,23 +231,6 @@ def require_safe_address(host: str, tokens: Tokens) -> None:
             f"'{host}' is {', '.join(dict.fromkeys(reachable))}. Make one: misheard token create "
             "NAME --role transcribe. Or listen on this machine only: --host 127.0.0.1"
         )
-
-
-async def _looked_up(look: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """What `look` finds in the database; 503 where that cannot be read."""
-    try:
-        return await run_in_threadpool(look, *args, **kwargs)
-    except NotAllowedError:
-        raise
-    except Exception as error:
-        # Not left to others to answer: what is raised while a body is read is taken for a fault of
-        # the body.
-        logging.getLogger("misheard").exception("Tokens could not be looked up.")
-        raise HTTPException(
-            503,
-            "Who asks cannot be looked up at this moment. Come back in a few seconds.",
-            headers={"Retry-After": "2"},
-        ) from error
 
 
 def _require_local(connection: HTTPConnection) -> None:

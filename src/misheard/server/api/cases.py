@@ -147,10 +147,11 @@ def router() -> APIRouter:
         response_model=model_of(ErrorCase),
         summary="Say that a transcript is believed to be wrong; its case may be there already",
     )
-    def open_(workspace: InWorkspace, given: Opening) -> ErrorCase:
+    def open_(workspace: InWorkspace, caller: Reviewer, given: Opening) -> ErrorCase:
         case_id = workspace.cases.open(
             given.inference_id,
             given.error_types,
+            actor=caller.actor,
             suspicion=given.suspicion,
             details=given.details,
         )

@@ -3,7 +3,7 @@
 A record is told as it is: its fields, their types, and the docstrings under them. Three things are
 otherwise. A number that is not finite is null, since JSON has no word for it. Some properties are
 told, too (`TOLD`), and what would make an answer of many megabytes, or concerns only this machine,
-is not (`UNTOLD`).
+is not (`UNTOLD`, `PLACELESS`).
 """
 
 from __future__ import annotations
@@ -26,16 +26,20 @@ from misheard.cases import review
 from misheard.cases.agreement import Pair, Together
 from misheard.cases.records import CaseStandings
 from misheard.cycle.options import CycleOptions
+from misheard.cycle.states import Cycle, CycleStep
 from misheard.datasets.datasets import Dataset
 from misheard.errors import UnknownIdError
+from misheard.fleet import ServerState
 from misheard.forgetting.forgetting import Forgotten
 from misheard.gates.comparison import Comparison, Side
 from misheard.gates.validation import Validation
 from misheard.gates.verdict import Verdict
 from misheard.monitoring.delivery import Delivery
+from misheard.reports import status
 from misheard.reports.status import Status
 from misheard.rollouts.judging import SignalEvidence
 from misheard.rollouts.states import Rollout
+from misheard.server.places import without_places
 
 T = TypeVar("T")
 
@@ -61,6 +65,13 @@ UNTOLD: Mapping[type, tuple[str, ...]] = {
     Validation: ("utterances_sha256",),
 }
 """Fields that are left out."""
+PLACELESS: Mapping[type, tuple[str, ...]] = {
+    Cycle: ("detail", "error"),
+    CycleStep: ("detail",),
+    ServerState: ("failed",),
+    status.Waiting: ("error",),
+}
+"""Fields that may quote an error, and with it paths of this machine: they are told without."""
 NAMED: Mapping[type, str] = {review.Waiting: "QueueLength"}
 """What is called otherwise than its class, since another one is called so, too."""
 
@@ -108,8 +119,14 @@ def model_of(record: type) -> type[Model]:
     """The model of a record, a dataclass; it is read from one, field by field."""
     hints, told = get_type_hints(record), _docs(record)
     left_out = UNTOLD.get(record, ())
+    placeless = PLACELESS.get(record, ())
     made: dict[str, Any] = {
-        field.name: (_shown(hints[field.name]), Field(description=told.get(field.name)))
+        field.name: (
+            Annotated[_shown(hints[field.name]), BeforeValidator(_placeless)]
+            if field.name in placeless
+            else _shown(hints[field.name]),
+            Field(description=told.get(field.name)),
+        )
         for field in fields(record)
         if field.name not in left_out
     }
@@ -137,6 +154,12 @@ def page_of(record: type) -> type[Model]:
 
 def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _placeless(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {name: _placeless(one) for name, one in value.items()}
+    return without_places(value) if isinstance(value, str) else value
 
 
 def _plain(value: Any, depth: int = 0) -> Any:
