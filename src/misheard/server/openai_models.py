@@ -6,6 +6,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, Field
 
+from misheard.serving.utterance import Capture
+
 _ID = Field(None, description="What feedback refers to it by, where it was captured.")
 
 
@@ -91,7 +93,7 @@ TRANSCRIBED: dict[str, Any] = {
         },
         "x-misheard-capture": {
             "description": "Whether it was captured; what failed is told to whoever runs it.",
-            "schema": {"type": "string", "enum": ["kept", "off", "failed"]},
+            "schema": {"type": "string", "enum": [str(one) for one in Capture]},
         },
     },
     "content": {
