@@ -166,7 +166,7 @@ class DiskFullError(MisheardError):
 
 
 class MemoryFullError(MisheardError):
-    """There is not enough memory for this training."""
+    """There is not enough memory for this."""
 
 
 class TrainingCallbackError(MisheardError):

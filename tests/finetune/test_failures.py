@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import resource
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from misheard import audio
 from misheard.datasets.split import Split
-from misheard.errors import JobFailedError
+from misheard.errors import InvalidSettingError, JobFailedError
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.events import read_events
 from misheard.finetune.jobs import Job, JobState
+from misheard.finetune.order import Order
+from misheard.finetune.paths import JobPaths
+from misheard.finetune.train import TrainingRun
 from tests.conftest import make_wav, write_wav
 from tests.finetune.conftest import Workshop, quick, wait_until
 from tests.small_disk import MountsDisk
+from tests.tiny_speech import ctc_model
 
 
 def failed(workshop: Workshop, job_id: str) -> Job:
@@ -80,6 +86,26 @@ def test_too_little_memory_is_the_reason(workshop: Workshop) -> None:
         jobs.wait("job-greedy")
     error = str(failed(workshop, "job-greedy").error)
     assert "lower recipe.seconds_at_once, or recipe.batch_size" in error
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU here")
+def test_a_device_that_is_not_there_is_the_reason_before_it_trains(
+    tiny_base: Path, tmp_path: Path
+) -> None:
+    for number, base in enumerate((tiny_base, ctc_model(tmp_path / "ctc"))):
+        paths = JobPaths(tmp_path / f"job-{number}")
+        shutil.copytree(base, paths.base)
+        Order(
+            base_name="v-1",
+            dataset_id="ds-1",
+            normalizer="basic",
+            language="en",
+            recipe=quick(),
+            device="cuda",
+        ).write(paths.order)
+        with pytest.raises(InvalidSettingError, match="there is no NVIDIA GPU here"):
+            TrainingRun(paths).run()
+        assert not paths.events.exists()
 
 
 def spoken(workshop: Workshop, number: int = 0) -> tuple[bytes, str]:

@@ -93,6 +93,21 @@ def test_an_order_comes_back_and_leaves_no_partial_file(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["order.json"]
 
 
+@pytest.mark.parametrize(("device", "threads"), [("cpu", 3), ("cuda", 0)])
+def test_threads_of_the_processor_are_not_taken_for_batches_on_a_gpu(
+    device: str, threads: int
+) -> None:
+    order = Order(
+        base_name="v-1",
+        dataset_id="ds-1",
+        normalizer="basic",
+        language="en",
+        recipe=Recipe(threads=3),
+        device=device,
+    )
+    assert order.serving_threads == threads
+
+
 def test_every_path_of_a_job_lies_inside_it_under_a_name_of_its_own() -> None:
     names = [name for name, value in vars(JobPaths).items() if isinstance(value, property)]
     paths = [getattr(JobPaths(Path("/jobs/job-1")), name) for name in names]

@@ -312,3 +312,32 @@ def test_the_database_itself_lets_only_one_run_in_a_slot(
         row = dict(connection.execute(select(table)).mappings().one())
     with pytest.raises(Exception, match=r"(?i)unique"), writing(engine) as connection:
         connection.execute(insert(table).values(**row | {"id": f"{one.id}-2"}))
+
+
+def test_who_has_lost_the_candidate_during_a_backup_is_waited_for(
+    engine: Engine, live: str, candidate: str, deployments: Deployments
+) -> None:
+    """Looked at before and after it; a backup takes as long as it takes."""
+    unready: list[str] = []
+    backups: list[str] = []
+
+    def back_up(rollout: Rollout) -> None:
+        backups.append(rollout.id)
+        if len(backups) == 1:
+            unready.append("srv-2")
+
+    rollouts = Rollouts(
+        engine, engine, before_deployment=back_up, unready=lambda _rollout: tuple(unready)
+    )
+    one = begin(rollouts, candidate, shares=(0.5,))
+    hear(rollouts, one, 20, 20)
+    decision = rollouts.judge(actor="worker")
+    assert decision is not None and decision.action is Action.WAIT
+    assert decision.reason == "srv-2 cannot answer with it yet"
+    assert rollouts.get(one.id).state is RolloutState.RUNNING
+    assert deployments.live().version_id == live
+    unready.clear()
+    decision = rollouts.judge(actor="worker")
+    assert decision is not None and decision.action is Action.PROMOTE
+    assert deployments.live().version_id == candidate
+    assert backups == [one.id, one.id]

@@ -128,6 +128,8 @@ def test_a_short_stream_is_one_delta_and_the_whole(
     delta, done = list(stream)
     assert (delta.type, done.type) == ("transcript.text.delta", "transcript.text.done")
     assert delta.delta == done.text
+    live = served.workspace.deployments.live().version_id
+    assert (done.version, done.capture) == (live, "kept")
     assert served.workspace.inferences.get(done.id).text == done.text
 
 
@@ -162,11 +164,22 @@ def test_what_is_told_of_a_recording_is_kept_with_it(
     assert lettered.workspace.inferences.get(as_json.id).tags["channel"] == "desk"
 
 
-def test_what_is_not_to_be_captured_is_not(lettered: Site, tone: Callable[..., bytes]) -> None:
+def test_what_is_not_to_be_captured_is_not(
+    lettered: Site, lettered_client: openai.OpenAI, tone: Callable[..., bytes]
+) -> None:
     before = lettered.workspace.inferences.count()
     heard = lettered.hear(tone(seconds=0.3), extra_body={"store": False})
     assert heard.text == "AAAAAAAA"
     assert "id" not in heard.to_dict()
+    stream = lettered_client.audio.transcriptions.create(
+        file=("a.wav", tone(seconds=0.3)),
+        model="whisper-1",
+        stream=True,
+        extra_body={"store": False},
+    )
+    *_, done = list(stream)
+    assert (done.version, done.capture) == ("A", "off")
+    assert "id" not in done.to_dict()
     assert lettered.workspace.inferences.count() == before
 
 

@@ -137,27 +137,57 @@ def test_machines_are_told_where_it_answers(workspace: Workspace) -> None:
         assert process.wait(PATIENCE_S) == 0
 
 
+def alive(workspace: Workspace) -> set[str]:
+    return {one.id for one in workspace.fleet.alive("production") if one.version_id}
+
+
+def workers(server: Server) -> list[psutil.Process]:
+    return [
+        one
+        for one in psutil.Process(server.process.pid).children()
+        if "spawn_main" in " ".join(one.cmdline())
+    ]
+
+
 def test_several_processes_answer_and_one_that_dies_is_replaced(workspace: Workspace) -> None:
     with running(workspace, "--processes", "2") as server:
-
-        def alive() -> set[str]:
-            return {one.id for one in workspace.fleet.alive("production") if one.version_id}
-
-        until(lambda: len(alive()) == 2, seconds=PATIENCE_S)
-        before = alive()
-        workers = [
-            one
-            for one in psutil.Process(server.process.pid).children()
-            if "spawn_main" in " ".join(one.cmdline())
-        ]
-        assert len(workers) == 2
-        workers[0].kill()
+        until(lambda: len(alive(workspace)) == 2, seconds=PATIENCE_S)
+        before = alive(workspace)
+        first, _ = workers(server)
+        first.kill()
         # A connection that was in its hands is lost; new ones are not.
         with server.http() as http:
             assert hear(http).status_code == 200
-        until(lambda: len(alive() - before) == 1, seconds=PATIENCE_S)
+        until(lambda: len(alive(workspace) - before) == 1, seconds=PATIENCE_S)
         server.process.terminate()
         assert server.process.wait(PATIENCE_S) == 0
+
+
+def test_why_one_cannot_start_is_told_and_others_are_tried_ever_more_slowly(
+    workspace: Workspace,
+) -> None:
+    with running(workspace, "--processes", "2") as server:
+
+        def told() -> str:
+            return "".join(server.told)
+
+        until(lambda: len(alive(workspace)) == 2, seconds=PATIENCE_S)
+        known = alive(workspace)
+        settings = workspace.root / "misheard.toml"
+        before = settings.read_text()
+        settings.write_text(before + "\n[nonsense]\n")
+        first, second = workers(server)
+        first.kill()
+        until(lambda: "takes its place in 2 s" in told(), seconds=PATIENCE_S)
+        ended = [line for line in server.told if "A server process has ended" in line]
+        assert [re.sub(r".*in (\d+) s\.\n", r"\1", line) for line in ended] == ["1", "2"]
+        assert "has ended (-9). Another" in ended[0]
+        assert "has ended (2). A setting is unknown" in ended[1] and "nonsense" in ended[1]
+        settings.write_text(before)
+        until(lambda: len(alive(workspace) - known) == 1, seconds=PATIENCE_S)
+        (third,) = set(workers(server)) - {second}
+        third.kill()
+        until(lambda: told().count("(-9). Another takes its place in 1 s.") == 2)
 
 
 def refused(*arguments: str, workspace: Workspace) -> str:

@@ -22,6 +22,7 @@ from misheard.errors import (
     OverloadedError,
 )
 from misheard.serving.batching import Batcher, BatchingRules
+from misheard.serving.spare import SpareTime
 from misheard.speech.convert import to_ctranslate2
 from misheard.speech.decoding import DETECT, DecodingOptions
 from misheard.speech.long_audio import Stretch
@@ -90,9 +91,14 @@ class Namer:
         raise AssertionError("its batches are gathered outside")
 
 
-def run(engine: Any, body: Callable[[Batcher], Coroutine[Any, Any, Any]], **rules: float) -> Any:
+def run(
+    engine: Any,
+    body: Callable[[Batcher], Coroutine[Any, Any, Any]],
+    spare: SpareTime | None = None,
+    **rules: float,
+) -> Any:
     """Run a test on an event loop, within 20 s."""
-    batcher = Batcher(engine, rules=BatchingRules(**rules))  # type: ignore[arg-type]
+    batcher = Batcher(engine, rules=BatchingRules(**rules), spare=spare)  # type: ignore[arg-type]
 
     async def bounded() -> Any:
         async with asyncio.timeout(20.0):
@@ -337,6 +343,63 @@ def test_what_nobody_waits_for_is_heard_last_and_refused_soon() -> None:
     run(engine, body, max_background=2)
     assert [batch[0] for batch in engine.batches[:2]] == [0, 1]
     assert sorted({name for batch in engine.batches[2:] for name in batch}) == [90, 91]
+
+
+def test_what_nobody_waits_for_gives_way_to_the_callers_of_other_engines() -> None:
+    live, candidate = Namer(workers=2), Namer(workers=2)
+    live.gate.clear()
+    spare = SpareTime()
+    other = Batcher(candidate, rules=BatchingRules(), spare=spare)
+
+    async def body(batcher: Batcher) -> None:
+        # Two lengths that share no batch, so that each thread has one.
+        asked = [asyncio.create_task(batcher.transcribe(clip(i, 11.0 * i))) for i in (1, 2)]
+        await until(lambda: len(live.batches) == 2)
+        shadow = asyncio.create_task(other.transcribe(clip(9), background=True))
+        heard = await other.transcribe(clip(8))
+        assert heard.text == "8 at 0"  # whoever waits for it goes on
+        await asyncio.sleep(0.05)
+        assert candidate.batches == [[8]]
+        asked.append(asyncio.create_task(batcher.transcribe(clip(3))))
+        live.gate.set()
+        assert (await shadow).text == "9 at 0"
+        await asyncio.gather(*asked)
+
+    try:
+        run(live, body, spare=spare)
+    finally:
+        other.close()
+    assert candidate.batches == [[8], [9]]
+
+
+def test_it_goes_on_when_a_caller_gives_up_or_an_engine_is_closed() -> None:
+    live, candidate = Namer(), Namer()
+    spare = SpareTime()
+    other = Batcher(candidate, rules=BatchingRules(), spare=spare)
+
+    async def body(batcher: Batcher) -> None:
+        # It waits so long for company that somebody waits all the time.
+        asked = asyncio.create_task(batcher.transcribe(clip(1)))
+        await until(lambda: batcher.is_pressed)
+        shadow = asyncio.create_task(other.transcribe(clip(8), background=True))
+        await asyncio.sleep(0.05)
+        assert candidate.batches == []
+        asked.cancel()
+        assert (await shadow).text == "8 at 0"
+        asked = asyncio.create_task(batcher.transcribe(clip(2)))
+        await until(lambda: batcher.is_pressed)
+        shadow = asyncio.create_task(other.transcribe(clip(9), background=True))
+        await asyncio.sleep(0.05)
+        assert candidate.batches == [[8]]
+        await asyncio.to_thread(batcher.close)
+        assert (await shadow).text == "9 at 0"
+        with pytest.raises(EngineClosedError):
+            await asked
+
+    try:
+        run(live, body, spare=spare, max_wait_ms=60_000.0)
+    finally:
+        other.close()
 
 
 def test_one_thread_stays_free_of_what_nobody_waits_for() -> None:

@@ -11,7 +11,12 @@ import pytest
 import torch
 
 from misheard import audio
-from misheard.errors import ModelCorruptError, UnspeakableTextError, UnsupportedModelError
+from misheard.errors import (
+    InvalidSettingError,
+    ModelCorruptError,
+    UnspeakableTextError,
+    UnsupportedModelError,
+)
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.families.known import MODEL_TYPES, family_class
 from misheard.speech.transformers import TransformersTranscriber
@@ -200,6 +205,23 @@ def test_an_option_that_only_whisper_has_is_refused(
         TransformersTranscriber(wav2vec2, options=options)
     with pytest.raises(UnsupportedModelError, match=option):
         TransformersTranscriber(wav2vec2).transcribe(clips, options=options)
+
+
+def test_the_one_language_that_a_model_knows_is_that_of_the_workspace(
+    moonshine: Path, wav2vec2: Path, clips: list[audio.Audio]
+) -> None:
+    german = DecodingOptions(language="de")
+    for made in (moonshine, wav2vec2):
+        engine = TransformersTranscriber(made, options=german)
+        (usual,) = engine.transcribe(clips[:1])
+        assert engine.transcribe(clips[:1], options=german)[0].text == usual.text
+        for language in ("en", "auto"):
+            other = DecodingOptions(language=language)
+            reason = rf"finds out none: .*speech\.language = 'de', not '{language}'"
+            with pytest.raises(InvalidSettingError, match=reason):
+                engine.transcribe(clips[:1], options=other)
+            with pytest.raises(InvalidSettingError, match=reason):
+                engine.hear(engine.stretches(clips[0]), options=other)
 
 
 @pytest.mark.parametrize(

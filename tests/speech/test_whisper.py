@@ -1,17 +1,20 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import ctranslate2
 import numpy as np
 import pytest
 
 from misheard import audio
-from misheard.errors import ModelCorruptError
+from misheard.errors import InvalidSettingError, ModelCorruptError
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.scoring.normalize import normalizer
@@ -230,6 +233,40 @@ def test_a_directory_that_is_no_model_is_refused(
             (tmp_path / "tokenizer.json").write_text("{}", encoding="utf-8")
     with pytest.raises(ModelCorruptError):
         WhisperTranscriber(tmp_path)
+
+
+def test_a_compute_type_that_is_not_there_is_an_error_that_names_those_that_are(
+    bundled: Path,
+) -> None:
+    for compute_type in ("float8", "float16"):
+        if compute_type in ctranslate2.get_supported_compute_types("cpu"):
+            continue
+        reason = rf"compute_type = '{compute_type}', and .*'cpu'.* float32, .*default"
+        with pytest.raises(InvalidSettingError, match=reason):
+            WhisperTranscriber(bundled, compute_type=compute_type)
+    WhisperTranscriber(bundled, compute_type="auto")
+
+
+def test_too_little_memory_for_a_model_is_no_damage(bundled: Path) -> None:
+    code = (
+        "import ctranslate2, resource, sys\n"
+        "from pathlib import Path\n"
+        "from misheard.errors import MemoryFullError\n"
+        "from misheard.speech.whisper import WhisperTranscriber\n"
+        "held = int(Path('/proc/self/statm').read_text().split()[0]) * resource.getpagesize()\n"
+        "most = held + (20 << 20)\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (most, most))\n"
+        "try:\n"
+        "    WhisperTranscriber(Path(sys.argv[1]))\n"
+        "except MemoryFullError as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(bundled)],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "not enough memory for this" in done.stdout, done.stderr
+    assert "beside what is on speech.device = 'cpu' already" in done.stdout
 
 
 def test_a_damaged_card_is_refused(bundled: Path, tmp_path: Path) -> None:

@@ -124,6 +124,22 @@ def test_a_window_as_long_as_the_spectrogram_is_high_is_no_spectrogram(
     assert (made.text, made.avg_logprob) == (same.text, same.avg_logprob)
 
 
+def test_nor_is_one_that_is_so_long_when_it_is_heard_again(
+    multilingual: Path, clips: list[audio.Audio], tmp_path: Path
+) -> None:
+    for file in multilingual.iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "misheard.json").unlink()
+    context = Context(margin_s=0.0, round_to=60)
+    ModelCard(base="-", dataset_id="-", recipe_id="-", context=context).write(tmp_path)
+    clip = audio.from_samples(clips[0].samples[:16_000], 16_000)
+    doubting = replace(SHORT, doubt_threshold=0.0, retry_margin_s=0.4)
+    transcriber = WhisperTranscriber(tmp_path, options=doubting)
+    watched = watch(transcriber)
+    transcriber.transcribe([clip])
+    assert watched.shapes == [(1, 80, 120), (1, 80, 162)]
+
+
 def test_as_many_tokens_are_written_as_were_allowed(
     many: WhisperTranscriber, clips: list[audio.Audio]
 ) -> None:

@@ -9,6 +9,7 @@ from typing import Any
 
 from misheard.finetune.recipe import Recipe
 from misheard.finetune.written import write_json
+from misheard.speech.cuda import CPU, CUDA
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,13 @@ class Order:
     """Options of `DecodingOptions` that it will be served with, besides the language."""
     compute_type: str = "int8"
     """In which it will be served; CTranslate2's."""
-    device: str = "cpu"
+    device: str = CPU
     """On which it will be served."""
+
+    @property
+    def serving_threads(self) -> int:
+        """Of the processor for what is heard meanwhile; on a GPU they would be batches at once."""
+        return 0 if self.device == CUDA else self.recipe.threads
 
     def write(self, path: Path) -> None:
         """Store it, complete or not at all."""

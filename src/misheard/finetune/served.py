@@ -96,7 +96,7 @@ class Listener:
             options=replace(served, temperatures=served.temperatures[:1]),
             compute_type=self._order.compute_type,
             device=self._order.device,
-            threads=self._order.recipe.threads,
+            threads=self._order.serving_threads,
         )
         heard = [transcript.text for transcript in engine.transcribe(clips)]
         made = score(references, heard, normalizer=self._normalize)

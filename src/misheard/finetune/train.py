@@ -34,7 +34,7 @@ from misheard.finetune.adaptation import adapted, freeze
 from misheard.finetune.curve import Validator
 from misheard.finetune.events import TrainingEvent, append_event, course, read_events
 from misheard.finetune.examples import Examples, read_rows, usable
-from misheard.finetune.families.family import Family, open_family
+from misheard.finetune.families.family import Family, family_name, open_family
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.plan import Plan
@@ -42,6 +42,8 @@ from misheard.finetune.served import Listener
 from misheard.finetune.shipping import Shipping, card
 from misheard.finetune.trainer import Batches, Checkpoints, FamilyTrainer, WeightAverage
 from misheard.finetune.written import finite, write_json
+from misheard.speech.cuda import CUDA, require_cuda, require_cuda_of_ctranslate2
+from misheard.speech.families.known import WHISPER
 
 _LOGGED_STEPS = 5
 _PATIENT_S = 86_400
@@ -159,6 +161,7 @@ class TrainingRun:
         torch.use_deterministic_algorithms(not torch.cuda.is_available())
         transformers.logging.set_verbosity_error()
         transformers.logging.disable_progress_bar()
+        self._require_device()
         self.report(phase="prepare")
         paths.temporary.mkdir(exist_ok=True)
         if not paths.trained.exists():
@@ -174,6 +177,15 @@ class TrainingRun:
         if self._rank == 0:
             at_s = round(time.monotonic() - self._started, 3)
             append_event(self.paths.events, TrainingEvent(at_s=at_s, **values))
+
+    def _require_device(self) -> None:
+        """Raise now what the first validation would."""
+        if self.order.device != CUDA:
+            return
+        if family_name(self.paths.base) == WHISPER:
+            require_cuda_of_ctranslate2()
+        else:
+            require_cuda(torch.cuda.device_count())
 
     def open_family(self) -> Family:
         """The model that training begins from."""

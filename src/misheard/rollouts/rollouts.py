@@ -228,6 +228,10 @@ class Rollouts:
             return decision
         if decision.action is Action.PROMOTE:
             self._before_deployment(decision.rollout)
+            # That takes its time; a server may have come, or lost the candidate, since.
+            decision = self.decision(slot, at)
+            if decision is None or decision.action is Action.WAIT:
+                return decision
         with writing(self._engine) as connection:
             # Meanwhile more may have been counted, and another process may have acted on it.
             rollout = running_in(connection, slot)

@@ -92,8 +92,13 @@ def delta(text: str) -> dict[str, Any]:
 
 
 def done(answer: Answer) -> dict[str, Any]:
-    """The event of all text."""
-    made: dict[str, Any] = {"type": "transcript.text.done", "text": answer.transcript.text}
+    """The event of all text, with what headers tell of other answers."""
+    made: dict[str, Any] = {
+        "type": "transcript.text.done",
+        "text": answer.transcript.text,
+        "version": answer.version_id,
+        "capture": str(answer.capture),
+    }
     if answer.inference_id is not None:
         made["id"] = answer.inference_id
     return made

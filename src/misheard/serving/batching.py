@@ -15,6 +15,7 @@ from itertools import count
 
 from misheard.audio import Audio
 from misheard.errors import EngineClosedError, InvalidTranscriptError, OverloadedError
+from misheard.serving.spare import SpareTime
 from misheard.serving.waiting import BatchingRules, Lane, Piece, Waiting
 from misheard.speech.batched import BatchTranscriber
 from misheard.speech.decoding import DETECT, DecodingOptions
@@ -54,8 +55,13 @@ class Batcher:
     is what the engine makes of it alone. For the tasks of one event loop, which it never blocks.
     """
 
-    def __init__(self, engine: Transcriber, *, rules: BatchingRules) -> None:
-        """Take `engine`, which is loaded; its threads are made once, as many as it can use."""
+    def __init__(
+        self, engine: Transcriber, *, rules: BatchingRules, spare: SpareTime | None = None
+    ) -> None:
+        """Take `engine`, which is loaded; its threads are made once, as many as it can use.
+
+        `spare` is shared with others whose callers come before what nobody waits for here.
+        """
         self._engine: Transcriber | None = engine
         self._rules = rules
         self._workers = engine.workers if isinstance(engine, BatchTranscriber) else 1
@@ -70,6 +76,13 @@ class Batcher:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._turn = threading.Lock()
         self._is_closed = False
+        self._spare = spare or SpareTime()
+        self._spare.join(self)
+
+    @property
+    def is_pressed(self) -> bool:
+        """Whether somebody waits for a batch to begin, or none could."""
+        return self._waiting.is_urgent or self._busy.total() >= self._workers
 
     @property
     def held(self) -> int:
@@ -111,6 +124,7 @@ class Batcher:
         finally:
             del self._held[request.number]
             self._waiting.drop(request.number)
+            self._spare.look_again(self)
 
     def close(self) -> None:
         """What waits is refused, and what is under way ends before this returns.
@@ -119,7 +133,8 @@ class Batcher:
         """
         with self._turn:
             self._is_closed = True
-        self._on_loop(self._go_on)
+        self._spare.leave(self)
+        self._on_loop(self.go_on)
         self._hearing.shutdown()
         self._cutting.shutdown()
         self._engine = None
@@ -173,7 +188,7 @@ class Batcher:
             pieces = [first]
         self._waiting.add(pieces)
         self._tell(request)
-        self._go_on()
+        self.go_on()
 
     async def _stretches(self, engine: BatchTranscriber, clip: Audio) -> list[Stretch]:
         """Looking for speech in a long clip takes time, which the others do not wait for."""
@@ -190,7 +205,7 @@ class Batcher:
             raise EngineClosedError
         return engine.stretches(clip)
 
-    def _go_on(self) -> None:
+    def go_on(self) -> None:
         """Begin the batches that are ripe, and look again when the next one is."""
         if self._timer is not None:
             self._timer.cancel()
@@ -200,9 +215,9 @@ class Batcher:
             if ripe_in_s is None:
                 return
             if ripe_in_s > 0 and self._loop is not None:
-                self._timer = self._loop.call_later(ripe_in_s, self._go_on)
+                self._timer = self._loop.call_later(ripe_in_s, self.go_on)
                 return
-            is_free = not self._busy[Lane.BACKGROUND]
+            is_free = not self._busy[Lane.BACKGROUND] and self._spare.is_there_for(self)
             batch = self._waiting.take(idle=idle, is_background_allowed=is_free)
             if not batch:
                 return
@@ -239,7 +254,8 @@ class Batcher:
             self._waiting.put_back([piece for piece in batch if piece.owner in self._held])
         else:
             self._fail(batch[0].owner, error)
-        self._go_on()
+        self.go_on()
+        self._spare.look_again(self)
 
     def _heard(self, piece: Piece, transcript: Transcript) -> None:
         """A piece was heard; whoever asked for it may have gone."""

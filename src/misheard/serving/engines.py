@@ -25,6 +25,7 @@ from misheard.rollouts.states import Rollout
 from misheard.serving.batching import Batcher, BatchingRules
 from misheard.serving.loaded import LoadedVersions
 from misheard.serving.loading import load
+from misheard.serving.spare import SpareTime
 from misheard.serving.wanted import Wanted, look_up
 from misheard.speech.memory import give_back
 from misheard.workspace import Workspace
@@ -69,6 +70,7 @@ class Engines:
         self._rules = workspace.settings.serving
         self._id, self._address, self._started_at = new_id("server"), address, now()
         self._loaded = LoadedVersions(self._close)
+        self._spare = SpareTime()
         self._failed: dict[str, _Failure] = {}
         self._wanted: Wanted | None = None
         self._live: Serving | None = None
@@ -253,6 +255,7 @@ class Engines:
                     max_waiting=rules.max_waiting,
                     max_waiting_audio_s=rules.max_waiting_audio_s,
                 ),
+                spare=self._spare,
             ),
         )
 

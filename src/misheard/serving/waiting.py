@@ -90,6 +90,11 @@ class Waiting:
         for pieces in self._lanes.values():
             yield from pieces
 
+    @property
+    def is_urgent(self) -> bool:
+        """Whether any of it is waited for."""
+        return bool(self._lanes[Lane.SHORT] or self._lanes[Lane.LONG])
+
     def add(self, pieces: Sequence[Piece]) -> None:
         """They wait from now on."""
         for piece in pieces:

@@ -24,6 +24,14 @@ def require_cuda(devices: int) -> None:
         )
 
 
+def require_cuda_of_ctranslate2() -> None:
+    """Raise `InvalidSettingError` where CTranslate2 cannot compute on a GPU."""
+    import ctranslate2  # noqa: PLC0415 - 200 ms; see `WhisperWindows`
+
+    require_cuda(ctranslate2.get_cuda_device_count())
+    require_cublas()
+
+
 @cache
 def require_cublas() -> None:
     """Have the library loaded that CTranslate2 multiplies with on a GPU, from wherever it lies.

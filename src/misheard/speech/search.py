@@ -133,7 +133,7 @@ class Search:
         first, *others = self._options.temperatures
         yield self._positions, first
         margin = round(self._options.retry_margin_s * POSITIONS_PER_S)
-        longer = min(self._positions + margin, FULL_POSITIONS)
+        longer = self._windows.window(min(self._positions + margin, FULL_POSITIONS))
         if longer > self._positions:
             yield longer, first
         yield from ((self._positions, temperature) for temperature in others)

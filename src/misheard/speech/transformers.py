@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from misheard.audio import SAMPLE_RATE_HZ, Audio
-from misheard.errors import UnsupportedModelError
+from misheard.errors import InvalidSettingError, UnsupportedModelError
 from misheard.speech.cuda import CPU, CUDA, require_cuda
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.families.family import Heard
@@ -63,7 +63,8 @@ class TransformersTranscriber:
             torch.set_num_threads(threads)
         self._name = name or directory.name
         self._type = model_type(directory)
-        self._options = self._checked(options or DecodingOptions())
+        self._options = options or DecodingOptions()
+        self._checked(self._options)
         self._model = family_class(self._type, where=directory)(directory)
         self._model.model.to(device)
         # Tokenizers and `generate` keep state; PyTorch has all the cores busy with one call anyway.
@@ -129,6 +130,13 @@ class TransformersTranscriber:
         if asked:
             raise UnsupportedModelError(
                 f"'{self._name}' is a {self._type}; speech.{asked[0]} is for Whisper models only."
+            )
+        own = self._options.language
+        if options.language != own:
+            # Which language it has learnt cannot be told from its files.
+            raise InvalidSettingError(
+                f"'{self._name}' is a {self._type}, which knows one language and finds out none: "
+                f"that of speech.language = {own!r}, not {options.language!r}."
             )
         return options
 

@@ -87,9 +87,7 @@ class WhisperTranscriber:
 
     def window(self, duration_s: float) -> int:
         """Encoder positions for a stretch of `duration_s`; see `BatchTranscriber`."""
-        positions = self._context.positions(duration_s)
-        # CTranslate2 takes what has as many rows as there are mel bins for a spectrogram.
-        return positions + (positions == self._windows.mel_bins)
+        return self._windows.window(self._context.positions(duration_s))
 
     def stretches(self, clip: Audio) -> list[Stretch]:
         """The clip itself, or its speech where it is over 30 s; see `BatchTranscriber`."""

@@ -5,16 +5,22 @@ from __future__ import annotations
 import math
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from misheard.errors import InvalidSettingError, ModelCorruptError, UnsupportedModelError
+from misheard.errors import (
+    InvalidSettingError,
+    MemoryFullError,
+    MisheardError,
+    ModelCorruptError,
+    UnsupportedModelError,
+)
 from misheard.speech.context import FULL_POSITIONS
-from misheard.speech.cuda import CPU, CUDA, require_cublas, require_cuda
+from misheard.speech.cuda import CPU, CUDA, require_cuda_of_ctranslate2
 from misheard.speech.decoding import DECODER_TOKENS, DETECT, DecodingOptions, prompt_tokens
 from misheard.speech.features import log_mel
 from misheard.speech.long_audio import Stretch
@@ -34,6 +40,11 @@ _GPU_BATCHES = 4
 _CPU_WINDOWS, _GPU_WINDOWS = 4, 16
 """Of 30 s that are decoded at the same time; on a GPU in each batch. Beyond four a processor is no
 faster, and they take a GB."""
+
+_AS_IT_COMES = ("default", "auto")
+"""CTranslate2's own: as the files are, and whatever is quickest."""
+_OUT_OF_MEMORY = ("out of memory", "failed to allocate", "CUBLAS_STATUS_ALLOC_FAILED")
+"""What CUDA, oneMKL and cuBLAS say."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +72,7 @@ class WhisperWindows:
 
         keep_memory()
         if device == CUDA:
-            require_cuda(ctranslate2.get_cuda_device_count())
-            require_cublas()
+            require_cuda_of_ctranslate2()
             threads = self.workers = threads or _GPU_BATCHES
         else:
             threads = threads or os.cpu_count() or 1
@@ -71,6 +81,7 @@ class WhisperWindows:
             self.workers = threads if is_small else 1
         windows = _GPU_WINDOWS * self.workers if device == CUDA else _CPU_WINDOWS
         self.most_positions = windows * FULL_POSITIONS // self.workers
+        _require_compute_type(compute_type, device, ctranslate2.get_supported_compute_types(device))
         self._float32: Any = ctranslate2.DataType.float32
         self._storage: Callable[[NDArray[Any]], Any] = ctranslate2.StorageView.from_array
         try:
@@ -81,8 +92,8 @@ class WhisperWindows:
                 inter_threads=self.workers,
                 intra_threads=threads // self.workers,
             )
-        except (RuntimeError, ValueError) as error:
-            raise ModelCorruptError(f"'{directory}': {error}") from error
+        except (MemoryError, RuntimeError, ValueError) as error:
+            raise _why_not_loaded(error, directory, device) from error
         self._tokenizer = _load_tokenizer(directory)
         self.name = name
         self._start, self._end, self._no_timestamps = (
@@ -100,6 +111,11 @@ class WhisperWindows:
         """Of the spectrogram that it takes: 80, or 128 from large-v3 on."""
         bins: int = self._model.n_mels
         return bins
+
+    def window(self, positions: int) -> int:
+        """The window of so many, or of one more where that would be taken for something else."""
+        # CTranslate2 takes what has as many rows as there are mel bins for a spectrogram.
+        return positions + (positions == self.mel_bins)
 
     @property
     def first_timestamp(self) -> int:
@@ -226,6 +242,24 @@ class WhisperWindows:
         if token is None:
             raise UnsupportedModelError(f"'{self.name}' has no token '<|{word}|>'.")
         return token
+
+
+def _require_compute_type(compute_type: str, device: str, supported: Collection[str]) -> None:
+    if compute_type not in {*supported, *_AS_IT_COMES}:
+        raise InvalidSettingError(
+            f"speech.compute_type = {compute_type!r}, and speech.device = {device!r} computes in "
+            f"{', '.join(sorted(supported))} here, or as it comes: {', '.join(_AS_IT_COMES)}."
+        )
+
+
+def _why_not_loaded(error: Exception, directory: Path, device: str) -> MisheardError:
+    """What CTranslate2 tells by its words alone."""
+    if isinstance(error, MemoryError) or any(sign in str(error) for sign in _OUT_OF_MEMORY):
+        return MemoryFullError(
+            f"'{directory}' does not fit beside what is on speech.device = {device!r} already "
+            f"({error})."
+        )
+    return ModelCorruptError(f"'{directory}': {error}")
 
 
 def _load_tokenizer(directory: Path) -> Any:
