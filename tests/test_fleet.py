@@ -257,6 +257,25 @@ def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(workspace: Work
         deploy(workspace, "first")
 
 
+def test_of_two_who_deploy_the_same_the_other_is_told_at_once(workspace: Workspace) -> None:
+    """Though no server ever gets to see what it has asked for."""
+    fleet, server = workspace.fleet, state(workspace)
+    fleet.tell(server)
+    with in_another_thread(lambda: deploy(workspace, "second", "ann")) as first:
+        number = staged(workspace)
+        with in_another_thread(lambda: deploy(workspace, "second", "bob")) as other:
+            end = time.monotonic() + PATIENCE_S
+            while staged(workspace) == number:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            loaded = {"staging_number": number, "loaded": ("first", "second")}
+            fleet.tell(replace(server, **loaded, seen_at=now()))
+            assert first.result(timeout=PATIENCE_S).actor == "ann"
+            with pytest.raises(DeploymentConflictError, match="second has gone .* by ann"):
+                other.result(timeout=PATIENCE_S / 2)
+    assert fleet.staged("production") == []
+
+
 def test_a_cycle_deploys_once_every_server_has_its_candidate_loaded(
     workspace: Workspace, tmp_path: Path
 ) -> None:
