@@ -269,7 +269,8 @@ def test_of_two_who_deploy_the_same_the_other_is_told_at_once(workspace: Workspa
                 assert time.monotonic() < end
                 time.sleep(0.01)
             loaded = {"staging_number": number, "loaded": ("first", "second")}
-            fleet.tell(replace(server, **loaded, seen_at=now()))
+            # It lives on, so that nobody is let go for want of servers.
+            fleet.tell(replace(server, **loaded, seen_at=now() + timedelta(seconds=PATIENCE_S)))
             assert first.result(timeout=PATIENCE_S).actor == "ann"
             with pytest.raises(DeploymentConflictError, match=r"second has gone .* by ann"):
                 other.result(timeout=PATIENCE_S / 2)

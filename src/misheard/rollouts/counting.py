@@ -329,8 +329,9 @@ def _upsert(
 
 
 def _inserting(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    return dialect.insert(table)
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def _hashed(rollout_id: str, session: str) -> str:
