@@ -42,6 +42,8 @@ _TIMES = np.array(MULTIPLES)
 _NAIVE_Z = 2.326
 """One-sided 1 %."""
 _ENOUGH_FOR_NAIVE = 20
+_BEFORE = -1.0
+"""A time before the first request."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,10 +121,10 @@ def play(traffic: Traffic, shares: Sequence[float], *, endless: bool) -> Played:
     """
     limit = -math.log(ALPHA / len(RATES))
     bets = [np.zeros(len(_TIMES)) for _ in RATES]
-    began, heard, naive_at = 0.0, 0, math.inf
+    began, heard, naive_at = _BEFORE, 0, math.inf
     for number, share in enumerate(shares):
         hers = traffic.places < share
-        own = traffic.starts[hers & (traffic.starts >= began)]
+        own = traffic.starts[hers & (traffic.starts > began)]
         enough = own[STEP_SESSIONS - 1] if len(own) >= STEP_SESSIONS else math.inf
         is_last = number + 1 == len(shares)
         # What comes long after the step is over need not be looked at.
@@ -150,7 +152,7 @@ def play(traffic: Traffic, shares: Sequence[float], *, endless: bool) -> Played:
                 heard=heard,
             )
         bets = [path.bets_at(ends, bet) for path, bet in zip(paths, bets, strict=True)]
-        heard += int(np.searchsorted(own, ends))
+        heard += int(np.searchsorted(own, ends, side="right"))
         began = ends
     raise AssertionError("the last step has returned")
 
@@ -188,7 +190,8 @@ def _path(
     bet: Floats,
 ) -> _Path:
     at = np.where(hers, candidate, live)
-    these = np.flatnonzero((at >= within[0]) & (at < within[1]))
+    # What comes at a step's very end has been counted in it.
+    these = np.flatnonzero((at > within[0]) & (at < within[1]))
     these = these[np.argsort(at[these], kind="stable")]
     growth = np.log1p(share * TOLERANCE * (_TIMES - 1) / (1 + share * (TOLERANCE - 1)))
     steps = hers[these][:, None] * np.log(_TIMES) - growth

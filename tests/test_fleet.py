@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, update
+from sqlalchemy import event, insert, update
 
 from misheard.cycle.states import CycleState
 from misheard.database.engine import now, writing
@@ -255,6 +255,53 @@ def test_of_two_deployers_at_once_one_wins_and_the_other_is_told(workspace: Work
         assert f"{winner} has gone live since: deploy by {winner}" in results[loser]
         assert len(workspace.deployments.history()) == before + 1
         deploy(workspace, "first")
+
+
+def test_of_two_who_deploy_the_same_the_other_is_told_at_once(workspace: Workspace) -> None:
+    """Though no server ever gets to see what it has asked for."""
+    fleet, server = workspace.fleet, state(workspace)
+    fleet.tell(server)
+    with in_another_thread(lambda: deploy(workspace, "second", "ann")) as first:
+        number = staged(workspace)
+        with in_another_thread(lambda: deploy(workspace, "second", "bob")) as other:
+            end = time.monotonic() + PATIENCE_S
+            while staged(workspace) == number:
+                assert time.monotonic() < end
+                time.sleep(0.01)
+            loaded = {"staging_number": number, "loaded": ("first", "second")}
+            # It lives on, so that nobody is let go for want of servers.
+            fleet.tell(replace(server, **loaded, seen_at=now() + timedelta(seconds=PATIENCE_S)))
+            assert first.result(timeout=PATIENCE_S).actor == "ann"
+            with pytest.raises(DeploymentConflictError, match=r"second has gone .* by ann"):
+                other.result(timeout=PATIENCE_S / 2)
+    assert fleet.staged("production") == []
+
+
+def test_of_two_who_roll_back_at_once_one_does_and_the_other_is_told(workspace: Workspace) -> None:
+    """Both have looked before either writes."""
+    deploy(workspace, "second")
+    deploy(workspace, "third")
+    met = threading.Barrier(2)
+
+    def attempt(actor: str) -> str:
+        own, seen = Workspace.open(workspace.root), list[str]()
+
+        @event.listens_for(own._engine, "after_cursor_execute")
+        def looked(_c: Any, _cursor: Any, statement: str, *_: Any) -> None:
+            if "FROM deployments" in statement and not seen:
+                seen.append(statement)
+                met.wait(PATIENCE_S)
+
+        try:
+            return own.roll_back(actor=actor, reason="it is worse").version_id
+        except DeploymentConflictError as error:
+            return str(error)
+
+    with ThreadPoolExecutor(2) as pool:
+        back, told = sorted(pool.map(attempt, ("ann", "bob")), key=len)
+    assert back == "second"
+    assert "second has gone live since: rollback by " in told
+    assert workspace.deployments.live().version_id == "second"
 
 
 def test_a_cycle_deploys_once_every_server_has_its_candidate_loaded(

@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import update
 
+from misheard.capture.inferences import Inference
 from misheard.cycle.cycles import Cycles
 from misheard.cycle.options import CycleOptions
 from misheard.cycle.states import CycleState, Observer
@@ -75,8 +76,8 @@ def test_a_version_that_is_surely_too_often_wrong_is_rolled_back(make: Make) -> 
     assert made is not None
     assert (made.version_id, made.action, made.actor) == (first, "rollback", "watch")
     assert made.reason == (
-        "12 errors in 12 inferences since the deployment: the error rate is surely at least 60.6%, "
-        "more than 50.0%"
+        "an error rate of 100.0% in 12 sessions since the deployment, surely at least 60.6%, more "
+        "than 50.0%"
     )
     assert workspace.deployments.live() == made
     # What the version before did is counted from now on.
@@ -91,6 +92,41 @@ def test_a_few_errors_are_not_enough_to_be_sure(make: Make) -> None:
     went_wrong(workspace, 1, 1, first=50)
     assert look(workspace).rolled_back is not None
     assert workspace.deployments.live().version_id != live
+
+
+def in_calls(workspace: Workspace, made: list[Inference], calls: int) -> None:
+    """They were heard in so many calls, in turn."""
+    with writing(workspace._engine) as connection:
+        for number, one in enumerate(made):
+            row = update(inferences).where(inferences.c.id == one.id)
+            connection.execute(row.values(session=f"call {number % calls}"))
+
+
+def test_one_call_takes_nothing_back_however_many_of_its_transcripts_are_wrong(make: Make) -> None:
+    workspace = make(**QUIET)
+    second(workspace)
+    made = tiny.heard(workspace, 40)
+    in_calls(workspace, made, calls=8)
+    tiny.correct(workspace, made)
+    assert look(workspace).rolled_back is None
+    # A ninth is enough, though it is short.
+    other = tiny.heard(workspace, 1, first=90)
+    tiny.correct(workspace, other)
+    assert look(workspace).rolled_back is not None
+
+
+def test_a_call_that_is_wrong_in_part_is_not_wrong_as_a_whole(make: Make) -> None:
+    workspace = make(**QUIET)
+    second(workspace)
+    made = tiny.heard(workspace, 80)
+    in_calls(workspace, made, calls=20)
+    # One of four in each call.
+    tiny.correct(workspace, made[:20])
+    assert look(workspace).rolled_back is None
+    assert workspace.observations.sessions(
+        since=workspace.deployments.live().created_at,
+        version_id=workspace.deployments.live().version_id,
+    ) == (5.0, 20)
 
 
 def test_an_error_rate_below_the_threshold_is_left_alone(make: Make) -> None:

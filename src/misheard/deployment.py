@@ -330,7 +330,7 @@ def _append(
         raise DeploymentConflictError(
             f"Look at what is live in '{slot}' now, then deploy again if it is still right."
         ) from error
-    # What is live is loaded anyway.
+    # What is live is loaded anyway; whoever else waits for it sees by this that it is.
     staged = (stagings.c.slot == slot) & (stagings.c.version_id == version_id)
     connection.execute(delete(stagings).where(staged))
     entry = audit.AuditEntry(

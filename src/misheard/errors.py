@@ -205,6 +205,10 @@ class RolloutStateError(BadInputError):
     """A rollout cannot take this step from where it stands."""
 
 
+class PromotionFailedError(MisheardError):
+    """A canary was to go live and could not, so it goes on as one."""
+
+
 class StagingFailedError(MisheardError):
     """A server could not get this model version ready, so it did not go live."""
 

@@ -191,7 +191,8 @@ class Fleet:
         with writing(self._engine) as connection:
             # Retention prunes nothing that is staged, and this is not pruned yet.
             _require_files_in(connection, version_id)
-            connection.execute(delete(stagings).where(stagings.c.until < moment))
+            # By clocks that agree to a few seconds: who still waits would take it for live.
+            connection.execute(delete(stagings).where(stagings.c.until < moment - ALIVE))
             made = insert(stagings).values(**values).returning(stagings.c.number)
             return Staging(number=connection.execute(made).scalar_one(), **values)
 
@@ -217,7 +218,15 @@ class Fleet:
                     f"{version_id}. Look into its log or stop it; or give it longer, with "
                     "deployment.max_staging_s."
                 )
+            if not self._is_there(staging):
+                # Somebody else has made it live; whoever asked is told so when they try to.
+                return len(alive)
             time.sleep(_LOOK_S)
+
+    def _is_there(self, staging: Staging) -> bool:
+        query = select(stagings.c.number).where(stagings.c.number == staging.number)
+        with self._engine.connect() as connection:
+            return connection.execute(query).first() is not None
 
 
 def _state(row: Any) -> ServerState:

@@ -131,15 +131,20 @@ def watch(
 
 
 def roll_back_if_worse(workspace: Workspace, *, actor: str = ACTOR) -> Deployment | None:
-    """Roll back when the live version's error rate since its deployment is surely too high."""
+    """Roll back when the live version's error rate since its deployment is surely too high.
+
+    It has to be above the threshold of all transcripts, and surely so of all sessions.
+    """
     rules = workspace.settings.deployment
     live = workspace.deployments.live()
     if not rules.enable_auto_rollback or not live.undo_number:
         return None
-    errors, inferences = workspace.observations.traffic(
-        since=live.created_at, version_id=live.version_id
-    )
-    decision = should_roll_back(errors, inferences, rules.rollback_on_error_threshold)
+    told, threshold = workspace.observations, rules.rollback_on_error_threshold
+    errors, inferences = told.traffic(since=live.created_at, version_id=live.version_id)
+    if errors <= threshold * inferences:
+        return None  # these are counted as they come, and sessions are not
+    wrong, sessions = told.sessions(since=live.created_at, version_id=live.version_id)
+    decision = should_roll_back(wrong, sessions, threshold)
     if not decision.should_roll_back:
         return None
     try:

@@ -305,8 +305,12 @@ class Workspace(Gatekeeping):
     ) -> Deployment:
         """Make live again what was live before, or the version `to`, which was live once.
 
-        With `leaving` only while that is the newest row of the log: `DeploymentConflictError`.
+        Only while `leaving` is the newest row of the log, by default what is so now: of two who
+        call at once the other gets a `DeploymentConflictError`, and does not go back once more.
         """
+        if leaving is None:
+            newest = self.deployments.newest(slot)
+            leaving = newest.number if newest is not None else 0
         with writing(self._engine) as connection:
             made = roll_back_in(
                 connection, actor=actor, reason=reason, to=to, slot=slot, leaving=leaving

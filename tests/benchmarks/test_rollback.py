@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -43,7 +44,7 @@ def test_its_evidence_is_that_of_the_test_in_use() -> None:
     traffic = rollback.sessions_of_many(random, 40_000)
     hers = traffic.places < 0.1
     at = traffic.live_at[0]
-    path = rollback._path(hers, at, at, 0.1, (0.0, math.inf), np.zeros(len(rollback._TIMES)))
+    path = rollback._path(hers, at, at, 0.1, (-1.0, math.inf), np.zeros(len(rollback._TIMES)))
     assert len(path.times) == np.isfinite(at).sum() > 200
     for moment in (5_000.0, 20_000.0, 50_000.0):
         wrong = Wrong(
@@ -52,6 +53,20 @@ def test_its_evidence_is_that_of_the_test_in_use() -> None:
         )  # fmt: skip
         expected = log_evidence([wrong], rollback.TOLERANCE)
         assert path.at(np.array([moment]))[0] == pytest.approx(expected, abs=1e-9)
+
+
+def test_what_happens_at_the_very_end_of_a_step_is_bet_on_once() -> None:
+    """Two steps, of which the first ends with the session that goes wrong, against one."""
+    at, hers, ends = np.array([0.0, 1.0, 2.0, 3.0]), np.array([True, False, True, True]), 2.0
+    bet = np.zeros(len(rollback._TIMES))
+
+    def path(began: float, bet: Any) -> rollback._Path:
+        return rollback._path(hers, at, at, 0.5, (began, math.inf), bet)
+
+    whole = path(rollback._BEFORE, bet)
+    second = path(ends, whole.bets_at(ends, bet))
+    assert second.times.tolist() == [3.0]
+    assert second.evidence[-1] == pytest.approx(whole.evidence[-1])
 
 
 def test_sessions_of_the_simulation_go_wrong_together() -> None:

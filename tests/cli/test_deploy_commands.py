@@ -86,6 +86,21 @@ def test_rollback_goes_back_one_or_to_a_named_version(workspace: Workspace, tmp_
     assert "'four' was never live in 'production'" in never.stderr
 
 
+def test_a_rollback_that_names_what_it_leaves_happens_once(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    for version_id in ("two", "three"):
+        register(workspace, tmp_path, version_id, verdict={"passed": True})
+        row = str(ok(workspace, "deploy", version_id)["number"])
+    assert f"(row {row})" in run(workspace, "status").stdout
+    assert ok(workspace, "rollback", "--leaving", row, "--as", "bob")["version_id"] == "two"
+    again = run(workspace, "rollback", "--leaving", row)
+    assert again.exit_code == 1
+    assert f"Row {row} of the log was the newest" in again.stderr
+    assert "rollback by bob" in again.stderr
+    assert workspace.deployments.live().version_id == "two"
+
+
 def test_versions_shows_what_became_of_each(workspace: Workspace, tmp_path: Path) -> None:
     first = workspace.deployments.live().version_id
     for version_id in ("two", "three", "four"):

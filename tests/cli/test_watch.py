@@ -77,7 +77,7 @@ def test_it_says_what_it_has_rolled_back_and_why(workspace: Workspace, tmp_path:
     second(workspace, tmp_path)
     tiny.correct(workspace, tiny.heard(workspace, 12))
     done = run(workspace, "--once")
-    assert f"Rolled back to {first}: 12 errors in 12 inferences" in done.stdout
+    assert f"Rolled back to {first}: an error rate of 100.0% in 12 sessions" in done.stdout
     assert "more than 50.0%" in " ".join(done.stdout.split())
     assert workspace.deployments.live().version_id == first
 

@@ -222,6 +222,30 @@ def test_traffic_of_a_version_is_its_own(
     assert told.traffic(now(), "v-new") == (0, 0)
 
 
+def test_a_session_counts_once_by_the_share_of_it_that_is_wrong(
+    told: Observations, cases: Cases, engine: Engine, hear: Callable[..., list[Inference]]
+) -> None:
+    heard = hear(["one", "two", "three", "four", "five"], version_id="v-new")
+    with writing(engine) as connection:
+        for one, session in zip(heard, ("a", "a", "a", "a", None), strict=True):
+            row = update(inferences).where(inferences.c.id == one.id)
+            connection.execute(row.values(session=session))
+    told.record_inference("a.wav", inference_time_s=0.1, is_error=True, version_id="v-new")
+    told.record_inference("b.wav", inference_time_s=0.1, is_error=True)
+    since = now() - DAY
+    assert told.sessions(since=since, version_id="v-new") == (1.0, 3)
+    cases.correct(
+        [
+            Correction(inference_id=heard[0].id, reference="won", author="ann"),
+            Correction(inference_id=heard[1].id, reference="two", author="ann"),
+            Correction(inference_id=heard[4].id, reference="fife", author="ann"),
+        ]
+    )
+    assert told.sessions(since=since, version_id="v-new") == (2.25, 3)
+    assert told.sessions(since=since, version_id="v-old") == (0.0, 0)
+    assert told.sessions(since=now(), version_id="v-new") == (0.0, 0)
+
+
 def validated(
     engine: Engine, dataset_id: str, candidate: str, wer: float | None, *, days: float, passed: bool
 ) -> None:
@@ -363,6 +387,7 @@ def test_windows_are_read_through_an_index(told: Observations, engine: Engine) -
         told.trend("wer", since)
         told.inference_statistics(since)
         told.traffic(since, "v-1")
+        told.sessions(since=since, version_id="v-1")
     looked_up = [line for line in found if line.startswith(("SCAN", "SEARCH"))]
     used = " ".join(looked_up)
     assert "ix_observations_kind_created_at (kind=? AND created_at>?)" in used

@@ -8,11 +8,11 @@ from misheard.errors import BadInputError
 from misheard.monitoring.rollback import should_roll_back
 
 
-def test_without_inferences_nothing_is_rolled_back() -> None:
+def test_without_sessions_nothing_is_rolled_back() -> None:
     decision = should_roll_back(0, 0, 0.0)
     assert not decision.should_roll_back
     assert math.isnan(decision.error_rate)
-    assert "no inferences" in decision.reason
+    assert "no sessions" in decision.reason
 
 
 def test_a_few_bad_transcripts_are_not_enough_and_many_are() -> None:
@@ -23,10 +23,16 @@ def test_a_few_bad_transcripts_are_not_enough_and_many_are() -> None:
     assert decision.should_roll_back
     assert decision.error_rate == 0.7
     assert decision.reason == (
-        "70 errors in 100 inferences since the deployment: the error rate is surely at least "
-        "53.3%, more than 50.0%"
+        "an error rate of 70.0% in 100 sessions since the deployment, surely at least 53.3%, more "
+        "than 50.0%"
     )
     assert "48.0%, not more than 50.0%" in should_roll_back(65, 100, 0.5).reason
+
+
+def test_a_session_that_is_wrong_in_part_counts_in_part() -> None:
+    decision = should_roll_back(17.5, 20, 0.5)
+    assert (decision.should_roll_back, decision.error_rate) == (True, 0.875)
+    assert not should_roll_back(12.5, 20, 0.5).should_roll_back
 
 
 def test_the_ends_of_the_threshold() -> None:
@@ -36,9 +42,9 @@ def test_the_ends_of_the_threshold() -> None:
 
 
 @pytest.mark.parametrize(
-    ("errors", "inferences", "threshold"),
+    ("wrong", "sessions", "threshold"),
     [(-1, 3, 0.5), (4, 3, 0.5), (1, 3, -0.1), (1, 3, 1.1), (1, 3, math.nan)],
 )
-def test_counts_that_cannot_be_are_refused(errors: int, inferences: int, threshold: float) -> None:
+def test_counts_that_cannot_be_are_refused(wrong: int, sessions: int, threshold: float) -> None:
     with pytest.raises(BadInputError):
-        should_roll_back(errors, inferences, threshold)
+        should_roll_back(wrong, sessions, threshold)

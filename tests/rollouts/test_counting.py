@@ -264,6 +264,26 @@ def test_beside_what_was_deleted_meanwhile_nothing_is_kept(
     assert heard(rollouts, shadow)[0] == (2, 2)
 
 
+def test_what_is_sent_again_is_kept_once_and_takes_no_other_with_it(
+    rollouts: Rollouts, shadow: Rollout, hear: Callable[..., list[Inference]], engine: Engine
+) -> None:
+    one, other, third = hear(["one", "two", "three"])
+
+    def note(*some: tuple[Inference, str]) -> None:
+        rollouts.note_shadows(
+            [shadowed(shadow, inference_id=of.id, candidate=text) for of, text in some]
+        )
+
+    note((one, "first"))
+    note((other, "first"), (one, "again"), (third, "first"), (third, "again"))
+    with engine.connect() as connection:
+        rows = connection.execute(select(shadow_transcripts)).all()
+    assert {row.inference_id: row.text for row in rows} == dict.fromkeys(
+        (one.id, other.id, third.id), "first"
+    )
+    assert heard(rollouts, shadow)[0] == (5, 5)
+
+
 def test_what_a_shadow_heard_goes_with_the_transcript_when_its_time_is_up(
     rollouts: Rollouts,
     shadow: Rollout,

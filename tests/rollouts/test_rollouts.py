@@ -19,9 +19,11 @@ from misheard.database.schema import rollout_sessions, versions
 from misheard.database.schema import rollouts as table
 from misheard.deployment import Deployments
 from misheard.errors import (
+    BackupFailedError,
     BadInputError,
     DeploymentConflictError,
     NothingDeployedError,
+    PromotionFailedError,
     RolloutConflictError,
     RolloutStateError,
     UnknownIdError,
@@ -211,6 +213,40 @@ def test_many_who_judge_at_once_make_each_move_once(
     actions = [entry.action for entry in entries(engine, one.id)]
     assert actions == ["begin canary", "canary next step", "canary promoted"]
     assert [row.version_id for row in deployments.history()].count(candidate) == 1
+
+
+def test_a_promotion_that_fails_is_not_tried_again_within_a_minute(
+    engine: Engine,
+    candidate: str,
+    live: str,
+    deployments: Deployments,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tried = list[str]()
+
+    def back_up(one: Rollout) -> None:
+        tried.append(one.id)
+        raise BackupFailedError("No room.")
+
+    rollouts = Rollouts(engine, engine, before_deployment=back_up)
+    one = begin(rollouts, candidate, shares=(0.5,))
+    hear(rollouts, one, 10, 10)
+    with pytest.raises(PromotionFailedError, match=rf"{candidate}, of {one.id}, .* No room"):
+        rollouts.judge(actor="server")
+    for _ in range(3):
+        hear(rollouts, one, 1, 1)
+        decision = rollouts.judge(actor="server")
+        assert decision and decision.action is Action.WAIT
+    assert tried == [one.id]
+    monkeypatch.setattr("misheard.rollouts.rollouts._TRIED_AGAIN_S", 0.0)
+    with pytest.raises(PromotionFailedError):
+        rollouts.judge(actor="server")
+    assert (len(tried), deployments.live().version_id) == (2, live)
+    monkeypatch.undo()
+    # What it does meanwhile is judged all the same.
+    hear(rollouts, one, 40, 40, wrong_candidate=40)
+    decision = rollouts.judge(actor="server")
+    assert decision and decision.action is Action.ROLL_BACK
 
 
 def test_whoever_deploys_something_else_ends_it(

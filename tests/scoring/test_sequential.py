@@ -14,7 +14,7 @@ from misheard.errors import BadInputError
 from misheard.scoring.sequential import ALPHA, is_surely_above, log_evidence, lower_bound
 
 
-def wealth(successes: int, trials: int, share: float) -> float:
+def wealth(successes: float, trials: int, share: float) -> float:
     """The bet by its definition: its wealth is a mean over shares above `share`, by quadrature."""
     above = share + (1 - share) * (np.arange(200_000) + 0.5) / 200_000
     failures = trials - successes
@@ -24,10 +24,13 @@ def wealth(successes: int, trials: int, share: float) -> float:
 
 @pytest.mark.parametrize(
     ("successes", "trials", "share"),
-    [(9, 9, 0.5), (8, 8, 0.5), (70, 100, 0.5), (65, 100, 0.5), (12, 30, 0.1), (4, 300, 0.004)],
-)
+    [
+        (9, 9, 0.5), (8, 8, 0.5), (70, 100, 0.5), (65, 100, 0.5), (12, 30, 0.1), (4, 300, 0.004),
+        (8.7, 9, 0.5), (0.7, 1, 0.3), (0.02, 1, 0.01), (3.4, 7, 0.4), (66.6, 100, 0.65),
+    ],
+)  # fmt: skip
 def test_it_claims_no_more_than_the_bet_has_won_and_at_least_half(
-    successes: int, trials: int, share: float
+    successes: float, trials: int, share: float
 ) -> None:
     claimed, won = (
         math.exp(log_evidence(successes, trials, share)),
@@ -61,6 +64,18 @@ def test_where_the_share_is_not_exceeded_it_is_hardly_ever_said_over_all_looks(
     rate = ever_alarmed(share, share, trials=2_000, runs=1_000)
     # Three standard errors of a thousand runs.
     assert rate <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / 1_000)
+
+
+@pytest.mark.parametrize(("wrong", "right"), [(0.2, 0.2), (1.0, 1.0), (0.1, 3.0)])
+def test_draws_may_be_shares_themselves(wrong: float, right: float) -> None:
+    """Mostly nothing or all of a session; anything; mostly little: their mean is not exceeded."""
+    share, runs = wrong / (wrong + right), 300
+    draws = np.random.default_rng(7).beta(wrong, right, (runs, 400)).cumsum(axis=1)
+    alarms = sum(
+        any(is_surely_above(total, count, share) for count, total in enumerate(run, start=1))
+        for run in draws.tolist()
+    )
+    assert alarms / runs <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / runs)
 
 
 def test_where_it_is_exceeded_it_is_said_soon() -> None:

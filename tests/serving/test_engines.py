@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -173,6 +174,56 @@ def test_a_server_goes_on_with_what_it_has_until_what_is_live_can_be_loaded(
     run(body)
 
 
+def test_nobody_has_a_part_in_what_is_tried_where_the_live_version_does_not_answer(
+    workspace: Workspace,
+) -> None:
+    """Else what the candidate gets wrong would be counted, and the live version's would not."""
+    deploy(workspace, "B")
+    deploy(workspace, "A")
+    deploy(workspace, "C")
+    begin = partial(workspace.begin_canary, "A", actor="ann", reason="test", force=True)
+
+    async def body() -> None:
+        async with serving(workspace) as engines:
+            await until(lambda: engines.state.loaded == ("A", "C"))
+            aside = take_away(workspace, "B")
+            workspace.roll_back(actor="ann", reason="test", to="B")
+            await until(lambda: "B" in engines.state.failed)
+            begun = await asyncio.to_thread(begin)
+            await until(lambda: knows(engines, begun.id))
+            assert await ask(engines) == ("C", "C")
+            assert "A" in engines.state.loaded
+            assert engines.rollout is None
+            bring_back(workspace, "B", aside)
+            await until(lambda: engines.rollout == begun)
+            assert await ask(engines) == ("B", "B")
+
+    run(body)
+
+
+def knows(engines: Engines, rollout_id: str) -> bool:
+    """Whether it has seen that something is tried."""
+    wanted = engines._wanted
+    return bool(wanted and wanted.rollout and wanted.rollout.id == rollout_id)
+
+
+def test_what_was_tried_beside_a_version_that_is_live_no_more_is_over(
+    workspace: Workspace,
+) -> None:
+    """Without a request, and without a worker."""
+    begun = workspace.begin_shadow("B", actor="ann", reason="test")
+
+    async def body() -> None:
+        async with serving(workspace) as engines:
+            await until(lambda: engines.rollout == begun)
+            await asyncio.to_thread(deploy, workspace, "C")
+            await until(lambda: workspace.rollouts.running() is None)
+            assert workspace.rollouts.get(begun.id).state == "superseded"
+            await until(lambda: not knows(engines, begun.id))
+
+    run(body)
+
+
 def test_what_a_server_cannot_load_does_not_go_live_and_can_be_tried_again(
     workspace: Workspace,
 ) -> None:
@@ -235,6 +286,25 @@ def test_a_database_that_gives_errors_for_a_while_stops_no_answer(
             await until(lambda: engines.state.version_id == "B")
             assert await ask(engines) == ("B", "B")
         assert caplog.text.count("this server goes on as it is") == 1
+
+    run(body)
+
+
+def test_who_cannot_ask_for_long_lets_the_live_version_alone_answer(workspace: Workspace) -> None:
+    """Elsewhere the candidate may have been taken back."""
+    begun = workspace.begin_canary("B", actor="ann", reason="test", force=True)
+
+    async def body() -> None:
+        async with serving(workspace) as engines:
+            await until(lambda: engines.rollout == begun)
+            rename(workspace, "stagings", "aside")
+            await until(lambda: engines._is_cut_off)
+            # A look or two may be missed.
+            assert engines.rollout == begun
+            await until(lambda: engines.rollout is None)
+            assert await ask(engines) == ("A", "A")
+            rename(workspace, "aside", "stagings")
+            await until(lambda: engines.rollout == begun)
 
     run(body)
 

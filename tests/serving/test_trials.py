@@ -203,9 +203,11 @@ def wrong(workspace: Workspace, rollout: Rollout, signal: Signal) -> tuple[int, 
 
 
 def test_what_only_the_candidate_refuses_is_answered_and_counts_as_its_failure(
-    workspace: Workspace,
+    letters: dict[str, Path], tmp_path: Path
 ) -> None:
     """A language that it does not know, or an answer that is none: no mistakes of a caller's."""
+
+    workspace = make(tmp_path / "ws", letters, rollouts=QUICK | {"step_sessions": 100})
 
     async def body() -> None:
         rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.9,), force=True)
@@ -214,7 +216,8 @@ def test_what_only_the_candidate_refuses_is_answered_and_counts_as_its_failure(
             play(service, "B", lambda _: 5)
             answers = [await hear(service, f"call {n}") for n in range(4)]
             assert {one.version_id for one in answers} == {"A"}
-            await until(lambda: wrong(workspace, rollout, Signal.FAILED)[0] > 0)
+            await until(lambda: sum(counted(workspace, rollout).values()) == 4)
+            assert wrong(workspace, rollout, Signal.FAILED)[0] > 0
             # What both of them refuse says nothing of either.
             before = counted(workspace, rollout)
             play(service, "A", lambda _: 5)
@@ -321,6 +324,32 @@ def test_a_request_for_a_version_by_name_has_no_part_in_it(workspace: Workspace)
         assert counted(workspace, rollout) == Counter()
 
     run(body)
+
+
+def test_where_no_backup_can_be_made_the_canary_goes_on_and_the_log_says_why(
+    letters: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    deployment = {"auto_backup_before_deploy": True}
+    workspace = make(tmp_path / "ws", letters, rollouts=QUICK, deployment=deployment)
+    made = workspace.root / "backups"
+    if made.exists():
+        made.rename(workspace.root / "aside")
+    made.write_text("no directory", encoding="utf-8")
+
+    async def body() -> None:
+        rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
+        async with serving(workspace) as service:
+            await trying(service, "B")
+            for number in range(30):
+                await hear(service, f"call {number}")
+            await until(lambda: sum(counted(workspace, rollout).values()) == 30)
+        assert workspace.rollouts.running() == rollout
+
+    run(body)
+    told = [one.getMessage() for one in caplog.records if one.name == "misheard.serving"]
+    (failed,) = [one for one in told if "rollout" in one or "tried" in one]
+    assert "A canary was to go live and could not" in failed
+    assert "The backup could not be made" in failed
 
 
 def test_what_is_live_may_change_under_it(workspace: Workspace) -> None:

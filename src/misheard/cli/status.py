@@ -75,7 +75,7 @@ def _live(status: Status, console: Console) -> None:
     grid.add_row(
         "[bold]Live[/]", f"[bold green]{version.id}[/]  {escape(version.name)}, in {live.slot}"
     )
-    why = escape(f"{live.action} by {live.actor}, {live.reason}")
+    why = escape(f"{live.action} by {live.actor}, {live.reason} (row {live.number})")
     grid.add_row("", f"since {when(live.created_at)}: {why}")
     if status.live_validation is not None:
         side = status.live_validation.comparison.candidate

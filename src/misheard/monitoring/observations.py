@@ -218,6 +218,11 @@ class Observations:
             found = traffic.statistics(connection, since=since, version_id=version_id)
         return found.errors_detected, found.total
 
+    def sessions(self, *, since: datetime, version_id: str) -> tuple[float, int]:
+        """The sum of the error rates of a version's sessions; see `traffic.by_session`."""
+        with self._engine.connect() as connection:
+            return traffic.by_session(connection, since=since, version_id=version_id)
+
     def traffic_since_cycle(self) -> tuple[int, int]:
         """Errors and inferences since the newest cycle began; see `traffic.since_cycle`."""
         with self._engine.connect() as connection:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Connection, Select, func, select
+from sqlalchemy import Connection, Select, case, func, select
 from sqlalchemy.sql import ColumnElement
 
 from misheard.database import tallies
@@ -16,6 +16,8 @@ from misheard.database.schema import error_cases, hourly, inferences, observatio
 
 VERSION_KEY = "version_id"
 """Where the details of an observed inference name the version that made it."""
+_WRONG = ("open", "corrected")
+"""An inference is an error while its error case is one of these."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,27 @@ def statistics(
         errors_detected=errors,
         corrections_applied=corrected,
     )
+
+
+def by_session(connection: Connection, *, since: datetime, version_id: str) -> tuple[float, int]:
+    """Sessions of a version after `since`: the sum of their error rates, and how many they are.
+
+    What has no session, and what was told of, is one by itself. Every transcript that is still
+    kept is looked at, so its cost grows with the time.
+    """
+    status, c = error_cases.c.status, inferences.c
+    is_error = case((status.in_(_WRONG), 1.0), else_=0.0)
+    each = (
+        select(func.avg(is_error).label("rate"))
+        .select_from(inferences)
+        .outerjoin(error_cases, error_cases.c.inference_id == c.id)
+        .where(c.reported.is_(False), c.created_at > since, c.version_id == version_id)
+        .group_by(func.coalesce(c.session, c.id))
+        .subquery()
+    )
+    wrong, sessions = connection.execute(select(func.sum(each.c.rate), func.count())).one()
+    told: Any = connection.execute(_told(since, version_id)).one()
+    return float(wrong or 0.0) + told[5], sessions + told[0]
 
 
 def since_cycle(connection: Connection) -> tuple[int, int]:
@@ -137,7 +160,7 @@ def _rows(which: ColumnElement[bool], since: datetime | None, version_id: str | 
             func.sum(inferences.c.latency_s),
             func.min(inferences.c.latency_s),
             func.max(inferences.c.latency_s),
-            func.count().filter(status.in_(("open", "corrected"))),
+            func.count().filter(status.in_(_WRONG)),
             func.count().filter(status == "corrected"),
         )
         .select_from(inferences)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rapidfuzz.distance import Levenshtein
-from sqlalchemy import Connection, Table, func, insert, select
+from sqlalchemy import Connection, Table, func, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from misheard.database.engine import now
@@ -294,7 +294,9 @@ def _keep(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     there = set(connection.scalars(query)) if ids else set()
     kept = [row for row in rows if row["inference_id"] in there]
     if kept:
-        connection.execute(insert(shadow_transcripts), kept)
+        # A request that was sent again is logged once; the first that was heard of it stays.
+        made = _inserting(connection, shadow_transcripts)
+        connection.execute(made.on_conflict_do_nothing(), kept)
 
 
 def _add(connection: Connection, counts: Counts) -> None:
@@ -318,13 +320,18 @@ def _upsert(
 ) -> None:
     if not rows:
         return
-    dialect = postgresql if connection.dialect.name == "postgresql" else sqlite
-    made = dialect.insert(table)
+    made = _inserting(connection, table)
     values = {
         name: table.c[name] + made.excluded[name] if adding else made.excluded[name]
         for name in rows[0].keys() - set(keys)
     }
     connection.execute(made.on_conflict_do_update(index_elements=keys, set_=values), rows)
+
+
+def _inserting(connection: Connection, table: Table) -> postgresql.Insert | sqlite.Insert:
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def _hashed(rollout_id: str, session: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -18,6 +20,8 @@ from misheard.database.schema import (
 from misheard.deployment import PRODUCTION, Deployment, deploy_in
 from misheard.errors import (
     DeploymentConflictError,
+    MisheardError,
+    PromotionFailedError,
     RolloutConflictError,
 )
 from misheard.monitoring import latency
@@ -42,6 +46,8 @@ _SLOW_TIMES = 2.0
 _LATELY = timedelta(hours=24)
 _MIN_TIMED = 100
 """Fewer requests say too little of how long one takes."""
+_TRIED_AGAIN_S = 60.0
+"""A promotion copies the database first: after one that came to nothing the next waits so long."""
 
 
 WentLive = Callable[[Connection, Deployment], object]
@@ -74,6 +80,8 @@ class Rollouts:
         self._went_live = went_live
         self._after_deployment = after_deployment
         self._unready = unready
+        self._tried_at: dict[str, float] = {}
+        """Rollout → when it was last to go live by itself, on the monotonic clock."""
 
     def begin(
         self,
@@ -220,14 +228,20 @@ class Rollouts:
     ) -> RolloutDecision | None:
         """Look at what runs in `slot`, and do what is to be done; None where nothing runs.
 
-        Several processes may do so at once: each move is made once.
+        Several processes may do so at once: each move is made once. Raises `PromotionFailedError`
+        where what comes before a promotion fails; this process tries none again within a minute.
         """
         at = moment or now()
         decision = self.decision(slot, at)
         if decision is None or decision.action is Action.WAIT:
             return decision
         if decision.action is Action.PROMOTE:
-            self._before_deployment(decision.rollout)
+            one, tried_at = decision.rollout, time.monotonic()
+            if tried_at < self._tried_at.get(one.id, -math.inf) + _TRIED_AGAIN_S:
+                reason = "it was to go live a moment ago, and is tried again soon"
+                return replace(decision, action=Action.WAIT, reason=reason)
+            self._tried_at[one.id] = tried_at
+            self._prepare(one)
             # That takes its time; a server may have come, or lost the candidate, since.
             decision = self.decision(slot, at)
             if decision is None or decision.action is Action.WAIT:
@@ -246,6 +260,15 @@ class Rollouts:
         if decision.action is Action.PROMOTE:
             self._after_deployment()
         return decision
+
+    def _prepare(self, rollout: Rollout) -> None:
+        try:
+            self._before_deployment(rollout)
+        except MisheardError as error:
+            raise PromotionFailedError(
+                f"It is {rollout.version_id}, of {rollout.id}, and is tried again in "
+                f"{_TRIED_AGAIN_S:g} s. {error}"
+            ) from error
 
     def promote(self, rollout_id: str, *, actor: str, reason: str) -> Rollout:
         """Make the candidate of a canary live now, whatever step it is in.

@@ -15,7 +15,7 @@ ALPHA = 0.025
 _HALVINGS = 60
 
 
-def log_evidence(successes: int, trials: int, share: float) -> float:
+def log_evidence(successes: float, trials: int, share: float) -> float:
     """How strongly the draws speak for more than `share`, as the logarithm of a bet's wealth.
 
     The bet begins with 1 and is fair or worse wherever the true share is `share` or less, so by
@@ -28,7 +28,11 @@ def log_evidence(successes: int, trials: int, share: float) -> float:
     distributions", Statistica Neerlandica 34, 1980); where there are fewer, nothing is claimed: the
     result is minus infinity.
 
-    Draws are taken to be independent. Raises `BadInputError` for counts or shares that cannot be.
+    Draws are taken to be independent. One may also be a share from 0 to 1, of which the mean is
+    asked for, and `successes` their sum: since a^x · b^(1-x) ≤ x · a + (1-x) · b the bet wins no
+    more by it. (The half holds as well: the median of a beta distribution lies between its mode and
+    its mean; R. A. Groeneveld and G. Meeden, "The mode, median, and mean inequality", American
+    Statistician 31, 1977.) Raises `BadInputError` for counts or shares that cannot be.
     """
     if not 0 <= successes <= trials:
         raise BadInputError(f"{successes} of {trials} cannot be.")
@@ -44,7 +48,7 @@ def log_evidence(successes: int, trials: int, share: float) -> float:
     return mixed - fixed - math.log(2) - math.log1p(-share)
 
 
-def is_surely_above(successes: int, trials: int, share: float, *, alpha: float = ALPHA) -> bool:
+def is_surely_above(successes: float, trials: int, share: float, *, alpha: float = ALPHA) -> bool:
     """Whether the true share is above `share`; ever wrong, over all looks, with chance `alpha`.
 
     >>> is_surely_above(8, 8, 0.5), is_surely_above(9, 9, 0.5)
@@ -53,7 +57,7 @@ def is_surely_above(successes: int, trials: int, share: float, *, alpha: float =
     return log_evidence(successes, trials, share) >= -math.log(alpha)
 
 
-def lower_bound(successes: int, trials: int, *, alpha: float = ALPHA) -> float:
+def lower_bound(successes: float, trials: int, *, alpha: float = ALPHA) -> float:
     """The largest share of which `is_surely_above` says so; 0 without a success.
 
     >>> round(lower_bound(9, 9), 3), lower_bound(0, 9)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Executor, ThreadPoolExecutor
@@ -26,6 +27,7 @@ from misheard.serving.batching import Batcher, BatchingRules
 from misheard.serving.loaded import LoadedVersions
 from misheard.serving.loading import load
 from misheard.serving.spare import SpareTime
+from misheard.serving.trials import ACTOR
 from misheard.serving.wanted import Wanted, look_up
 from misheard.speech.memory import give_back
 from misheard.workspace import Workspace
@@ -34,6 +36,8 @@ _log = logging.getLogger("misheard.serving")
 _T = TypeVar("_T")
 _SIGN_OF_LIFE = timedelta(seconds=SIGN_OF_LIFE_S)
 _FIRST_PATIENCE_S, _MOST_PATIENCE_S = 1.0, 60.0
+_UNSURE_AFTER_S = 5.0
+"""Without a look for so long, what is tried may have been taken back elsewhere."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +77,8 @@ class Engines:
         self._spare = SpareTime()
         self._failed: dict[str, _Failure] = {}
         self._wanted: Wanted | None = None
+        self._looked_at = -math.inf
+        """On the monotonic clock."""
         self._live: Serving | None = None
         self._staging_number = 0
         self._told: ServerState | None = None
@@ -141,13 +147,17 @@ class Engines:
 
     @property
     def rollout(self) -> Rollout | None:
-        """What is tried in the slot, as it was at the last look, once its version is loaded.
+        """What is tried in the slot, as it was at the last look, where both versions answer here.
 
-        Until then no request here has a part in it: all that goes wrong would be the live
-        version's, and speak for the candidate.
+        While one of them does not, no request here has a part in it: all that goes wrong would be
+        the other's. Nor has any while the database cannot be asked: it may be over by now.
         """
-        rollout = self._wanted.rollout if self._wanted else None
-        return rollout if rollout and rollout.version_id in self._loaded else None
+        rollout, live = self._wanted.rollout if self._wanted else None, self._live
+        if rollout is None or live is None or live.version_id != rollout.live_version_id:
+            return None
+        patience_s = max(_UNSURE_AFTER_S, 3 * self._rules.follow_s)
+        is_sure = time.monotonic() - self._looked_at < patience_s
+        return rollout if is_sure and rollout.version_id in self._loaded else None
 
     @property
     def state(self) -> ServerState:
@@ -184,10 +194,28 @@ class Engines:
                     await self._news.wait()
             self._news.clear()
             await self._tell()
+            await self._supersede()
 
     async def _look(self) -> Wanted:
         look = partial(look_up, self._workspace, self._slot, self._wanted)
-        return await _within(self._asking, look)
+        found = await _within(self._asking, look)
+        self._looked_at = time.monotonic()
+        return found
+
+    async def _supersede(self) -> None:
+        """End what was tried beside a version that is live no more.
+
+        None of it is counted from then on, so nobody else may ever judge it.
+        """
+        wanted = self._wanted
+        rollout = wanted.rollout if wanted else None
+        if not wanted or not rollout or rollout.deployment_number >= wanted.newest.number:
+            return
+        judge = partial(self._workspace.judge_rollout, actor=ACTOR, slot=self._slot)
+        try:
+            await _within(self._telling, judge)
+        except Exception as error:  # noqa: BLE001 - it is judged the next time
+            self._cut_off(error)
 
     def _settle(self) -> None:
         """Bring what is here closer to what is wanted."""

@@ -191,12 +191,25 @@ class TrialLog:
                 for one in some
                 if one.shadow is not None
             ])  # fmt: skip
-            for slot in sorted({one.trial.rollout.slot for one in some}):
-                decision = self._workspace.judge_rollout(actor=ACTOR, slot=slot)
-                if decision is not None and decision.action is not Action.WAIT:
-                    _log.info("%s", decision.told)
         except MisheardError as error:
-            _log.error("%d requests of a rollout were not counted or judged. %s", len(some), error)
+            _log.error("%d requests of a rollout were not counted. %s", len(some), error)
+        for slot in sorted({one.trial.rollout.slot for one in some}):
+            self._judge(slot)
+
+    def _judge(self, slot: str) -> None:
+        """What cannot be decided or done now is, when the next requests are counted."""
+        try:
+            decision = self._workspace.judge_rollout(actor=ACTOR, slot=slot)
+        except Exception as error:  # noqa: BLE001 - it goes on as it is
+            _log.error(
+                "What is tried in '%s' could not be judged or moved. %s",
+                slot,
+                error,
+                exc_info=None if isinstance(error, MisheardError) else error,
+            )
+            return
+        if decision is not None and decision.action is not Action.WAIT:
+            _log.info("%s", decision.told)
 
 
 def _each(some: Sequence[Noted]) -> list[tuple[Noted, Said]]:

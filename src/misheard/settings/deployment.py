@@ -19,7 +19,7 @@ class DeploymentSettings(Section):
     enable_auto_rollback: bool = True
     """`misheard watch` rolls back when the live version's error rate is too high."""
     rollback_on_error_threshold: float = Field(default=0.5, ge=0.0, le=1.0)
-    """Error rate since the deployment, by the lower end of its 95 % interval."""
+    """Error rate since the deployment, which it surely is above; a session counts once."""
     watch_hours: Hours = Field(default=24.0, ge=0.0)
     """A cycle watches over what it has deployed for so long, and is then closed."""
     watch_inferences: int = Field(default=0, ge=0)
