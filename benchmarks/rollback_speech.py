@@ -211,7 +211,9 @@ def run(*, quick: bool, tuned: Path | None = None) -> dict[str, object]:
                 make(source, folder), name=what, source=DEFAULT_MODEL, actor="benchmark"
             )
             ears = listen(workspace, version.id, prompts, clips)
-            outcomes = [canary(workspace, live, ears, seed=seed) for seed in range(seeds)]
+            # How late the latest is found out is told by many.
+            orders = 10 * seeds if make is noisy else seeds
+            outcomes = [canary(workspace, live, ears, seed=seed) for seed in range(orders)]
             figures[what] = {**_told(ears), **_row(what, ears, outcomes)}
     return figures
 
@@ -220,7 +222,7 @@ def _head(prompts: Sequence[Prompt], seeds: int, live: Ears) -> None:
     print(f"\nReal canaries beside the bundled model: {len(prompts)} prompts, {seeds} orders\n")
     print(
         "| candidate | WER | suspicious | empty | phrase | taken back | requests until then: "
-        "median, most | its own: median, most |"
+        "median, nine of ten within, most | its own: median, nine of ten within, most |"
     )
     print("| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     print(f"| (live) | {live.wer:.1%} | {_shares(live)} | – | – | – |", flush=True)
@@ -231,7 +233,10 @@ def _row(what: str, ears: Ears, outcomes: Sequence[Outcome]) -> dict[str, object
     requests, own = sorted(one.requests for one in back), sorted(one.own for one in back)
     shown = ["–", "–"]
     if back:
-        shown = [f"{median(some):,.0f}, {some[-1]:,}" for some in (requests, own)]
+        shown = [
+            f"{median(some):,.0f}, {np.percentile(some, 90):,.0f}, {some[-1]:,}"
+            for some in (requests, own)
+        ]
     print(
         f"| {what} | {ears.wer:.1%} | {_shares(ears)} | {len(back)} of {len(outcomes)} "
         f"| {shown[0]} | {shown[1]} |",

@@ -23,6 +23,7 @@ from misheard.server.api.parameters import MOST_AT_ONCE
 from misheard.server.app import create_app
 from misheard.workspace import Workspace
 from tests import tiny
+from tests.loopback import until
 from tests.server.loop import (
     client_of,
     furnished_on_postgresql,
@@ -401,6 +402,8 @@ def test_a_person_is_looked_for_and_forgotten(workspace: Workspace, api: Asking)
 def test_tokens_are_made_told_once_and_revoked(workspace: Workspace, api: Asking) -> None:
     made = api.post("/tokens", {"name": "ivr", "role": "administer", "days": 3}, 201)
     api = Asking(client_of(workspace, made["secret"]))
+    # When it was used is noted beside the request.
+    until(lambda: api.get("/tokens")["items"][0]["last_used_at"])
     (listed,) = api.get("/tokens")["items"]
     assert listed == api.get("/tokens")["items"][0] and "secret" not in str(listed)
     assert listed["expires_at"] is not None

@@ -64,7 +64,7 @@ def test_the_document_names_whatever_becomes_of_a_capture(lettered: Site) -> Non
         paths = http.get("/openapi.json").json()["paths"]
     answer = paths["/v1/audio/transcriptions"]["post"]["responses"]["200"]
     header = answer["headers"]["x-misheard-capture"]["schema"]
-    assert header["enum"] == ["kept", "off", "late", "failed"]
+    assert header["enum"] == ["kept", "off", "late", "repeated", "failed"]
 
 
 def test_the_document_names_every_field_of_a_transcription(lettered: Site) -> None:

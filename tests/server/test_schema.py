@@ -12,6 +12,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -81,7 +82,8 @@ def run(folder: Path, workspace: Workspace, *options: str) -> Counter[int]:
     hooks = {"SCHEMATHESIS_HOOKS": "tests.server.real_ids"}
     environment = {**os.environ, **hooks, "MISHEARD_REAL_IDS": str(folder / "real.json")}
     environment["PYTHONPATH"] = f"{HERE.parents[1]}:{os.environ.get('PYTHONPATH', '')}"
-    program = shutil.which("schemathesis")
+    # Beside Python: not everyone who runs tests has activated its environment.
+    program = shutil.which("schemathesis", path=str(Path(sys.executable).parent))
     assert program is not None
     app = Noting(create_app(workspace))
     with served(app, lifespan="on") as port:

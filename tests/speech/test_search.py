@@ -161,6 +161,18 @@ def test_what_fails_beyond_doubt_is_not_and_nor_is_anything_where_that_is_off(
 
 
 @pytest.mark.model
+def test_what_goes_round_in_circles_there_too_is_heard_in_30_s(
+    tuned: JobPaths, clips: list[audio.Audio]
+) -> None:
+    transcriber = WhisperTranscriber(tuned.model)
+    watched = watch(transcriber)
+    circles = replace(UNLIMITED, compression_ratio_threshold=0.1, retry_margin_s=2.5)
+    transcriber.transcribe(clips[:1], options=circles)
+    (_, _, first), (_, _, second), (_, _, third) = watched.shapes
+    assert (second, third) == (first + 2 * 125, 3_000)
+
+
+@pytest.mark.model
 def test_a_second_hearing_is_in_a_window_so_much_longer(
     tuned: JobPaths, clips: list[audio.Audio]
 ) -> None:

@@ -80,8 +80,8 @@ class Rollouts:
         self._went_live = went_live
         self._after_deployment = after_deployment
         self._unready = unready
-        self._tried_at: dict[str, float] = {}
-        """Rollout → when it was last to go live by itself, on the monotonic clock."""
+        self._failed_at: dict[str, float] = {}
+        """Rollout → when it was to go live by itself and could not, on the monotonic clock."""
 
     def begin(
         self,
@@ -236,12 +236,11 @@ class Rollouts:
         if decision is None or decision.action is Action.WAIT:
             return decision
         if decision.action is Action.PROMOTE:
-            one, tried_at = decision.rollout, time.monotonic()
-            if tried_at < self._tried_at.get(one.id, -math.inf) + _TRIED_AGAIN_S:
+            failed_at = self._failed_at.get(decision.rollout.id, -math.inf)
+            if time.monotonic() < failed_at + _TRIED_AGAIN_S:
                 reason = "it was to go live a moment ago, and is tried again soon"
                 return replace(decision, action=Action.WAIT, reason=reason)
-            self._tried_at[one.id] = tried_at
-            self._prepare(one)
+            self._prepare(decision.rollout)
             # That takes its time; a server may have come, or lost the candidate, since.
             decision = self.decision(slot, at)
             if decision is None or decision.action is Action.WAIT:
@@ -265,6 +264,7 @@ class Rollouts:
         try:
             self._before_deployment(rollout)
         except MisheardError as error:
+            self._failed_at[rollout.id] = time.monotonic()
             raise PromotionFailedError(
                 f"It is {rollout.version_id}, of {rollout.id}, and is tried again in "
                 f"{_TRIED_AGAIN_S:g} s. {error}"

@@ -29,7 +29,8 @@ class SpeechSettings(Section):
     """Texts drawn at a temperature above 0, of which the likeliest is kept."""
     retry_margin_s: float = Field(default=8.0, ge=0.0, le=30.0)
     """Text that repeats itself or is doubtful in a window sized to its clip is first decoded again
-    in one so many seconds longer, and the likelier of the two is kept. 0: never; 30: in 30 s."""
+    in one so many seconds longer, and the likelier of the two is kept; what repeats itself there,
+    too, in 30 s. 0: never."""
     doubt_threshold: float = -0.5
     """Text is doubtful when its mean log-probability is below this."""
     logprob_threshold: float = -1.0

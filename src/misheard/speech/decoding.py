@@ -47,7 +47,8 @@ class DecodingOptions:
     retry_margin_s: float = 8.0
     """Text that repeats itself or is doubtful in a window sized to its clip is first decoded again
     in one so many seconds longer, and nothing is left to chance; of two texts that pass the
-    likelier is kept. 0: never; 30: in the whole 30 s. Chosen in the folds (docs/performance.md)."""
+    likelier is kept. What repeats itself there, too, is decoded in the whole 30 s. 0: never.
+    Chosen in the folds (docs/performance.md)."""
     doubt_threshold: float = -0.5
     """Text is doubtful when its mean log-probability is below this. Chosen in the folds
     (docs/performance.md): a twentieth of the clips, and a twentieth fewer errors."""

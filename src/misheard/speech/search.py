@@ -24,6 +24,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class _Step:
+    """How text is searched for, where what was found before is not good enough."""
+
+    positions: int
+    temperature: float
+    is_for_doubt: bool = True
+    """A longer window: for what is doubtful, too, or only for what goes round in circles."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Attempt:
     """What one search found, where, and how far it is to be trusted."""
 
@@ -51,11 +61,11 @@ class Attempt:
         """Whether the text goes round in circles."""
         return self.compression_ratio > options.compression_ratio_threshold
 
-    def is_worth(self, positions: int, options: DecodingOptions) -> bool:
-        """Whether another attempt in a window of `positions` may do better."""
-        if positions <= self.positions:
+    def is_worth(self, step: _Step, options: DecodingOptions) -> bool:
+        """Whether another attempt may do better."""
+        if step.positions <= self.positions:
             return self.has_failed(options)
-        is_doubtful = self.found.avg_logprob < options.doubt_threshold
+        is_doubtful = step.is_for_doubt and self.found.avg_logprob < options.doubt_threshold
         return not self.is_silent(options) and (is_doubtful or self.repeats(options))
 
 
@@ -105,11 +115,12 @@ class Search:
         started = time.perf_counter()
         spoken = self._languages(languages)
         tries: list[list[Attempt]] = [[] for _ in self._stretches]
-        for positions, temperature in self._plan():
+        for step in self._plan():
+            positions, temperature = step.positions, step.temperature
             waiting = [
                 i
                 for i, made in enumerate(tries)
-                if not made or kept(made, self._options).is_worth(positions, self._options)
+                if not made or kept(made, self._options).is_worth(step, self._options)
             ]
             most = max(1, self._most_positions // positions)
             for start in range(0, len(waiting), most):
@@ -128,15 +139,18 @@ class Search:
             for i, attempt in enumerate(chosen)
         ]
 
-    def _plan(self) -> Iterator[tuple[int, float]]:
-        """(window, temperature) of one attempt after another."""
+    def _plan(self) -> Iterator[_Step]:
+        """One attempt after another."""
         first, *others = self._options.temperatures
-        yield self._positions, first
+        yield _Step(positions=self._positions, temperature=first)
         margin = round(self._options.retry_margin_s * POSITIONS_PER_S)
         longer = self._windows.window(min(self._positions + margin, FULL_POSITIONS))
         if longer > self._positions:
-            yield longer, first
-        yield from ((self._positions, temperature) for temperature in others)
+            yield _Step(positions=longer, temperature=first)
+            if longer < FULL_POSITIONS:
+                # Circles are rare, and the window that Whisper was trained with ends most of them.
+                yield _Step(positions=FULL_POSITIONS, temperature=first, is_for_doubt=False)
+        yield from (_Step(positions=self._positions, temperature=one) for one in others)
 
     def _languages(self, known: Sequence[str | None]) -> list[str]:
         if self._options.language != DETECT and self._windows.is_multilingual:
