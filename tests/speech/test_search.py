@@ -11,7 +11,7 @@ import pytest
 from misheard import audio
 from misheard.finetune.paths import JobPaths
 from misheard.speech.decoding import DecodingOptions
-from misheard.speech.search import Attempt, compression_ratio, kept
+from misheard.speech.search import Attempt, Step, compression_ratio, kept
 from misheard.speech.whisper import WhisperTranscriber
 from misheard.speech.windows import Found
 from tests.conftest import TUNING
@@ -56,11 +56,14 @@ def test_of_two_that_pass_the_likelier_is_kept_and_no_text_is_not_likely() -> No
 
 def test_what_is_doubtful_or_repeats_itself_is_worth_a_larger_window() -> None:
     def worth(positions: int, **values: float) -> bool:
-        return attempt(**values).is_worth(positions, OPTIONS)  # type: ignore[arg-type]
+        step = Step(positions=positions, temperature=0.0)
+        return attempt(**values).is_worth(step, OPTIONS)  # type: ignore[arg-type]
 
     assert worth(1500, logprob=-0.6)
     assert not worth(1500, logprob=-0.4)
-    assert attempt(LOOP).is_worth(1500, OPTIONS)
+    last = Step(positions=1500, temperature=0.0, is_for_doubt=False)
+    assert attempt(LOOP).is_worth(last, OPTIONS)
+    assert not attempt(logprob=-0.6).is_worth(last, OPTIONS)
     # Silence is not; and the same window again only for what has failed.
     assert not worth(1500, logprob=-1.1, quiet=0.7)
     assert not worth(192, logprob=-0.6)

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Step:
+class Step:
     """How text is searched for, where what was found before is not good enough."""
 
     positions: int
@@ -61,7 +61,7 @@ class Attempt:
         """Whether the text goes round in circles."""
         return self.compression_ratio > options.compression_ratio_threshold
 
-    def is_worth(self, step: _Step, options: DecodingOptions) -> bool:
+    def is_worth(self, step: Step, options: DecodingOptions) -> bool:
         """Whether another attempt may do better."""
         if step.positions <= self.positions:
             return self.has_failed(options)
@@ -139,18 +139,18 @@ class Search:
             for i, attempt in enumerate(chosen)
         ]
 
-    def _plan(self) -> Iterator[_Step]:
+    def _plan(self) -> Iterator[Step]:
         """One attempt after another."""
         first, *others = self._options.temperatures
-        yield _Step(positions=self._positions, temperature=first)
+        yield Step(positions=self._positions, temperature=first)
         margin = round(self._options.retry_margin_s * POSITIONS_PER_S)
         longer = self._windows.window(min(self._positions + margin, FULL_POSITIONS))
         if longer > self._positions:
-            yield _Step(positions=longer, temperature=first)
+            yield Step(positions=longer, temperature=first)
             if longer < FULL_POSITIONS:
                 # Circles are rare, and the window that Whisper was trained with ends most of them.
-                yield _Step(positions=FULL_POSITIONS, temperature=first, is_for_doubt=False)
-        yield from (_Step(positions=self._positions, temperature=one) for one in others)
+                yield Step(positions=FULL_POSITIONS, temperature=first, is_for_doubt=False)
+        yield from (Step(positions=self._positions, temperature=one) for one in others)
 
     def _languages(self, known: Sequence[str | None]) -> list[str]:
         if self._options.language != DETECT and self._windows.is_multilingual:
