@@ -6,6 +6,7 @@ whatever they are given and look its words up, so any outcome can be made withou
 
 from __future__ import annotations
 
+import gc
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterable, Mapping
@@ -93,6 +94,9 @@ def _template(tiny: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("template") / "data"
     settings = {"scoring": {"replicates": 100}, "backend": "inprocess"}
     Workspace.create(root, model=str(tiny), settings=settings)
+    # Its connections are closed with it, and SQLite's files beside the database go: not while the
+    # directory is being copied.
+    gc.collect()
     return root
 
 
