@@ -27,11 +27,6 @@ class Gathering(Generic[_T]):
         """From any thread; it does not wait."""
         self._waiting.put(one)
 
-    @property
-    def waiting(self) -> int:
-        """How many wait, about."""
-        return self._waiting.qsize()
-
     def close(self) -> None:
         """Return when all that waits is done."""
         self._waiting.put(None)

@@ -17,6 +17,7 @@ from misheard.serving.gathering import Gathering
 _log = logging.getLogger("misheard.serving")
 _AT_ONCE = 64
 """Rows a transaction, for which other writers wait."""
+_AGAIN_S = 0.5
 _MOST_BYTES = 512_000_000
 """Of audio that waits to be kept, however long the database takes."""
 
@@ -62,7 +63,7 @@ class Recorder:
         """
         self._log = log
         self._lost = lost
-        self._is_closing = False
+        self._closing = threading.Event()
         self._held_bytes = 0
         self._counting = threading.Lock()
         self._gathering: Gathering[_Waiting] = Gathering(
@@ -92,7 +93,7 @@ class Recorder:
 
     def close(self) -> None:
         """Return when all that waits is kept, or cannot be."""
-        self._is_closing = True
+        self._closing.set()
         self._gathering.close()
 
     def _keep_all(self, some: Sequence[_Waiting]) -> None:
@@ -127,10 +128,12 @@ class Recorder:
     def _record(self, version_id: str, some: Sequence[_Waiting]) -> list[Inference]:
         """Log them; while another has the database, again and again."""
         while True:
-            is_last = self._is_closing
+            is_last = self._closing.is_set()
             try:
                 return self._log.record(version_id, [one.heard for one in some])
             except StorageBusyError as error:
                 if is_last:
                     raise
                 _log.warning("%d transcripts wait to be kept. %s", len(some), error)
+                # A server that is away says so at once.
+                self._closing.wait(_AGAIN_S)
