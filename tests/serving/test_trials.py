@@ -94,7 +94,7 @@ def test_a_canary_answers_its_sessions_and_goes_live_when_it_is_as_good(
                     break
                 said[session] = said.get(session, "") + answer.version_id
             # Whichever had a session kept it.
-            assert {frozenset(who) for who in said.values()} == {frozenset("A"), frozenset("B")}
+            assert {frozenset(who) for who in said.values()} <= {frozenset("A"), frozenset("B")}
             await until(lambda: workspace.rollouts.running() is None)
         done = workspace.rollouts.get(rollout.id)
         assert (done.state, workspace.deployments.live().version_id) == ("promoted", "B")
@@ -229,15 +229,18 @@ def test_what_only_the_candidate_refuses_is_answered_and_counts_as_its_failure(
     run(body)
 
 
-def test_what_only_the_live_version_refuses_counts_as_its_failure(workspace: Workspace) -> None:
+def test_what_only_the_live_version_refuses_counts_as_its_failure(
+    letters: dict[str, Path], tmp_path: Path
+) -> None:
     """As it would count as the candidate's; its caller is told all the same."""
+    workspace = make(tmp_path / "ws", letters, rollouts=QUICK | {"step_sessions": 100})
 
     async def body() -> None:
         rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
         async with serving(workspace) as service:
             await trying(service, "B")
             play(service, "A", lambda _: 5)
-            for number in range(6):
+            for number in range(12):
                 with suppress(BadInputError):
                     await hear(service, f"call {number}")
             await until(lambda: wrong(workspace, rollout, Signal.FAILED)[1] > 0)
