@@ -283,3 +283,11 @@ class UnsafeAddressError(BadInputError):
 
 class AddressTakenError(BadInputError):
     """Another program listens at this address."""
+
+
+class ObjectExistsError(MisheardError):
+    """There is an object of this name already."""
+
+
+class ObjectChangedError(MisheardError):
+    """This object is not the one that was looked at: somebody has written it since."""

@@ -30,6 +30,10 @@ class BlobStore(Protocol):
         """The content."""
         ...
 
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """`length` bytes of the content from `start`, fewer where it ends before; not verified."""
+        ...
+
     def fetch(self, key: str, target: Path) -> None:
         """Make the content a file at `target`, which must not exist and must not be written to."""
         ...
@@ -58,3 +62,8 @@ class BlobStore(Protocol):
         Returns how many there were.
         """
         ...
+
+
+def is_key(key: str) -> bool:
+    """Whether `key` is a SHA-256 as blobs are named: 64 lower-case hexadecimal digits."""
+    return len(key) == 64 and set(key) <= set("0123456789abcdef")

@@ -1,0 +1,82 @@
+"""The contract of every bucket: named objects, as Google Cloud Storage and S3 have them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+Sent = Callable[[int], None]
+"""Called with how many bytes have travelled since the last call; from any thread."""
+
+
+def unwatched(_: int) -> None:
+    """For whoever does not want to know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """An object in a bucket."""
+
+    name: str
+    size_bytes: int
+    generation: str
+    """Which content the name stands for: another one for each time that it is written."""
+
+
+class Bucket(Protocol):
+    """Objects by name, below one address such as gs://bucket/folder.
+
+    - Names are relative to the address: "a/b.json". An object is there whole or not at all, and
+      durable when the call returns.
+    - What passes by itself (429, 5xx, connections that break) is tried again with growing pauses;
+      large uploads and downloads go on from where they were.
+    - `BucketUnavailableError` says what to do, with the command, where credentials or the bucket
+      are missing, a permission is, or a quota is used up. `BlobNotFoundError` for an object that is
+      not there; `BlobCorruptError` where what arrives is not what was sent.
+    - Safe for several threads and processes at once.
+    """
+
+    @property
+    def url(self) -> str:
+        """The address, without a slash at its end."""
+        ...
+
+    def put(
+        self,
+        name: str,
+        content: bytes | Path,
+        *,
+        create_only: bool = False,
+        sent: Sent = unwatched,
+    ) -> Stored:
+        """Write an object: bytes, or the content of a file.
+
+        With `create_only`, raises `ObjectExistsError` where there is one: of several who write at
+        once, one wins. Of large files that promise is the provider's alone: emulators break it.
+        """
+        ...
+
+    def get(self, name: str, *, start: int = 0, length: int | None = None) -> bytes:
+        """The content, or `length` bytes of it from `start`; fewer where it ends before."""
+        ...
+
+    def download(self, name: str, target: Path, *, sent: Sent = unwatched) -> None:
+        """Make the content a file at `target`, which must not exist; nothing is left of half."""
+        ...
+
+    def stat(self, name: str) -> Stored | None:
+        """What is there under a name; None where nothing is."""
+        ...
+
+    def listed(self, prefix: str = "") -> Iterator[Stored]:
+        """All objects whose names begin with `prefix`, by name."""
+        ...
+
+    def delete(self, name: str, *, generation: str | None = None) -> bool:
+        """Delete an object; False where there is none.
+
+        With a `generation`, only that one: `ObjectChangedError` where it is another.
+        """
+        ...
