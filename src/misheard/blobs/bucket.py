@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+PIECE_BYTES = 8 << 20
+"""What is larger is sent and fetched in pieces of this size."""
+
 Sent = Callable[[int], None]
 """Called with how many bytes have travelled since the last call, from any thread.
 
