@@ -321,6 +321,26 @@ def test_the_upload_of_a_process_that_was_killed_goes_on_in_another(
 
 
 @only_google
+def test_a_server_that_takes_the_question_for_the_end_makes_no_half_object(
+    gcs: GcsEmulator, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    # fake-gcs-server itself: asked how much has arrived it keeps that as the whole object.
+    name, uploads = gcs.new_bucket(), tmp_path / "uploads"
+    proxy.add(Fault(method="PUT", path="upload_id", skip=2, times=10_000, status=503))
+    with pytest.raises(BucketUnavailableError):
+        GcsBucket(name, endpoint=proxy.url, state=uploads, patience=IMPATIENT, **PIECES).put(
+            "large", large
+        )
+    [remembered] = uploads.iterdir()
+    remembered.write_text(remembered.read_text().replace(proxy.url, gcs.url))
+    bucket = GcsBucket(name, endpoint=gcs.url, state=uploads, **PIECES)
+    told: list[int] = []
+    stored = bucket.put("large", large, sent=told.append)
+    assert bucket.get("large") == LARGE
+    assert sum(told) == stored.size_bytes == len(LARGE)
+
+
+@only_google
 def test_what_was_remembered_of_another_content_is_not_gone_on_with(
     opens: Opens, proxy: FaultProxy, large: Path
 ) -> None:

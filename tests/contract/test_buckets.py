@@ -103,6 +103,20 @@ def test_a_name_is_put_anew_unless_only_to_be_created(bucket: Bucket) -> None:
     assert bucket.get("name") == b"second"
 
 
+def test_a_large_object_is_put_anew_unless_only_to_be_created(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(LARGE)
+    bucket.put("name", tmp_path / "file", create_only=True)
+    (tmp_path / "file").write_bytes(LARGE[::-1])
+    for content in (tmp_path / "file", LARGE[::-1]):
+        with pytest.raises(ObjectExistsError, match="name"):
+            bucket.put("name", content, create_only=True)
+    assert bucket.get("name") == LARGE
+    bucket.put("name", tmp_path / "file")
+    assert bucket.get("name") == LARGE[::-1]
+
+
 def test_of_many_who_create_one_wins(bucket: Bucket) -> None:
     won: list[int] = []
 

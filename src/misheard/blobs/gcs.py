@@ -15,7 +15,12 @@ from misheard.blobs.google.client import GcsClient
 from misheard.blobs.google.resumable import Resumable
 from misheard.blobs.google.uploads import TRIES_IF_DAMAGED, GcsUploads, stored
 from misheard.blobs.patience import PATIENT, Patience
-from misheard.errors import BlobCorruptError, BlobNotFoundError, ObjectChangedError
+from misheard.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    ObjectChangedError,
+    ObjectExistsError,
+)
 
 
 class GcsBucket:
@@ -78,6 +83,8 @@ class GcsBucket:
     ) -> Stored:
         """See `Bucket`."""
         if isinstance(content, Path) and content.stat().st_size > self._piece_bytes:
+            if create_only and self.stat(name) is not None:  # Google would say so, emulators not
+                raise ObjectExistsError(f"{self.url}/{name}")
             return self._uploads.put_file(
                 name, content, create_only=create_only, sha256=sha256, sent=sent
             )
