@@ -265,6 +265,17 @@ def test_the_last_answer_of_a_large_upload_may_be_lost(
 
 
 @only_google
+def test_an_upload_that_gets_no_further_is_given_up(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    bucket = opens(IMPATIENT)
+    proxy.add(Fault(method="PUT", path="upload_id", skip=1, times=10_000, status=308))
+    with pytest.raises(BucketUnavailableError, match="0 bytes have arrived, and no more do"):
+        bucket.put("large", large)
+    assert len(proxy.passed) < 200
+
+
+@only_google
 @pytest.mark.parametrize("status", [404, 410])
 def test_an_upload_that_google_has_dropped_begins_anew(
     opens: Opens, proxy: FaultProxy, large: Path, status: int
