@@ -205,4 +205,4 @@ def _written(paths: JobPaths) -> Iterator[Path]:
     for path in (paths.best, paths.curve, paths.trained, paths.result):
         yield path
         yield path.with_suffix(".partial")
-    yield from (paths.events, paths.log)
+    yield paths.events
