@@ -30,7 +30,7 @@ from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import Phase, begin, require_newest
 from misheard.finetune.rented.bundle import fetch_bundle, is_released
 from misheard.finetune.rented.layout import RentedAttempt
-from misheard.finetune.rented.manifest import MODEL, RESULT, Made, Manifest, Outcome, read_manifest
+from misheard.finetune.rented.manifest import Made, Manifest, Outcome, read_manifest
 from misheard.finetune.rented.saves import restore
 from misheard.finetune.rented.saving import Saver
 from misheard.finetune.rented.stopping import Stop, StoppedError
@@ -56,7 +56,7 @@ class Exit(IntEnum):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Patience:
+class Limits:
     """How long a machine waits for what."""
 
     go_s: float
@@ -70,15 +70,13 @@ class Patience:
 class Machine:
     """One attempt."""
 
-    def __init__(
-        self, attempt: RentedAttempt, paths: JobPaths, stop: Stop, patience: Patience
-    ) -> None:
+    def __init__(self, attempt: RentedAttempt, paths: JobPaths, stop: Stop, limits: Limits) -> None:
         self._attempt = attempt
         self._job = attempt.job
         self._paths = paths
         self._stop = stop
-        self._patience = patience
-        self._teller = Teller(attempt, paths, stop, patience.every_s)
+        self._limits = limits
+        self._teller = Teller(attempt, paths, stop, limits.every_s)
         self._child: subprocess.Popen[bytes] | None = None
 
     def run(self) -> Exit:
@@ -135,12 +133,12 @@ class Machine:
         """Until training may begin."""
         self._patiently(lambda: fetch_bundle(self._job, self._paths))
         self._teller.is_in(Phase.WAITING)
-        ends = time.monotonic() + self._patience.go_s
+        ends = time.monotonic() + self._limits.go_s
         while not self._patiently(lambda: is_released(self._job)):
             if time.monotonic() > ends:
-                reason = f"nobody said within {self._patience.go_s:.0f} s that training may begin"
+                reason = f"nobody said within {self._limits.go_s:.0f} s that training may begin"
                 self._stop.say(Phase.IN_VAIN, reason)
-            self._stop.pause(self._patience.every_s)
+            self._stop.pause(self._limits.every_s)
 
     def _trained(self) -> Manifest:
         """Train until there is a result or an error."""
@@ -154,7 +152,7 @@ class Machine:
         self._teller.is_in(Phase.TRAINING)
         if step:
             self._teller.say(f"it goes on from step {step}")
-        saver = Saver(self._attempt, self._paths, self._teller, self._stop, self._patience.every_s)
+        saver = Saver(self._attempt, self._paths, self._teller, self._stop, self._limits.every_s)
         saver.start()
         try:
             error = self._trained_again_and_again()
@@ -253,7 +251,7 @@ class Machine:
 
         With `to_the_end` also while the machine is being taken away: so little is left to do.
         """
-        ends, pause_s = time.monotonic() + self._patience.bucket_s, self._patience.every_s
+        ends, pause_s = time.monotonic() + self._limits.bucket_s, self._limits.every_s
         while True:
             if not (to_the_end and self._stop.is_said_for(Phase.PREEMPTED)):
                 self._stop.check()

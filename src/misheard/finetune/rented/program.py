@@ -21,10 +21,10 @@ from typing import Any
 from misheard.blobs.opening import open_bucket
 from misheard.errors import MisheardError
 from misheard.finetune.paths import JobPaths
-from misheard.finetune.rented.layout import RentedJob
-from misheard.finetune.rented.machine import GRACE_S, Exit, Machine, Patience, left
-from misheard.finetune.rented.stopping import Stop, watch_for_preemption
 from misheard.finetune.rented.attempts import Phase
+from misheard.finetune.rented.layout import RentedJob
+from misheard.finetune.rented.machine import GRACE_S, Exit, Limits, Machine, left
+from misheard.finetune.rented.stopping import Stop, watch_for_preemption
 
 _LOOK_EVERY_S = 0.2
 
@@ -37,11 +37,11 @@ def main(arguments: Sequence[str]) -> int:
     except MisheardError as error:
         sys.stderr.write(f"{error}\n")
         return Exit.MISUSED
-    patience = Patience(go_s=asked.wait_s, bucket_s=asked.patience_s, every_s=asked.every_s)
+    limits = Limits(go_s=asked.wait_s, bucket_s=asked.patience_s, every_s=asked.every_s)
     stop = Stop()
     paths = JobPaths(asked.directory.resolve())
     paths.root.mkdir(parents=True, exist_ok=True)
-    machine = Machine(job.attempt(asked.attempt), paths, stop, patience)
+    machine = Machine(job.attempt(asked.attempt), paths, stop, limits)
     return _watched(machine, stop)
 
 

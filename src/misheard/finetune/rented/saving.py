@@ -1,4 +1,4 @@
-"""A thread that sends each new state of a training to the bucket, while the training goes on."""
+"""Sends each new state of a training to the bucket, in a thread, while the training goes on."""
 
 from __future__ import annotations
 
@@ -17,13 +17,17 @@ _LOOK_EVERY_S = 1.0
 """Between two looks the figures of the next epoch must not come to be."""
 
 
-class Saver(threading.Thread):
+class _NeedlessError(Exception):
+    """There will be nothing to go on from: the job has ended."""
+
+
+class Saver:
     """Sends the newest state there is, and then the next."""
 
     def __init__(
         self, attempt: RentedAttempt, paths: JobPaths, teller: Teller, stop: Stop, every_s: float
     ) -> None:
-        super().__init__(name="saving", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="saving", daemon=True)
         self._attempt = attempt
         self._paths = paths
         self._teller = teller
@@ -32,8 +36,11 @@ class Saver(threading.Thread):
         self._finishing = threading.Event()
         self._has_last_round = False
 
-    def run(self) -> None:
-        """Until `finish`."""
+    def start(self) -> None:
+        """Save from now on, until `finish`."""
+        self._thread.start()
+
+    def _run(self) -> None:
         while True:
             is_last = self._finishing.is_set()
             if is_last and not self._has_last_round:
@@ -44,18 +51,24 @@ class Saver(threading.Thread):
             self._finishing.wait(pause_s)
 
     def finish(self, *, last_round: bool) -> None:
-        """End when what is being sent is there; with `last_round` what is newer by then, too."""
+        """End; with `last_round` only when the newest state is there."""
         self._has_last_round = last_round
         self._finishing.set()
-        self.join()
+        self._thread.join()
+
+    def _go_on(self, _: int) -> None:
+        if self._finishing.is_set() and not self._has_last_round:
+            raise _NeedlessError
 
     def _round(self) -> bool:
         """Whether nothing went wrong."""
         try:
             taken = take(self._paths, after=self._teller.saved_step)
             if taken is not None:
-                send(self._attempt, taken)
+                send(self._attempt, taken, self._go_on)
                 self._teller.saved_step = taken.step
+        except _NeedlessError:
+            return True
         except AttemptOverError as error:
             self._stop.say(Phase.OVER, error.detail)
         except (MisheardError, OSError) as error:

@@ -55,11 +55,11 @@ class Grown:
         self._rests_until_s = ended_s + _SHARE * (ended_s - begun_s)
 
 
-class Teller(threading.Thread):
+class Teller:
     """Tells, and looks whether a newer attempt has begun."""
 
     def __init__(self, attempt: RentedAttempt, paths: JobPaths, stop: Stop, every_s: float) -> None:
-        super().__init__(name="telling", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="telling", daemon=True)
         self._attempt = attempt
         self._paths = paths
         self._stop = stop
@@ -72,8 +72,11 @@ class Teller(threading.Thread):
         self.saved_step = 0
         """From where the next attempt would go on."""
 
-    def run(self) -> None:
-        """Until `finish`."""
+    def start(self) -> None:
+        """Tell from now on, until `finish`."""
+        self._thread.start()
+
+    def _run(self) -> None:
         while not self._is_finished:
             try:
                 self.tell()
@@ -87,7 +90,7 @@ class Teller(threading.Thread):
 
     def say(self, text: str) -> None:
         """A line of the machine's own, in the log of the training and on standard error."""
-        line = f"misheard, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {' '.join(text.split())}\n"
+        line = f"misheard, {datetime.now(UTC):%Y-%m-%d %H:%M:%S} UTC: {text.rstrip()}\n"
         with self._paths.log.open("a", encoding="utf-8") as file:
             file.write(line)
         sys.stderr.write(line)
@@ -121,5 +124,5 @@ class Teller(threading.Thread):
         """Tell nothing more; whatever is being told is told when this returns."""
         self._is_finished = True
         self._wake.set()
-        if self.is_alive():
-            self.join()
+        if self._thread.is_alive():
+            self._thread.join()
