@@ -81,7 +81,9 @@ def test_pip_installs_it_and_the_program_of_a_machine_runs_from_it(installed: Pa
 
 
 def test_the_command_line_runs_from_it_with_its_version(installed: Path) -> None:
-    start = "import sys; from misheard.cli import main; sys.argv = ['misheard', '--version']; main()"
+    start = (
+        "import sys; from misheard.cli import main; sys.argv = ['misheard', '--version']; main()"
+    )
     assert VERSION in run(installed, "-c", start)
 
 
