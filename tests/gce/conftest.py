@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from misheard.blobs.bucket import Bucket
+from misheard.blobs.gcs import GcsBucket
 from misheard.blobs.opening import open_bucket
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.paths import JobPaths
@@ -23,6 +24,7 @@ from misheard.finetune.rented.layout import RentedJob
 from misheard.finetune.rented.saves import Save, saves
 from misheard.finetune.rented.wheel import build_wheel
 from tests.emulators import GcsEmulator
+from tests.faults import FaultProxy, faults
 from tests.finetune.conftest import Waiting, Workshop, quick, tiny_base, wait_until, workshop
 
 __all__ = ["tiny_base", "workshop"]
@@ -89,6 +91,13 @@ def bucket(gcs: GcsEmulator, monkeypatch: pytest.MonkeyPatch) -> Bucket:
     """A folder of a bucket that no test has had before."""
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
     return open_bucket(f"gs://{gcs.new_bucket()}/models")
+
+
+@pytest.fixture
+def behind(gcs: GcsEmulator) -> Iterator[tuple[Bucket, FaultProxy]]:
+    """A bucket behind a proxy, which counts and can do harm."""
+    with faults(gcs.url) as proxy:
+        yield GcsBucket(gcs.new_bucket(), "models", endpoint=proxy.url), proxy
 
 
 @pytest.fixture

@@ -17,7 +17,7 @@ from misheard.finetune.rented.layout import RentedAttempt, RentedJob, key_of
 from misheard.finetune.rented.manifest import MODEL, RESULT, Manifest, Outcome, read_manifest
 from misheard.finetune.written import write_json
 
-_SPARE_BYTES = 64 << 20
+_SPARE_BYTES = 16 << 20
 _AT_ONCE_BYTES = 8 << 20
 
 
