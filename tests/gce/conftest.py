@@ -121,11 +121,12 @@ def rent(
 
     def make(
         job_id: str,
+        recipe: Recipe = SHORT,
         *,
         prepare: Callable[[JobPaths], object] = lambda _: None,
         released: bool = True,
     ) -> Rented:
-        home = ordered(job_id)
+        home = ordered(job_id, recipe)
         prepare(home)
         job = RentedJob(bucket, job_id)
         send_bundle(home, job, wheel)
