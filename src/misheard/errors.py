@@ -161,6 +161,10 @@ class JobFailedError(MisheardError):
     """The training job failed."""
 
 
+class BudgetError(MisheardError):
+    """No machine is rented: it could cost more than this month's budget has left."""
+
+
 class DiskFullError(MisheardError):
     """There is no room left on the disk."""
 
