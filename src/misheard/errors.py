@@ -295,3 +295,15 @@ class ObjectExistsError(MisheardError):
 
 class ObjectChangedError(MisheardError):
     """This object is not the one that was looked at: somebody has written it since."""
+
+
+class BundleError(MisheardError):
+    """What a rented machine needs cannot be put together."""
+
+
+class AttemptOverError(MisheardError):
+    """Another machine has taken over this training."""
+
+
+class HomecomingError(MisheardError):
+    """What a rented machine has made cannot be taken home."""

@@ -96,6 +96,31 @@ class JobPaths:
         return self.root / "lock"
 
     @property
+    def failure(self) -> Path:
+        """Why the place to train gave the job up (text); it is not started again by itself."""
+        return self.root / "failure"
+
+    @property
+    def followed(self) -> Path:
+        """How much of what a rented machine tells has come home (JSON)."""
+        return self.root / "followed.json"
+
+    @property
+    def arriving(self) -> Path:
+        """Where what a rented machine has made arrives, until it is whole."""
+        return self.root / "arriving"
+
+    @property
+    def attempt(self) -> Path:
+        """On a rented machine: which attempt it is; held by the program while it runs."""
+        return self.root / "attempt"
+
+    @property
+    def saving(self) -> Path:
+        """On a rented machine: links to what is being sent to the bucket."""
+        return self.root / "saving"
+
+    @property
     def model(self) -> Path:
         """The finished artefact, ready to serve."""
         return self.root / "model"

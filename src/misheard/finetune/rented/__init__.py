@@ -1,1 +1,1 @@
-"""Training on a machine that is rented for it: what is sent there, what it runs, what comes home."""
+"""Training on a machine that is rented for it: both sides meet in a bucket, and only there."""

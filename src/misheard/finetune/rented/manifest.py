@@ -1,0 +1,116 @@
+"""The last word on a job: what it came to, and which files it made."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import PurePosixPath
+from typing import Any
+
+from misheard.blobs.store import is_key
+from misheard.errors import BlobNotFoundError, HomecomingError
+from misheard.finetune.rented.layout import RentedJob
+
+RESULT = "result.json"
+MODEL = "model"
+_MOST_FILES = 1_000
+_MOST_BYTES = 100 << 30
+
+
+class Outcome(StrEnum):
+    """How a job has ended on a rented machine."""
+
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A file that came of a job; its content is a blob of `RentedJob.outputs`."""
+
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What a job came to."""
+
+    attempt: int
+    outcome: Outcome
+    reason: str = ""
+    """Why it failed, in one line."""
+    files: Mapping[str, Made] = field(default_factory=dict)
+    """By their path in the job's directory: result.json, and what is below model/."""
+
+    def to_json(self) -> bytes:
+        """As it is kept, with a SHA-256 of all the rest."""
+        values = {
+            "attempt": self.attempt,
+            "outcome": self.outcome.value,
+            "reason": self.reason,
+            "files": {name: vars(made) for name, made in sorted(self.files.items())},
+        }
+        return json.dumps(values | {"sha256": _digest(values)}, indent=2).encode()
+
+    @classmethod
+    def from_json(cls, data: bytes, where: str) -> Manifest:
+        """Read what `to_json` made; `HomecomingError` for anything that is not that."""
+        try:
+            values = json.loads(data)
+            told = values.pop("sha256")
+            if told != _digest(values):
+                raise HomecomingError(f"{where} does not have the SHA-256 that it tells of itself.")
+            files = {name: Made(**made) for name, made in values.pop("files").items()}
+            manifest = cls(**values | {"files": files, "outcome": Outcome(values["outcome"])})
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HomecomingError(f"{where} is no manifest: {error!r}") from error
+        manifest.check(where)
+        return manifest
+
+    def check(self, where: str) -> None:
+        """Raise `HomecomingError` unless its files may be written to a job's directory."""
+        for name, made in self.files.items():
+            if not _is_allowed(name):
+                raise HomecomingError(f"{where} names '{name}', which is no file of a model.")
+            if not is_key(made.sha256) or not _is_size(made.size_bytes):
+                raise HomecomingError(f"{where} does not say what '{name}' is.")
+        size_bytes = sum(made.size_bytes for made in self.files.values())
+        if len(self.files) > _MOST_FILES or size_bytes > _MOST_BYTES:
+            raise HomecomingError(
+                f"{where} names {len(self.files)} files of {size_bytes / 1e9:.0f} GB together; "
+                f"taken are {_MOST_FILES}, of {_MOST_BYTES / 1e9:.0f} GB."
+            )
+        has_model = any(name.startswith(f"{MODEL}/") for name in self.files)
+        if self.outcome is Outcome.SUCCEEDED and not (has_model and RESULT in self.files):
+            raise HomecomingError(f"{where} tells of success, and names no model with its result.")
+
+
+def read_manifest(job: RentedJob) -> Manifest | None:
+    """The manifest of a job; None before there is one.
+
+    Raises `HomecomingError` where it is damaged, or names what no job makes.
+    """
+    try:
+        data = job.bucket.get(job.manifest)
+    except BlobNotFoundError:
+        return None
+    return Manifest.from_json(data, f"{job.bucket.url}/{job.manifest}")
+
+
+def _digest(values: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+
+
+def _is_size(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_allowed(name: str) -> bool:
+    parts = name.split("/")
+    plain = all(part not in ("", ".", "..") and part.isprintable() for part in parts)
+    inside = name == RESULT or (len(parts) > 1 and parts[0] == MODEL)
+    return plain and inside and "\\" not in name and str(PurePosixPath(name)) == name
