@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sqlalchemy import Engine, insert, select, update
 
@@ -113,6 +113,29 @@ class Jobs:
         `general` is speech that the model is not tuned for; the part of it that is for choosing
         helps to choose the weights that are shipped.
         """
+        job = self.prepare(job_id, base_version_id, dataset, recipe, general=general)
+        if not job.state.is_final:
+            self.start(job_id)
+        return job
+
+    def start(self, job_id: str) -> None:
+        """Start a job that was prepared; nothing happens when it runs, or has ended."""
+        try:
+            self._backend.start(self.paths(job_id))
+        except OSError as error:
+            self._require_room(job_id, error)
+            raise
+
+    def prepare(
+        self,
+        job_id: str,
+        base_version_id: str,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        general: Dataset | None = None,
+    ) -> Job:
+        """Have a job with all its files, that `start` starts; see `submit`."""
         if not dataset.counts.get("train"):
             raise EmptyDatasetError(f"'{dataset.id}' has no training rows.")
         self._normalizer.require_spec()
@@ -137,11 +160,9 @@ class Jobs:
         if not job.state.is_final:
             try:
                 self._prepare(job, general)
-                self._backend.start(self.paths(job.id))
             except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                self._give_up(job_id, error)
+                self._require_room(job_id, error)
+                raise
         return job
 
     def wait(
@@ -230,8 +251,10 @@ class Jobs:
         )
         order.write(paths.order)
 
-    def _give_up(self, job_id: str, error: OSError) -> NoReturn:
+    def _require_room(self, job_id: str, error: OSError) -> None:
         """End a job whose inputs have no room on the disk."""
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return
         root = self.paths(job_id).root
         shutil.rmtree(root, ignore_errors=True)
         full = DiskFullError(
@@ -279,10 +302,12 @@ def _reason(paths: JobPaths) -> str:
 
 
 def _error(paths: JobPaths) -> str:
-    """The error of the last traceback of the last run; "" when it wrote none.
+    """Why the place to train gave it up, or the error of the last traceback of the last run.
 
-    torchrun ends with one of its own, which only says that a process has ended, or it itself.
+    "" where there is neither. torchrun ends with one of its own, which only says that a process has ended, or it itself.
     """
+    if paths.failure.exists():
+        return paths.failure.read_text(encoding="utf-8")
     text = paths.log.read_text(encoding="utf-8", errors="replace") if paths.log.exists() else ""
     _, *tracebacks = text.split("Traceback (most recent call last):")
     ours = [one for one in tracebacks if _TORCHRUN not in one]
