@@ -6,7 +6,6 @@ import errno
 import json
 import os
 import shutil
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from misheard.database.schema import jobs
 from misheard.datasets.datasets import Dataset, Datasets
 from misheard.errors import DiskFullError, EmptyDatasetError, JobFailedError, UnknownIdError
 from misheard.finetune.backends.backend import RunState, TrainingBackend
+from misheard.finetune.ending import KILLED, error_in, progress_of
 from misheard.finetune.events import TrainingEvent, read_events
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
@@ -32,7 +32,6 @@ from misheard.speech.decoding import DecodingOptions
 
 _POLL_S = 0.5
 _RESERVED_BYTES = 1 << 20
-_TORCHRUN = "torch.distributed.elastic.multiprocessing."
 
 
 class JobState(StrEnum):
@@ -187,7 +186,7 @@ class Jobs:
             for event in events[seen:]:
                 on_event(event)
             seen = len(events)
-            progress = _progress(paths)
+            progress = progress_of(paths)
             if state is RunState.STOPPED and progress > reached and self._was_killed(job_id):
                 reached = progress
                 self._backend.start(paths)
@@ -221,8 +220,10 @@ class Jobs:
         return JobPaths(self._root / job_id)
 
     def _was_killed(self, job_id: str) -> bool:
-        """Whether it stopped without an error of its own, and nobody cancelled it."""
-        return not self.get(job_id).state.is_final and not _error(self.paths(job_id))
+        """Whether it stopped without an error or a failure, and nobody cancelled it."""
+        paths = self.paths(job_id)
+        has_reason = _given_up(paths) or error_in(paths.log)
+        return not self.get(job_id).state.is_final and not has_reason
 
     def _prepare(self, job: Job, general: Dataset | None) -> None:
         """Write the job's inputs, once; half-written ones are made anew."""
@@ -289,31 +290,17 @@ class Jobs:
             connection.execute(update(jobs).where(running).values(**values))
 
 
-def _progress(paths: JobPaths) -> int:
-    """How far a job has come, in steps that no restart loses."""
-    if paths.trained.exists():
-        return sys.maxsize
-    return max(paths.checkpoints(), default=0)
-
-
 def _reason(paths: JobPaths) -> str:
-    """The error in the log; without one, something killed the process."""
-    return _error(paths) or "the process was killed, perhaps for want of memory."
+    """What the place to train says, or the error in the log; else something killed the process."""
+    return _given_up(paths) or error_in(paths.log) or KILLED
 
 
-def _error(paths: JobPaths) -> str:
-    """Why the place to train gave it up, or the error of the last traceback of the last run.
-
-    "" where there is neither. torchrun ends with one of its own, which only says that a process has ended, or it itself.
-    """
-    if paths.failure.exists():
-        return paths.failure.read_text(encoding="utf-8")
-    text = paths.log.read_text(encoding="utf-8", errors="replace") if paths.log.exists() else ""
-    _, *tracebacks = text.split("Traceback (most recent call last):")
-    ours = [one for one in tracebacks if _TORCHRUN not in one]
-    lines = ours[-1].splitlines() if ours else []
-    # Frames are indented; what follows the error is of other processes.
-    return next((line for line in lines if line.strip() and not line.startswith(" ")), "")
+def _given_up(paths: JobPaths) -> str:
+    """Why the place to train goes on no more; "" where it has not given up."""
+    try:
+        return paths.failure.read_text(encoding="utf-8").strip()
+    except FileNotFoundError:
+        return ""
 
 
 def _job(row: dict[str, Any]) -> Job:

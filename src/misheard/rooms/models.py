@@ -11,10 +11,15 @@ from typing import Any
 from misheard import audio
 from misheard.datasets.datasets import Datasets
 from misheard.deployment import PRODUCTION, Deployments
+from misheard.blobs.opening import open_bucket
 from misheard.finetune.backends.backend import TrainingBackend
+from misheard.finetune.backends.gce import GceBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.jobs import Jobs
+from misheard.finetune.rented.compute import Compute
+from misheard.finetune.rented.rentals import Rentals
+from misheard.errors import InvalidSettingError
 from misheard.fleet import Fleet, Ready, Watching, unwatched
 from misheard.registry import Registry
 from misheard.rooms.opened import Opened
@@ -42,9 +47,10 @@ class ModelRooms(Opened):
     @cached_property
     def jobs(self) -> Jobs:
         """Training jobs."""
-        backends: dict[str, type[TrainingBackend]] = {
+        backends: dict[str, Callable[[], TrainingBackend]] = {
             "local": LocalBackend,
             "inprocess": InProcessBackend,
+            "gce": lambda: self.gce,
         }
         return Jobs(
             self._engine,
@@ -58,6 +64,44 @@ class ModelRooms(Opened):
             compute_type=self.settings.speech.compute_type,
             device=self.settings.speech.device,
         )
+
+    @cached_property
+    def rentals(self) -> Rentals:
+        """What was rented to train on, and what it cost."""
+        place = "" if self.settings.database.url else str(self.root.resolve())
+        return Rentals(self._engine, place=place)
+
+    @cached_property
+    def gce(self) -> GceBackend:
+        """Training on machines of Google's; nothing of Google is loaded before it is needed."""
+        rules = self.settings.gce
+        return GceBackend(
+            rules,
+            self.rentals,
+            open_bucket=lambda: open_bucket(
+                self._training_address(),
+                state=self.root / "uploads",
+                project_id=rules.project_id,
+            ),
+            open_machines=lambda: Compute(self._gce_project(), endpoint=rules.endpoint),
+            jobs_root=self._jobs_root,
+        )
+
+    def _gce_project(self) -> str:
+        project_id = self.settings.gce.project_id
+        if not project_id:
+            raise InvalidSettingError(
+                "gce.project_id is empty: it names the project of Google Cloud that pays. See: "
+                "gcloud projects list"
+            )
+        return project_id
+
+    def _training_address(self) -> str:
+        """The bucket through which trainings and what they make travel."""
+        given = self.settings.gce.bucket
+        if not given:
+            return f"gs://{self._gce_project()}-models"
+        return given if "://" in given else f"gs://{given}"
 
     @cached_property
     def deployments(self) -> Deployments:

@@ -52,7 +52,7 @@ class LocalBackend:
         paths.temporary.mkdir()
         with paths.log.open("wb") as log:
             child = subprocess.Popen(
-                _command(paths),
+                command(paths),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -97,7 +97,7 @@ class LocalBackend:
         return int(pid) if _started_at(int(pid)) == started_at else None
 
 
-def _command(paths: JobPaths) -> list[str]:
+def command(paths: JobPaths) -> list[str]:
     """The training program; through torchrun where several processes train together."""
     program = ["-m", "misheard.finetune.train", str(paths.root.resolve())]
     processes = Order.read(paths.order).recipe.processes

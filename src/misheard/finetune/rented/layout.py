@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from dataclasses import dataclass
+from pathlib import Path
 
 from misheard.blobs.below import Below
 from misheard.blobs.bucket import Bucket
@@ -14,6 +16,20 @@ SHARED = "training/shared"
 _JOBS = "training/jobs"
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _BEGUN = re.compile(r"(\d+)/begun\.json")
+
+
+def is_plain(name: str) -> bool:
+    """Whether `name` is a path with slashes that leads nowhere but further down."""
+    parts = name.split("/")
+    return "\\" not in name and all(
+        part not in ("", ".", "..") and part.isprintable() for part in parts
+    )
+
+
+def key_of(path: Path) -> str:
+    """The name that the content of a file has as a blob."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -70,6 +86,11 @@ class RentedJob:
         """What it came to (JSON), written once and last of all: its presence means the end."""
         return f"{self.folder}/manifest.json"
 
+    @property
+    def saves(self) -> str:
+        """Below it, a list of files (JSON) for each state that training can go on from."""
+        return f"{self.folder}/saves/"
+
     def attempt(self, number: int) -> RentedAttempt:
         """What one machine has in the bucket."""
         return RentedAttempt(self, number)
@@ -123,11 +144,6 @@ class RentedAttempt:
         """The files of this attempt's saves."""
         return BucketBlobs(Below(self.job.bucket, f"{self.job.folder}/state/{self.number}"))
 
-    @property
-    def saves(self) -> str:
-        """Below it, a list of files (JSON) for each state that training can go on from."""
-        return f"{self.job.folder}/saves/{self.number}/"
-
     def save(self, step: int) -> str:
-        """The state after a step; written when all its files are there."""
-        return f"{self.saves}{step:012d}.json"
+        """The state after a step (JSON); written when all its files are there."""
+        return f"{self.job.saves}{self.number}/{step:012d}.json"

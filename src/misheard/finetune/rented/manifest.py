@@ -7,12 +7,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import PurePosixPath
 from typing import Any
 
 from misheard.blobs.store import is_key
-from misheard.errors import BlobNotFoundError, HomecomingError
-from misheard.finetune.rented.layout import RentedJob
+from misheard.errors import BlobCorruptError, BlobNotFoundError, HomecomingError
+from misheard.finetune.rented.layout import RentedJob, is_plain
 
 RESULT = "result.json"
 MODEL = "model"
@@ -94,11 +93,17 @@ def read_manifest(job: RentedJob) -> Manifest | None:
 
     Raises `HomecomingError` where it is damaged, or names what no job makes.
     """
+    where = f"{job.bucket.url}/{job.manifest}"
     try:
-        data = job.bucket.get(job.manifest)
+        try:
+            return Manifest.from_json(job.bucket.get(job.manifest), where)
+        except (HomecomingError, BlobCorruptError):
+            # What was damaged on its way is whole when it comes again.
+            return Manifest.from_json(job.bucket.get(job.manifest), where)
     except BlobNotFoundError:
         return None
-    return Manifest.from_json(data, f"{job.bucket.url}/{job.manifest}")
+    except BlobCorruptError as error:
+        raise HomecomingError(f"{where} is damaged.") from error
 
 
 def _digest(values: dict[str, Any]) -> str:
@@ -110,7 +115,4 @@ def _is_size(value: object) -> bool:
 
 
 def _is_allowed(name: str) -> bool:
-    parts = name.split("/")
-    plain = all(part not in ("", ".", "..") and part.isprintable() for part in parts)
-    inside = name == RESULT or (len(parts) > 1 and parts[0] == MODEL)
-    return plain and inside and "\\" not in name and str(PurePosixPath(name)) == name
+    return is_plain(name) and (name == RESULT or name.startswith(f"{MODEL}/"))
