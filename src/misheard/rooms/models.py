@@ -11,18 +11,16 @@ from typing import Any
 from misheard import audio
 from misheard.datasets.datasets import Datasets
 from misheard.deployment import PRODUCTION, Deployments
-from misheard.blobs.opening import open_bucket
 from misheard.finetune.backends.backend import TrainingBackend
-from misheard.finetune.backends.gce import GceBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.jobs import Jobs
-from misheard.finetune.rented.compute import Compute
-from misheard.finetune.rented.rentals import Rentals
-from misheard.errors import InvalidSettingError
+from misheard.finetune.recipe import Recipe
+from misheard.finetune.rented.costs import Estimate, estimate
+from misheard.finetune.rented.renting import wanted_for
 from misheard.fleet import Fleet, Ready, Watching, unwatched
 from misheard.registry import Registry
-from misheard.rooms.opened import Opened
+from misheard.rooms.rented import RentedRooms
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
@@ -31,7 +29,7 @@ _OF_THE_ENGINE = {"model", "compute_type", "device", "threads"}
 """What `[speech]` holds besides options of decoding."""
 
 
-class ModelRooms(Opened):
+class ModelRooms(RentedRooms):
     """The rooms from datasets to live versions, and the engines of these."""
 
     @cached_property
@@ -65,43 +63,18 @@ class ModelRooms(Opened):
             device=self.settings.speech.device,
         )
 
-    @cached_property
-    def rentals(self) -> Rentals:
-        """What was rented to train on, and what it cost."""
-        place = "" if self.settings.database.url else str(self.root.resolve())
-        return Rentals(self._engine, place=place)
-
-    @cached_property
-    def gce(self) -> GceBackend:
-        """Training on machines of Google's; nothing of Google is loaded before it is needed."""
-        rules = self.settings.gce
-        return GceBackend(
-            rules,
+    def estimate_rent(self, dataset_id: str | None = None) -> Estimate:
+        """What the next training on a rented machine may cost, and with a dataset: probably."""
+        rules, audio_s = self.settings.gce, 0.0
+        if dataset_id is not None:
+            audio_s = self.datasets.get(dataset_id).duration_s
+        return estimate(
             self.rentals,
-            open_bucket=lambda: open_bucket(
-                self._training_address(),
-                state=self.root / "uploads",
-                project_id=rules.project_id,
-            ),
-            open_machines=lambda: Compute(self._gce_project(), endpoint=rules.endpoint),
-            jobs_root=self._jobs_root,
+            wanted_for(rules, "next", 1),
+            budget_usd=rules.monthly_budget_usd,
+            audio_hours=audio_s / 3600,
+            epochs=Recipe.from_dict(dict(self.settings.recipe)).epochs,
         )
-
-    def _gce_project(self) -> str:
-        project_id = self.settings.gce.project_id
-        if not project_id:
-            raise InvalidSettingError(
-                "gce.project_id is empty: it names the project of Google Cloud that pays. See: "
-                "gcloud projects list"
-            )
-        return project_id
-
-    def _training_address(self) -> str:
-        """The bucket through which trainings and what they make travel."""
-        given = self.settings.gce.bucket
-        if not given:
-            return f"gs://{self._gce_project()}-models"
-        return given if "://" in given else f"gs://{given}"
 
     @cached_property
     def deployments(self) -> Deployments:

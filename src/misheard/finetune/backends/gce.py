@@ -30,7 +30,7 @@ from misheard.finetune.rented.layout import RentedJob
 from misheard.finetune.rented.machines import Instance
 from misheard.finetune.rented.manifest import Outcome
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals
-from misheard.finetune.rented.renting import Machines, Program, Renting
+from misheard.finetune.rented.renting import Machines, Program, Renting, wanted_for
 from misheard.finetune.rented.sweep import Standing, Sweep, Swept, last_moment
 from misheard.finetune.rented.wheel import build_wheel
 from misheard.finetune.written import write_text
@@ -113,7 +113,7 @@ class GceBackend:
 
     def require_budget(self, paths: JobPaths) -> None:
         """Raise `BudgetError` where the worst case of a machine is more than is left."""
-        wanted = self.renting.wanted(paths.root.name, 1)
+        wanted = wanted_for(self._settings, paths.root.name, 1)
         self._rentals.require_budget(wanted, self._settings.monthly_budget_usd)
         _log.info(
             "%s: a %s costs %.2f USD an hour, and %.2f at most.",
@@ -171,8 +171,7 @@ class GceBackend:
         return self._open_machines()
 
     @cached_property
-    def renting(self) -> Renting:
-        """Asks for machines."""
+    def _renting(self) -> Renting:
         return Renting(self._settings, self._rentals, self.machines)
 
     # ---- one look
@@ -202,7 +201,7 @@ class GceBackend:
 
     def _make(self, paths: JobPaths, row: Rental) -> None:
         try:
-            self.renting.make(row, self.send(paths))
+            self._renting.make(row, self.send(paths))
         except MachineGoneError:
             self._again(paths)
 
@@ -227,7 +226,7 @@ class GceBackend:
             return
         attempt = max(had, default=0) + 1
         try:
-            self.renting.rent(paths.root.name, attempt, program or self.send(paths))
+            self._renting.rent(paths.root.name, attempt, program or self.send(paths))
         except MachineGoneError as error:
             _log.warning("%s: attempt %d: %s", paths.root.name, attempt, error)
 

@@ -24,7 +24,6 @@ from misheard.finetune.rented.machines import (
     machine_name,
     startup_metadata,
 )
-from misheard.finetune.rented.prices import usd_per_hour
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals, Wanted
 from misheard.settings import GceSettings
 
@@ -81,24 +80,6 @@ class Renting:
         self._rentals = rentals
         self._machines = machines
 
-    def wanted(self, job_id: str, attempt: int, zone: str = "") -> Wanted:
-        """The machine of an attempt, and what it costs.
-
-        Raises `InvalidSettingError` where a budget is set and nobody knows the price.
-        """
-        rules = self._settings
-        return Wanted(
-            name=name_of(rules, job_id, attempt),
-            job_id=job_id,
-            attempt=attempt,
-            zone=zone or rules.zones[0],
-            machine_type=rules.machine_type,
-            accelerator=rules.accelerator,
-            is_spot=rules.spot,
-            usd_per_hour=price_of(rules),
-            max_hours=rules.max_run_hours,
-        )
-
     def rent(self, job_id: str, attempt: int, program: Program) -> Rental:
         """Have a machine run for an attempt; one that was asked for before is not made twice.
 
@@ -107,10 +88,8 @@ class Renting:
         """
         refused = []
         for zone in self._settings.zones:
-            wanted = self.wanted(job_id, attempt, zone)
-            rental = self._rentals.open_(
-                wanted, budget_usd=self._settings.monthly_budget_usd
-            )
+            wanted = wanted_for(self._settings, job_id, attempt, zone)
+            rental = self._rentals.open_(wanted, budget_usd=self._settings.monthly_budget_usd)
             if rental.job_id != job_id:
                 raise InvalidSettingError(
                     f"The machine '{rental.name}' is in use by '{rental.job_id}'. Choose another "
@@ -130,7 +109,19 @@ class Renting:
 
     def make(self, rental: Rental, program: Program) -> Instance:
         """Ask for the machine of a row, and note that it is there, or that there is none."""
-        machine = self.machine(rental, program)
+        label = self._rentals.label(rental)
+        machine = machine_for(
+            self._settings,
+            rental,
+            labels=labels(owner=label, job_id=rental.job_id, attempt=rental.attempt),
+            metadata=startup_metadata(
+                bucket_url=program.bucket_url,
+                job_id=rental.job_id,
+                attempt=rental.attempt,
+                wheel_url=program.wheel_url,
+                wheel_name=program.wheel_name,
+            ),
+        )
         try:
             made = self._machines.create(machine, attempt=rental.number)
         except NoMachineError:
@@ -145,33 +136,49 @@ class Renting:
         self._rentals.note_running(rental.number, made.created_at)
         return made
 
-    def machine(self, rental: Rental, program: Program) -> Machine:
-        """The machine that a row stands for."""
-        rules = self._settings
-        return Machine(
-            name=rental.name,
-            zone=rental.zone,
-            machine_type=rental.machine_type,
-            max_run_s=rental.max_hours * 3600,
-            accelerator=rental.accelerator,
-            accelerator_count=rules.accelerator_count,
-            is_spot=rental.is_spot,
-            image=rules.image or IMAGE,
-            disk_gb=rules.disk_gb,
-            service_account=rules.service_account,
-            network=rules.network or _NETWORK,
-            external_ip=rules.external_ip,
-            labels=labels(
-                owner=self._rentals.label(rental), job_id=rental.job_id, attempt=rental.attempt
-            ),
-            metadata=startup_metadata(
-                bucket_url=program.bucket_url,
-                job_id=rental.job_id,
-                attempt=rental.attempt,
-                wheel_url=program.wheel_url,
-                wheel_name=program.wheel_name,
-            ),
-        )
+
+def wanted_for(settings: GceSettings, job_id: str, attempt: int, zone: str = "") -> Wanted:
+    """The machine of an attempt, and what it costs.
+
+    Raises `InvalidSettingError` where a budget is set and nobody knows the price.
+    """
+    return Wanted(
+        name=name_of(settings, job_id, attempt),
+        job_id=job_id,
+        attempt=attempt,
+        zone=zone or settings.zones[0],
+        machine_type=settings.machine_type,
+        accelerator=settings.accelerator,
+        is_spot=settings.spot,
+        usd_per_hour=price_of(settings),
+        max_hours=settings.max_run_hours,
+    )
+
+
+def machine_for(
+    settings: GceSettings,
+    wanted: Wanted,
+    *,
+    labels: dict[str, str] | None = None,
+    metadata: dict[str, str] | None = None,
+) -> Machine:
+    """The machine that is wanted, as the provider is asked for it."""
+    return Machine(
+        name=wanted.name,
+        zone=wanted.zone,
+        machine_type=wanted.machine_type,
+        max_run_s=wanted.max_hours * 3600,
+        accelerator=wanted.accelerator,
+        accelerator_count=settings.accelerator_count,
+        is_spot=wanted.is_spot,
+        image=settings.image or IMAGE,
+        disk_gb=settings.disk_gb,
+        service_account=settings.service_account,
+        network=settings.network or _NETWORK,
+        external_ip=settings.external_ip,
+        labels=labels or {},
+        metadata=metadata or {},
+    )
 
 
 def name_of(settings: GceSettings, job_id: str, attempt: int) -> str:
@@ -183,4 +190,6 @@ def name_of(settings: GceSettings, job_id: str, attempt: int) -> str:
 
 def price_of(settings: GceSettings) -> float:
     """US dollars an hour of a machine as the settings have it; 0 where nobody knows or asks."""
+    from misheard.finetune.rented.prices import usd_per_hour
+
     return settings.usd_per_hour or usd_per_hour(settings)
