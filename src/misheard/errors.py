@@ -161,6 +161,10 @@ class JobFailedError(MisheardError):
     """The training job failed."""
 
 
+class MachineMissingError(BadInputError):
+    """There is no machine that could train."""
+
+
 class BudgetError(MisheardError):
     """No machine is rented: it could cost more than this month's budget has left."""
 

@@ -135,10 +135,29 @@ class Jobs:
         general: Dataset | None = None,
     ) -> Job:
         """Have a job with all its files, that `start` starts; see `submit`."""
+        job = self.draft(job_id, base_version_id, dataset, recipe)
+        with writing(self._engine) as connection:
+            known = connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first()
+            if known is None:
+                values = vars(job) | {"recipe": recipe.to_dict()}
+                connection.execute(insert(jobs).values(**values))
+        job = self.get(job_id)
+        if not job.state.is_final and not self.paths(job_id).order.exists():
+            try:
+                self.write_inputs(job, self.paths(job_id), general)
+            except OSError as error:
+                self._require_room(job_id, error)
+                raise
+        return job
+
+    def draft(
+        self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe
+    ) -> Job:
+        """A job that nobody knows of yet; `EmptyDatasetError` where there is nothing to learn."""
         if not dataset.counts.get("train"):
             raise EmptyDatasetError(f"'{dataset.id}' has no training rows.")
         self._normalizer.require_spec()
-        job = Job(
+        return Job(
             id=job_id,
             created_at=now(),
             state=JobState.RUNNING,
@@ -150,19 +169,6 @@ class Jobs:
             error=None,
             result=None,
         )
-        with writing(self._engine) as connection:
-            known = connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first()
-            if known is None:
-                values = vars(job) | {"recipe": recipe.to_dict()}
-                connection.execute(insert(jobs).values(**values))
-        job = self.get(job_id)
-        if not job.state.is_final:
-            try:
-                self._prepare(job, general)
-            except OSError as error:
-                self._require_room(job_id, error)
-                raise
-        return job
 
     def wait(
         self,
@@ -225,11 +231,8 @@ class Jobs:
         has_reason = _given_up(paths) or error_in(paths.log)
         return not self.get(job_id).state.is_final and not has_reason
 
-    def _prepare(self, job: Job, general: Dataset | None) -> None:
-        """Write the job's inputs, once; half-written ones are made anew."""
-        paths = self.paths(job.id)
-        if paths.order.exists():
-            return
+    def write_inputs(self, job: Job, paths: JobPaths, general: Dataset | None) -> None:
+        """Write all that a training needs; half-written inputs are made anew."""
         shutil.rmtree(paths.root, ignore_errors=True)
         paths.root.mkdir(parents=True)
         self._datasets.export(self._datasets.get(job.dataset_id), paths.data)

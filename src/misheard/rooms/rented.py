@@ -42,18 +42,24 @@ class RentedRooms(Opened):
         return readiness(machine, self._open_machines, self._open_training_bucket)
 
     def _open_machines(self) -> Compute:
-        return Compute(self._gce_project(), endpoint=self.settings.gce.endpoint)
+        return Compute(self.gce_project, endpoint=self.settings.gce.endpoint)
 
     def _open_training_bucket(self) -> Bucket:
-        """Through which trainings, and what they make, travel."""
-        given = self.settings.gce.bucket or f"gs://{self._gce_project()}-models"
         return open_bucket(
-            given if "://" in given else f"gs://{given}",
+            self.training_address,
             state=self.root / "uploads",
             project_id=self.settings.gce.project_id,
         )
 
-    def _gce_project(self) -> str:
+    @property
+    def training_address(self) -> str:
+        """Of the bucket through which trainings, and what they make, travel."""
+        given = self.settings.gce.bucket or f"gs://{self.gce_project}-models"
+        return given if "://" in given else f"gs://{given}"
+
+    @property
+    def gce_project(self) -> str:
+        """The project that pays; `InvalidSettingError` where none is set."""
         project_id = self.settings.gce.project_id
         if not project_id:
             raise InvalidSettingError(

@@ -142,9 +142,35 @@ class GceBackend:
         """Have a machine for a job: the one that is there, or a new one."""
         with self._turn(paths, patient=True):
             rows = self._rentals.of_job(paths.root.name)
-            if not (rows and rows[-1].is_open and self._instance(rows[-1])):
+            if not (rows and rows[-1].is_open and self._there(rows[-1])):
                 self._next(paths, rows, program)
             return self._rentals.of_job(paths.root.name)[-1]
+
+    def has_machine(self, paths: JobPaths) -> bool:
+        """Whether a machine is there for a job."""
+        return any(self._there(row) for row in self._open_rows(paths))
+
+    def stop_machine(self, paths: JobPaths) -> list[str]:
+        """Switch the machine of a job off; the names of those that were there.
+
+        Its disk stays, and costs; the next one goes on from what it has saved.
+        """
+        return [
+            row.name
+            for row in self._open_rows(paths)
+            if self.machines.stop(row.name, row.zone)
+        ]
+
+    def delete_machine(self, paths: JobPaths) -> list[str]:
+        """Delete the machine of a job; the names of those that were there.
+
+        What it has saved is left in the bucket, so that the next one goes on from there.
+        """
+        rows = self._open_rows(paths)
+        there = [row.name for row in rows if self.machines.delete(row.name, row.zone)]
+        for row in rows:
+            self._rentals.end(row.number, Ending.CANCELLED)
+        return there
 
     def sweep(self, *, dry_run: bool = False) -> list[Swept]:
         """Delete machines of this workspace that nobody needs, and what their jobs left."""
@@ -182,7 +208,7 @@ class GceBackend:
             return
         job, row = self._job(paths), self._rentals.of_job(paths.root.name)[-1]
         # Asked before the bucket is: of a machine that is gone, nothing comes any more.
-        instance = self._instance(row) if row.is_open else None
+        instance = self._there(row) if row.is_open else None
         follow(job, paths)
         if job.bucket.stat(job.manifest) is not None:
             self._finish(paths, job)
@@ -285,7 +311,7 @@ class GceBackend:
 
     def _settle(self, paths: JobPaths) -> None:
         """Delete the machine of a job that has ended, and what it has in the bucket."""
-        if any(row.is_open for row in self._rentals.of_job(paths.root.name)):
+        if self._open_rows(paths):
             self._clear(paths, Ending.DONE if paths.result.exists() else Ending.FAILED)
 
     def _clear(self, paths: JobPaths, ending: Ending) -> None:
@@ -295,7 +321,7 @@ class GceBackend:
     def _release_machines(
         self, paths: JobPaths, ending: Ending, *, before: Callable[[], object] = lambda: None
     ) -> None:
-        rows = [row for row in self._rentals.of_job(paths.root.name) if row.is_open]
+        rows = self._open_rows(paths)
         for row in rows:
             self.machines.delete(row.name, row.zone)
         gone_at = now()
@@ -305,7 +331,10 @@ class GceBackend:
 
     # ---- what it stands on
 
-    def _instance(self, row: Rental) -> Instance | None:
+    def _open_rows(self, paths: JobPaths) -> list[Rental]:
+        return [row for row in self._rentals.of_job(paths.root.name) if row.is_open]
+
+    def _there(self, row: Rental) -> Instance | None:
         return self.machines.get(row.name, row.zone)
 
     def _last_sign(self, job: RentedJob, row: Rental) -> datetime:
