@@ -188,6 +188,17 @@ class Machine:
         """Its GPU, whether it comes with the machine type or is attached; "" where it has none."""
         return self.accelerator or _own_accelerator(self.machine_type)
 
+    @property
+    def attached_accelerator(self) -> str:
+        """The GPU that is attached to it, beside what its type comes with; "" for none."""
+        return "" if _own_accelerator(self.machine_type) else self.accelerator
+
+    @property
+    def boot_disk_type(self) -> str:
+        """Such as "pd-balanced"."""
+        hyper = any(self.machine_type.startswith(f"{kind}-") for kind in _HYPERDISK_ONLY)
+        return self.disk_type or ("hyperdisk-balanced" if hyper else "pd-balanced")
+
     def resource(self) -> dict[str, Any]:
         """The body of `instances.insert`, with the API's names."""
         made: dict[str, Any] = {
@@ -214,16 +225,14 @@ class Machine:
                 "enableIntegrityMonitoring": True,
             },
         }
-        if self.accelerator and not _own_accelerator(self.machine_type):
-            kind = f"zones/{self.zone}/acceleratorTypes/{self.accelerator}"
+        if self.attached_accelerator:
+            kind = f"zones/{self.zone}/acceleratorTypes/{self.attached_accelerator}"
             made["guestAccelerators"] = [
                 {"acceleratorType": kind, "acceleratorCount": self.accelerator_count}
             ]
         return made
 
     def _disk(self) -> dict[str, Any]:
-        hyper = any(self.machine_type.startswith(f"{kind}-") for kind in _HYPERDISK_ONLY)
-        kind = self.disk_type or ("hyperdisk-balanced" if hyper else "pd-balanced")
         return {
             "boot": True,
             "autoDelete": True,
@@ -231,7 +240,7 @@ class Machine:
             "initializeParams": {
                 "sourceImage": self.image,
                 "diskSizeGb": str(self.disk_gb),
-                "diskType": f"zones/{self.zone}/diskTypes/{kind}",
+                "diskType": f"zones/{self.zone}/diskTypes/{self.boot_disk_type}",
                 "labels": self.labels,
             },
         }
@@ -277,12 +286,20 @@ def owned(owner: str) -> dict[str, str]:
 
 
 def startup_metadata(
-    *, bucket_url: str, job_id: str, attempt: int, wheel_url: str, wheel_name: str
+    *,
+    bucket_url: str,
+    job_id: str,
+    attempt: int,
+    wheel_url: str,
+    wheel_name: str,
+    constraints: str = "",
+    extras: str = "gcp,lora",
 ) -> dict[str, str]:
     """What `startup.sh` looks for, and the script itself.
 
     `bucket_url` is what the jobs lie below; `wheel_url` is the object with our own wheel, whose
-    last part is its SHA-256; `wheel_name` is the file name that pip knows it by.
+    last part is its SHA-256; `wheel_name` is the file name that pip knows it by; `constraints` is
+    what pip's file of constraints holds (see `pins`).
     """
     script = resources.files("misheard.finetune.rented").joinpath("startup.sh")
     return {
@@ -291,6 +308,8 @@ def startup_metadata(
         "misheard-attempt": str(attempt),
         "misheard-wheel": wheel_url,
         "misheard-wheel-name": wheel_name,
+        "misheard-extras": extras,
+        "misheard-constraints": constraints,
         "startup-script": script.read_text(encoding="utf-8"),
     }
 
