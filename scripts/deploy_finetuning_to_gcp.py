@@ -3,13 +3,13 @@
     python scripts/deploy_finetuning_to_gcp.py \\
         --create-vm --prepare-dataset --run-training --dataset-id ds-…
 
-One call sends the dataset, rents a machine, trains with a progress bar, brings the model home, registers
-it, judges it against the live version, and deletes the machine. Each flag also works alone; the same
-command again goes on where the last one stopped. `misheard dataset list` shows the ids of datasets;
-docs/GCP_SETUP_GUIDE.md how to set the project up.
+One call sends the dataset, rents a machine, trains with a progress bar, brings the model home,
+registers it, judges it against the live version, and deletes the machine. Each flag also works
+alone; the same command again goes on where the last one stopped. `misheard dataset list` shows the
+ids of datasets; docs/GCP_SETUP_GUIDE.md how to set the project up.
 
-Leaves with 0 when all was done (and the gate, if there was one, says pass), 1 for an error or a gate
-that says fail, 2 for wrong input, 3 for a gate that cannot tell yet, 130 after Ctrl-C.
+Leaves with 0 when all was done (and the gate, if there was one, says pass), 1 for an error or a
+gate that says fail, 2 for wrong input, 3 for a gate that cannot tell yet, 130 after Ctrl-C.
 """
 
 from __future__ import annotations
@@ -209,9 +209,7 @@ def rehearse(tuning: Tuning, given: argparse.Namespace) -> None:
         inputs=given.prepare_dataset,
         training=given.run_training,
     )
-    tuning.rehearse_end(
-        print, stop=given.stop_vm, delete=given.delete_vm or given.run_training
-    )
+    tuning.rehearse_end(print, stop=given.stop_vm, delete=given.delete_vm or given.run_training)
 
 
 if __name__ == "__main__":

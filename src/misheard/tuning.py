@@ -1,4 +1,4 @@
-"""One training on a dataset version outside of cycles, on a rented machine: step by step or at once.
+"""One training on a dataset version outside of cycles, on a rented machine.
 
 Everything about it follows from the dataset, the recipe and the version that is live: who asks for
 the same again goes on with the same job.
@@ -19,7 +19,6 @@ from misheard.blobs.bucket import Sent, unwatched
 from misheard.datasets.datasets import Dataset
 from misheard.errors import (
     EmptyDatasetError,
-    JobFailedError,
     MachineMissingError,
     ModelNotFoundError,
     UnknownIdError,
@@ -33,9 +32,9 @@ from misheard.finetune.rented.costs import Estimate
 from misheard.finetune.rented.dry import DryCompute
 from misheard.finetune.rented.dry_bucket import DryBucket
 from misheard.finetune.rented.layout import RentedJob
-from misheard.finetune.rented.machines import labels, startup_metadata
+from misheard.finetune.rented.machines import labels
 from misheard.finetune.rented.rentals import Rental
-from misheard.finetune.rented.renting import machine_for, wanted_for
+from misheard.finetune.rented.renting import Program, machine_for, wanted_for
 from misheard.finetune.rented.wheel import build_wheel
 from misheard.gatekeeping import Observe, unobserved
 from misheard.gates.validation import Validation
@@ -163,9 +162,7 @@ class Tuning:
             self.workspace.gce.release(self.paths)
         job = self.job
         if job.state is not JobState.COMPLETED:
-            job = self.workspace.jobs.wait(
-                job.id, on_event=on_event, while_waiting=while_waiting
-            )
+            job = self.workspace.jobs.wait(job.id, on_event=on_event, while_waiting=while_waiting)
         return self.version or self.workspace.registry.register(
             self.paths.model,
             name=self._name,
@@ -189,9 +186,7 @@ class Tuning:
         """Copy the files of the model into a folder below `target`; where they are."""
         version = self.version or self._newest()
         folder = target / version.id
-        shutil.copytree(
-            self.workspace.registry.directory(version.id), folder, dirs_exist_ok=True
-        )
+        shutil.copytree(self.workspace.registry.directory(version.id), folder, dirs_exist_ok=True)
         return folder
 
     def stop_machine(self) -> list[str]:
@@ -210,9 +205,7 @@ class Tuning:
         bucket = DryBucket(self.workspace.training_address, show=show)
         with tempfile.TemporaryDirectory() as folder:
             paths = JobPaths(Path(folder) / self.job_id)
-            draft = self.workspace.jobs.draft(
-                self.job_id, self.base.id, self.dataset, self._recipe
-            )
+            draft = self.workspace.jobs.draft(self.job_id, self.base.id, self.dataset, self._recipe)
             general = self.workspace.validations.general_set(self.dataset)
             self.workspace.jobs.write_inputs(draft, paths, general)
             job = RentedJob(bucket, self.job_id)
@@ -223,16 +216,8 @@ class Tuning:
             made = machine_for(
                 rules,
                 wanted,
-                labels=labels(
-                    owner=self.workspace.rentals.owner, job_id=self.job_id, attempt=1
-                ),
-                metadata=startup_metadata(
-                    bucket_url=bucket.url,
-                    job_id=self.job_id,
-                    attempt=1,
-                    wheel_url=f"{bucket.url}/{job.shared_name(bundle.wheel_sha256)}",
-                    wheel_name=bundle.wheel_name,
-                ),
+                labels=labels(owner=self.workspace.rentals.owner, job_id=self.job_id, attempt=1),
+                metadata=Program.of(job, bundle).metadata(self.job_id, 1),
             )
             self._dry(show).create(made)
         if training:

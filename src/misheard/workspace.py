@@ -139,8 +139,9 @@ class Workspace(Gatekeeping):
         """This workspace under other settings, by section or name; its file stays as it is."""
         values = self.settings.model_dump()
         for name, section in sections.items():
-            is_section = isinstance(section, Mapping)
-            values[name] = {**values.get(name, {}), **section} if is_section else section
+            values[name] = (
+                section if isinstance(section, str) else {**values.get(name, {}), **section}
+            )
         settings = parse_settings(values, source="the given configuration")
         _check(settings)
         other = copy.copy(self)

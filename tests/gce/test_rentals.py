@@ -119,7 +119,7 @@ def test_a_budget_counts_what_is_spent_and_what_may_yet_be(
     assert stands.spent_usd <= 1.6 + 1e-9
     assert stands.reserved_usd == pytest.approx(4.8)
     enough = stands.total_usd + 4.8
-    with pytest.raises(BudgetError, match="gce.monthly_budget_usd"):
+    with pytest.raises(BudgetError, match="monthly_budget_usd"):
         rentals.open_(wanted("job-3"), budget_usd=enough - 0.01)
     assert rentals.of_job("job-3") == []
     with pytest.raises(BudgetError, match=r"4\.80 that machines in use may cost"):

@@ -161,7 +161,8 @@ def show_estimate(made: Estimate) -> None:
     )
     if made.likely_usd is not None and made.likely_hours is not None:
         out.print(
-            f"By what past trainings took: {made.likely_usd:.2f} USD, {made.likely_hours:.1f} hours."
+            f"By what past trainings took: {made.likely_usd:.2f} USD, "
+            f"{made.likely_hours:.1f} hours."
         )
     if made.budget_usd:
         answer = "[red]does not fit[/]" if made.is_refused else "fits"

@@ -150,9 +150,7 @@ class Jobs:
                 raise
         return job
 
-    def draft(
-        self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe
-    ) -> Job:
+    def draft(self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe) -> Job:
         """A job that nobody knows of yet; `EmptyDatasetError` where there is nothing to learn."""
         if not dataset.counts.get("train"):
             raise EmptyDatasetError(f"'{dataset.id}' has no training rows.")

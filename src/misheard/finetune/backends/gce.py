@@ -1,9 +1,9 @@
 """Training on a machine of Google Compute Engine that is rented for it.
 
-Nothing is kept in a process: what was asked for is in `rentals`, what the machine tells and makes is
-in the bucket, and names follow from the job's id. So whoever asks how a job stands takes it on from
-wherever it was left: machine made, followed, replaced when it was taken away, model brought home,
-machine deleted.
+Nothing is kept in a process: what was asked for is in `rentals`, what the machine tells and makes
+is in the bucket, and names follow from the job's id. So whoever asks how a job stands takes it on
+from wherever it was left: machine made, followed, replaced when it was taken away, model brought
+home, machine deleted.
 """
 
 from __future__ import annotations
@@ -128,11 +128,7 @@ class GceBackend:
         job = self._job(paths)
         with tempfile.TemporaryDirectory() as folder:
             bundle = send_bundle(paths, job, build_wheel(Path(folder)), progress=progress)
-        return Program(
-            bucket_url=job.bucket.url,
-            wheel_url=f"{job.bucket.url}/{job.shared_name(bundle.wheel_sha256)}",
-            wheel_name=bundle.wheel_name,
-        )
+        return Program.of(job, bundle)
 
     def release(self, paths: JobPaths) -> None:
         """Say that training may begin."""
@@ -156,9 +152,7 @@ class GceBackend:
         Its disk stays, and costs; the next one goes on from what it has saved.
         """
         return [
-            row.name
-            for row in self._open_rows(paths)
-            if self.machines.stop(row.name, row.zone)
+            row.name for row in self._open_rows(paths) if self.machines.stop(row.name, row.zone)
         ]
 
     def delete_machine(self, paths: JobPaths) -> list[str]:

@@ -79,7 +79,12 @@ def costs(rentals: Rentals) -> list[Cost]:
 
 
 def estimate(
-    rentals: Rentals, wanted: Wanted, *, budget_usd: float, audio_hours: float = 0.0, epochs: int = 0
+    rentals: Rentals,
+    wanted: Wanted,
+    *,
+    budget_usd: float,
+    audio_hours: float = 0.0,
+    epochs: int = 0,
 ) -> Estimate:
     """What a machine may cost for a training of so many epochs on so much audio."""
     rate = rentals.hours_by_audio(wanted.machine_type) if audio_hours else None

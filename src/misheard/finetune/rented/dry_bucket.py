@@ -29,11 +29,12 @@ class DryBucket:
         content: bytes | Path,
         *,
         create_only: bool = False,
+        sha256: str | None = None,
         sent: Sent = unwatched,
     ) -> Stored:
         """See `Bucket`."""
         size = content.stat().st_size if isinstance(content, Path) else len(content)
-        self._tell("PUT", name, size_bytes=size, create_only=create_only)
+        self._tell("PUT", name, size_bytes=size, sha256=sha256, create_only=create_only)
         sent(size)
         return Stored(name=name, size_bytes=size, generation="dry")
 
@@ -42,7 +43,14 @@ class DryBucket:
         self._tell("GET", name)
         raise BlobNotFoundError(f"{self._url}/{name}")
 
-    def download(self, name: str, target: Path, *, sent: Sent = unwatched) -> None:  # noqa: ARG002
+    def download(
+        self,
+        name: str,
+        target: Path,  # noqa: ARG002
+        *,
+        sha256: str | None = None,  # noqa: ARG002
+        sent: Sent = unwatched,  # noqa: ARG002
+    ) -> None:
         """See `Bucket`."""
         self._tell("GET", name)
         raise BlobNotFoundError(f"{self._url}/{name}")

@@ -78,4 +78,3 @@ def _quota(machine: Machine, machines: Compute) -> tuple[bool, str]:
             f"https://console.cloud.google.com/iam-admin/quotas?project={machines.project_id}"
         )
     return not missing, detail
-

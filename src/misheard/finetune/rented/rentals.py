@@ -152,8 +152,8 @@ class Rentals:
                 "ended_at": None,
                 "reason": "",
             }
-            made = connection.execute(insert(rentals).values(**values))
-            number = made.inserted_primary_key[0]
+            returned = insert(rentals).values(**values).returning(rentals.c.number)
+            number = connection.execute(returned).scalar_one()
         return self.get(number)
 
     def require_budget(self, wanted: Wanted, budget_usd: float) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from misheard.errors import (
@@ -16,6 +16,8 @@ from misheard.errors import (
     NotOursError,
     QuotaError,
 )
+from misheard.finetune.rented.bundle import Bundle
+from misheard.finetune.rented.layout import RentedJob
 from misheard.finetune.rented.machines import (
     IMAGE,
     Instance,
@@ -24,6 +26,8 @@ from misheard.finetune.rented.machines import (
     machine_name,
     startup_metadata,
 )
+from misheard.finetune.rented.pins import pins
+from misheard.finetune.rented.prices import price
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals, Wanted
 from misheard.settings import GceSettings
 
@@ -71,6 +75,26 @@ class Program:
     wheel_url: str
     wheel_name: str
 
+    @classmethod
+    def of(cls, job: RentedJob, bundle: Bundle) -> Program:
+        """What the bundle of a job needs."""
+        return cls(
+            bucket_url=job.bucket.url,
+            wheel_url=f"{job.bucket.url}/{job.shared_name(bundle.wheel_sha256)}",
+            wheel_name=bundle.wheel_name,
+        )
+
+    def metadata(self, job_id: str, attempt: int) -> dict[str, str]:
+        """What the machine of an attempt is told."""
+        return startup_metadata(
+            bucket_url=self.bucket_url,
+            job_id=job_id,
+            attempt=attempt,
+            wheel_url=self.wheel_url,
+            wheel_name=self.wheel_name,
+            constraints=pins(),
+        )
+
 
 class Renting:
     """Asks for machines; a row of `rentals` is there before each request."""
@@ -114,13 +138,7 @@ class Renting:
             self._settings,
             rental,
             labels=labels(owner=label, job_id=rental.job_id, attempt=rental.attempt),
-            metadata=startup_metadata(
-                bucket_url=program.bucket_url,
-                job_id=rental.job_id,
-                attempt=rental.attempt,
-                wheel_url=program.wheel_url,
-                wheel_name=program.wheel_name,
-            ),
+            metadata=program.metadata(rental.job_id, rental.attempt),
         )
         try:
             made = self._machines.create(machine, attempt=rental.number)
@@ -142,15 +160,16 @@ def wanted_for(settings: GceSettings, job_id: str, attempt: int, zone: str = "")
 
     Raises `InvalidSettingError` where a budget is set and nobody knows the price.
     """
+    machine = _machine(settings, name_of(settings, job_id, attempt), zone or settings.zones[0])
     return Wanted(
-        name=name_of(settings, job_id, attempt),
+        name=machine.name,
         job_id=job_id,
         attempt=attempt,
-        zone=zone or settings.zones[0],
-        machine_type=settings.machine_type,
-        accelerator=settings.accelerator,
-        is_spot=settings.spot,
-        usd_per_hour=price_of(settings),
+        zone=machine.zone,
+        machine_type=machine.machine_type,
+        accelerator=machine.accelerator,
+        is_spot=machine.is_spot,
+        usd_per_hour=_usd_per_hour(settings, machine),
         max_hours=settings.max_run_hours,
     )
 
@@ -163,19 +182,12 @@ def machine_for(
     metadata: dict[str, str] | None = None,
 ) -> Machine:
     """The machine that is wanted, as the provider is asked for it."""
-    return Machine(
-        name=wanted.name,
-        zone=wanted.zone,
+    return replace(
+        _machine(settings, wanted.name, wanted.zone),
         machine_type=wanted.machine_type,
-        max_run_s=wanted.max_hours * 3600,
         accelerator=wanted.accelerator,
-        accelerator_count=settings.accelerator_count,
         is_spot=wanted.is_spot,
-        image=settings.image or IMAGE,
-        disk_gb=settings.disk_gb,
-        service_account=settings.service_account,
-        network=settings.network or _NETWORK,
-        external_ip=settings.external_ip,
+        max_run_s=wanted.max_hours * 3600,
         labels=labels or {},
         metadata=metadata or {},
     )
@@ -188,8 +200,31 @@ def name_of(settings: GceSettings, job_id: str, attempt: int) -> str:
     return settings.vm_name if attempt == 1 else f"{settings.vm_name}-{attempt}"
 
 
-def price_of(settings: GceSettings) -> float:
-    """US dollars an hour of a machine as the settings have it; 0 where nobody knows or asks."""
-    from misheard.finetune.rented.prices import usd_per_hour
+def _machine(settings: GceSettings, name: str, zone: str) -> Machine:
+    return Machine(
+        name=name,
+        zone=zone,
+        machine_type=settings.machine_type,
+        max_run_s=settings.max_run_hours * 3600,
+        accelerator=settings.accelerator,
+        accelerator_count=settings.accelerator_count,
+        is_spot=settings.spot,
+        image=settings.image or IMAGE,
+        disk_gb=settings.disk_gb,
+        service_account=settings.service_account,
+        network=settings.network or _NETWORK,
+        external_ip=settings.external_ip,
+    )
 
-    return settings.usd_per_hour or usd_per_hour(settings)
+
+def _usd_per_hour(settings: GceSettings, machine: Machine) -> float:
+    found = price(machine, usd_per_hour=settings.usd_per_hour)
+    if found is not None:
+        return found.usd_per_hour
+    if not settings.monthly_budget_usd:
+        return 0.0
+    way = " (spot)" if machine.is_spot else ""
+    raise InvalidSettingError(
+        f"What a {machine.machine_type}{way} costs in {machine.region} is not known here, so no "
+        "budget can be kept: set gce.usd_per_hour, or gce.monthly_budget_usd = 0 for no budget."
+    )
