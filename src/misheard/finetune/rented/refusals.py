@@ -97,8 +97,8 @@ def translated(refusal: Refusal, asked: Asked) -> ComputeError:
 
 
 def without_credentials(detail: str) -> ComputeRefusedError:
-    """For whoever is not logged in."""
-    return ComputeRefusedError(f"No credentials were found ({detail}). Log in: {_LOGIN}")
+    """For whoever is not logged in, or no longer."""
+    return ComputeRefusedError(f"There are no credentials that it takes ({detail}): {_LOGIN}")
 
 
 def _by_code(refusal: Refusal, asked: Asked) -> ComputeError | None:
