@@ -155,4 +155,3 @@ def wait_until(happens: Callable[[], object], *, timeout_s: float = 60.0) -> Non
     while not happens():
         assert time.monotonic() < deadline, "it never happened"
         time.sleep(0.02)
-

@@ -13,7 +13,7 @@ from misheard.finetune.rented.layout import RentedAttempt, RentedJob
 
 
 class Phase(StrEnum):
-    """What a machine is doing."""
+    """What a machine is doing; that the job has ended is told by its manifest."""
 
     FETCHING = "fetching"
     WAITING = "waiting"
@@ -21,17 +21,17 @@ class Phase(StrEnum):
     TRAINING = "training"
     SENDING = "sending"
     """It has trained, and the model goes to the bucket."""
-    ENDED = "ended"
-    """There is a manifest."""
     PREEMPTED = "preempted"
     """The machine was taken away; another attempt goes on from the last save."""
     OVER = "over"
-    """A newer attempt has begun, or it waited in vain."""
+    """A newer attempt has begun."""
+    IN_VAIN = "in vain"
+    """Nobody said in time that training may begin."""
 
     @property
     def is_final(self) -> bool:
-        """Whether the machine does nothing more."""
-        return self in (Phase.ENDED, Phase.PREEMPTED, Phase.OVER)
+        """Whether the machine does nothing more, though the job has not ended."""
+        return self in (Phase.PREEMPTED, Phase.OVER, Phase.IN_VAIN)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -155,7 +155,6 @@ def _missing(paths: JobPaths, files: Mapping[str, str]) -> dict[Path, str]:
         if _is_there(path, key):
             continue
         path.unlink(missing_ok=True)
-        path.parent.mkdir(parents=True, exist_ok=True)
         missing[path] = key
     return missing
 

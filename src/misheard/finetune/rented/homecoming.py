@@ -119,11 +119,9 @@ def _fetch(job: RentedJob, paths: JobPaths, manifest: Manifest, progress: Sent) 
     paths.arriving.mkdir(exist_ok=True)
     if shutil.disk_usage(paths.root).free < size_bytes + _SPARE_BYTES:
         raise DiskFullError(
-            f"'{paths.root}': the model of '{job.job_id}' needs {size_bytes / 1e6:.0f} MB. It waits "
-            "in the bucket. Make room, then: misheard cycle begin"
+            f"'{paths.root}': the model of '{job.job_id}' needs {size_bytes / 1e6:.0f} MB. It "
+            "waits in the bucket. Make room, then: misheard cycle begin"
         )
-    for path in missing:
-        path.parent.mkdir(parents=True, exist_ok=True)
     keys = {path: made.sha256 for path, made in missing.items()}
     try:
         fetch_all(job.outputs, keys, progress)

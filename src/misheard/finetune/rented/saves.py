@@ -115,7 +115,7 @@ def _fits(paths: JobPaths, taken: Taken) -> bool:
     state = there.complete_mark(taken.step).with_name(_TRAINER_STATE)
     epoch = json.loads(state.read_text(encoding="utf-8"))["epoch"]
     known = [int(number) for number in json.loads(there.curve.read_text(encoding="utf-8"))]
-    return max(known, default=0) <= math.floor(epoch)
+    return max(known, default=0) <= math.floor(float(epoch))
 
 
 def send(attempt: RentedAttempt, taken: Taken, progress: Sent = unwatched) -> None:
@@ -181,8 +181,6 @@ def restore(
         try:
             files = _files(job, save)
             keys = {paths.root / name: key for name, key in files.items()}
-            for path in keys:
-                path.parent.mkdir(parents=True, exist_ok=True)
             fetch_all(job.attempt(save.attempt).state, keys, progress)
         except (BlobNotFoundError, BlobCorruptError) as error:
             say(f"the save at {save.name} cannot be used: {error}")
@@ -205,4 +203,4 @@ def _written(paths: JobPaths) -> Iterator[Path]:
     for path in (paths.best, paths.curve, paths.trained, paths.result):
         yield path
         yield path.with_suffix(".partial")
-    yield from (paths.events, paths.log)
+    yield paths.events

@@ -20,6 +20,7 @@ _TAG = "py3-none-any"
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 """The first moment that a zip archive knows."""
 _MODE = 0o100644 << 16
+_LEVEL = 6
 _TOLD = ("METADATA", "entry_points.txt", "top_level.txt")
 
 
@@ -41,14 +42,15 @@ def build_wheel(directory: Path) -> Path:
     ).encode()
     record = f"{folder}/RECORD"
     lines = [f"{name},{_digest(data)},{len(data)}\n" for name, data in sorted(files.items())]
+    files[record] = f"{''.join(lines)}{record},,\n".encode()
     wheel = directory / f"{_NAME}-{installed.version}-{_TAG}.whl"
     partial = wheel.with_suffix(".partial")
     with zipfile.ZipFile(partial, "w") as archive:
-        # What is asked for first stands last, as the format has it.
-        for name, data in [*sorted(files.items()), (record, f"{''.join(lines)}{record},,\n")]:
+        # The record last, as the format has it.
+        for name in [*sorted(files.keys() - {record}), record]:
             entry = zipfile.ZipInfo(name, _EPOCH)
             entry.external_attr = _MODE
-            archive.writestr(entry, data, zipfile.ZIP_DEFLATED, 6)
+            archive.writestr(entry, files[name], zipfile.ZIP_DEFLATED, _LEVEL)
     partial.rename(wheel)
     return wheel
 
