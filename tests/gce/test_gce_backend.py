@@ -28,6 +28,7 @@ from misheard.finetune.events import TrainingEvent
 from misheard.finetune.jobs import JobState
 from misheard.finetune.rented.machines import labels
 from tests.emulators import GcsEmulator
+from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
 from tests.gce.scene import Scene, quick_program, scene, wait_until
 
@@ -92,7 +93,7 @@ def test_a_training_that_fails_says_why_and_its_machine_is_gone(here: Scene) -> 
     with pytest.raises(JobFailedError, match="ValueError: no good"):
         here.workspace.jobs.wait("job-fails")
     assert here.workspace.jobs.get("job-fails").error == "ValueError: no good"
-    assert here.paths("job-fails").log.read_text(encoding="utf-8").count("step") == 1 + 2 + 3 + 4
+    assert here.paths("job-fails").log.read_text(encoding="utf-8").count("step") == STEPS
     assert here.is_clean("job-fails")
     assert here.endings("job-fails") == ["failed"]
 
@@ -232,8 +233,8 @@ def test_a_project_that_is_not_there_is_told_at_once(here: Scene) -> None:
     with pytest.raises(ComputeRefusedError, match="another"):
         elsewhere.gce.machines.get("misheard-1", "us-central1-a")
     nobody = here.workspace.configured({"gce": {"project_id": ""}})
-    with pytest.raises(InvalidSettingError, match="gce.project_id is empty"):
-        nobody.gce.start(here.paths("job-1"))
+    with pytest.raises(InvalidSettingError, match="project_id is empty"):
+        nobody.gce.machines.get("misheard-1", "us-central1-a")
 
 
 def test_two_that_look_after_one_job_make_one_machine(here: Scene) -> None:
@@ -251,18 +252,8 @@ def test_two_that_look_after_one_job_make_one_machine(here: Scene) -> None:
 def stray(here: Scene, owner: str, job_id: str = "job-stray", attempt: int = 1) -> str:
     """A machine without a row."""
     name = f"stray-{len(here.double.history)}"
-    machine = here.gce._renting
-    del machine
-    from tests.gce.conftest import machine as made  # noqa: PLC0415
-
-    here.gce.machines.create(
-        made(
-            job_id,
-            name=name,
-            labels=labels(owner=owner, job_id=job_id, attempt=attempt),
-        ),
-        attempt=1,
-    )
+    told = labels(owner=owner, job_id=job_id, attempt=attempt)
+    here.gce.machines.create(machine(job_id, name=name, labels=told), attempt=1)
     return name
 
 

@@ -126,8 +126,7 @@ class GceBackend:
     def send(self, paths: JobPaths, *, progress: Sent = unwatched) -> Program:
         """Have all that a machine needs in the bucket; only what is missing travels."""
         job = self._job(paths)
-        with tempfile.TemporaryDirectory() as folder:
-            bundle = send_bundle(paths, job, build_wheel(Path(folder)), progress=progress)
+        bundle = send_bundle(paths, job, self._wheel, progress=progress)
         return Program.of(job, bundle)
 
     def release(self, paths: JobPaths) -> None:
@@ -338,6 +337,11 @@ class GceBackend:
 
     def _job(self, paths: JobPaths) -> RentedJob:
         return RentedJob(self.bucket, paths.root.name)
+
+    @cached_property
+    def _wheel(self) -> Path:
+        self._folder = tempfile.TemporaryDirectory(prefix="misheard-wheel-")
+        return build_wheel(Path(self._folder.name))
 
     @cached_property
     def _sweep(self) -> Sweep:
