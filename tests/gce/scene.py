@@ -12,6 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
+from misheard.blobs.opening import open_bucket
 from misheard.datasets.datasets import Dataset, Purpose
 from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
@@ -20,6 +23,8 @@ from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.finetune.rented.compute import Compute, Patience
 from misheard.finetune.rented.layout import RentedJob
+from misheard.finetune.rented.rentals import Rentals
+from misheard.settings import GceSettings
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.emulators import GcsEmulator
@@ -148,6 +153,32 @@ def scene(
         ]
         workspace.datasets.add("prompts", Purpose.TRAINING, rows)
         yield Scene(with_patience(workspace, double), double, proxy, gcs)
+
+
+@contextmanager
+def place_to_train(
+    folder: Path,
+    engine: Engine,
+    jobs_root: Path,
+    gcs: GcsEmulator,
+    **settings: Any,
+) -> Iterator[tuple[Callable[[], GceBackend], ComputeDouble]]:
+    """Makes back ends that train for real, on machines of one double."""
+    found = {"STORAGE_EMULATOR_HOST": gcs.url, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    bucket = f"gs://{gcs.new_bucket()}"
+    with ComputeDouble(folder / "machines", program=real_program, environment=found) as double:
+        rules = GceSettings(project_id="my-project", poll_s=0.2, **settings)
+
+        def make() -> GceBackend:
+            return GceBackend(
+                rules,
+                Rentals(engine),
+                open_bucket=lambda: open_bucket(bucket),
+                open_machines=lambda: Compute("my-project", endpoint=double.url, patience=QUICK),
+                jobs_root=jobs_root,
+            )
+
+        yield make, double
 
 
 def wait_until(happens: Callable[[], object], *, timeout_s: float = 60.0) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import threading
 import time
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -20,8 +18,8 @@ from misheard.finetune.rented.attempts import Phase, read_heartbeat
 from misheard.finetune.rented.homecoming import bring_home, follow
 from misheard.finetune.rented.manifest import Outcome, read_manifest
 from misheard.finetune.rented.saves import saves
-from tests.finetune.conftest import processes_of, quick, wait_until
-from tests.gce.conftest import SHORT, Rented, left
+from tests.finetune.conftest import processes_of, wait_until
+from tests.gce.conftest import Rented, left
 
 pytestmark = pytest.mark.model
 SAME = ("validation_wer", "best_epoch", "share", "sweep", "checked", "training_clips")
