@@ -211,6 +211,30 @@ def test_a_quota_says_how_to_ask_for_more(
             "gcloud compute zones list",
         ),
         (
+            Refused(400, "invalid", "Invalid value for field 'zone': 'z'. Unknown zone."),
+            ComputeRefusedError,
+            "gcloud compute zones list",
+        ),
+        (
+            Refused(
+                404,
+                "notFound",
+                "The resource 'projects/my-project/zones/z/operations/o' was not found",
+            ),
+            ComputeError,
+            "operations/o",
+        ),
+        (
+            Refused(
+                503,
+                "backendError",
+                "A g2-standard-8 VM instance with 1 nvidia-l4 accelerator(s) is currently "
+                "unavailable in the us-central1-a zone.",
+            ),
+            NoMachineError,
+            "us-central1-a",
+        ),
+        (
             Refused(404, "notFound", "The resource 'projects/my-project' was not found"),
             ComputeRefusedError,
             "gcloud projects list",
@@ -252,6 +276,23 @@ def test_trouble_that_passes_is_waited_out(
     double.trouble = [status]
     assert compute.delete(machine().name, ZONE)
     assert len(double.history) == 1
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Refused(403, "rateLimitExceeded", "Rate Limit Exceeded"),
+        # It is still being made, say.
+        Refused(400, "resourceNotReady", "The resource is not ready"),
+    ],
+)
+def test_a_refusal_of_the_moment_is_waited_out(
+    compute: Compute, double: ComputeDouble, refused: Refused
+) -> None:
+    compute.create(machine())
+    double.refusals = [refused, refused]
+    assert compute.delete(machine().name, ZONE)
+    assert double.names == []
 
 
 def test_trouble_that_does_not_pass_ends_in_an_error(double: ComputeDouble) -> None:

@@ -169,6 +169,16 @@ check_driver() {
     return 1
 }
 
+# Where the driver is too old for it, torch trains on the processor, and says nothing.
+check_torch() {
+    has_gpu || return 0
+    run "$python" -c 'import sys, torch
+print("torch", torch.__version__, "for CUDA", torch.version.cuda)
+sys.exit(not torch.cuda.is_available())' && return 0
+    echo "torch does not see the GPU: the driver of this image is too old for it."
+    return 1
+}
+
 is_new_enough() {
     "$1" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
 }
@@ -243,13 +253,15 @@ if [ "$bucket" != "${bucket#*/}" ]; then
 fi
 attempt=$number
 
-step="check the driver"
-check_driver
 if [ -n "${MISHEARD_PYTHON:-}" ]; then
     python=$MISHEARD_PYTHON
 else
     python=$home/venv/bin/python
+    step="check the driver"
+    check_driver
     [ -f "$home/installed" ] || install
+    step="check torch"
+    check_torch
 fi
 send_log
 
