@@ -26,7 +26,7 @@ from misheard.errors import (
 )
 from misheard.finetune.rented.compute import Compute, Patience
 from misheard.finetune.rented.dry import DryCompute
-from misheard.finetune.rented.machines import InstanceState, owned
+from misheard.finetune.rented.machines import InstanceState, labels, owned
 from tests.gce.conftest import QUICK, ZONE, machine
 from tests.gce.double import ComputeDouble, Refused
 from tests.loopback import free_port, until
@@ -90,6 +90,18 @@ def test_a_machine_of_the_name_is_ours_if_its_labels_are(
     with pytest.raises(NotOursError, match=f"gcloud compute instances describe {first.name}"):
         compute.create(machine(labels={"misheard": "something-else"}), attempt=3)
     assert double.names == [first.name]
+
+
+def test_a_machine_that_another_workspace_has_by_the_same_name_is_not_taken_for_ours(
+    compute: Compute, double: ComputeDouble
+) -> None:
+    first = compute.create(machine())
+    with pytest.raises(NotOursError):
+        compute.create(machine(labels=labels(owner="you", job_id="job-1", attempt=1)))
+    assert double.names == [first.name]
+    # Google's own labels are beside ours.
+    double.label(first.name, "goog-ops-agent", "on")
+    assert compute.create(machine()).id == first.id
 
 
 @pytest.mark.parametrize("at_once", [True, False])
