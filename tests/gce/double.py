@@ -192,6 +192,12 @@ class ComputeDouble:
         """What happens at the end of `maxRunDuration`."""
         self._take_away(name, "compute.instances.terminate")
 
+    def label(self, name: str, key: str, value: str) -> None:
+        """Give a machine one label more."""
+        made = self._find(name)
+        assert made is not None, f"{name} is not there"
+        made.resource["labels"][key] = value
+
     def power_off(self, name: str) -> None:
         """As by `shutdown` on the machine itself."""
         self.machine(name).switch_off(grace_s=self.grace_s)

@@ -31,6 +31,19 @@ def training_program(metadata: dict[str, str], directory: Path) -> list[str]:
     ]
 
 
+def startup_script(metadata: dict[str, str], directory: Path) -> list[str]:
+    """The start-up script itself, with misheard as it is here instead of an installed one."""
+    script = directory / "startup.sh"
+    script.write_text(metadata["startup-script"], encoding="utf-8")
+    settings = {
+        "MISHEARD_PYTHON": sys.executable,
+        "MISHEARD_HOME": str(directory),
+        # The machine is off when the script has ended.
+        "MISHEARD_POWER_OFF": "true",
+    }
+    return ["env", *(f"{name}={value}" for name, value in settings.items()), "bash", str(script)]
+
+
 Program = Callable[[dict[str, str], Path], list[str]]
 """Metadata of a machine, and its empty disk → the command that runs on it."""
 

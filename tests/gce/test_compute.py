@@ -26,7 +26,7 @@ from misheard.errors import (
 )
 from misheard.finetune.rented.compute import Compute, Patience
 from misheard.finetune.rented.dry import DryCompute
-from misheard.finetune.rented.machines import InstanceState, owned
+from misheard.finetune.rented.machines import InstanceState, labels, owned
 from tests.gce.conftest import QUICK, ZONE, machine
 from tests.gce.double import ComputeDouble, Refused
 from tests.loopback import free_port, until
@@ -90,6 +90,18 @@ def test_a_machine_of_the_name_is_ours_if_its_labels_are(
     with pytest.raises(NotOursError, match=f"gcloud compute instances describe {first.name}"):
         compute.create(machine(labels={"misheard": "something-else"}), attempt=3)
     assert double.names == [first.name]
+
+
+def test_a_machine_that_another_workspace_has_by_the_same_name_is_not_taken_for_ours(
+    compute: Compute, double: ComputeDouble
+) -> None:
+    first = compute.create(machine())
+    with pytest.raises(NotOursError):
+        compute.create(machine(labels=labels(owner="you", job_id="job-1", attempt=1)))
+    assert double.names == [first.name]
+    # Google's own labels are beside ours.
+    double.label(first.name, "goog-ops-agent", "on")
+    assert compute.create(machine()).id == first.id
 
 
 @pytest.mark.parametrize("at_once", [True, False])
@@ -211,6 +223,30 @@ def test_a_quota_says_how_to_ask_for_more(
             "gcloud compute zones list",
         ),
         (
+            Refused(400, "invalid", "Invalid value for field 'zone': 'z'. Unknown zone."),
+            ComputeRefusedError,
+            "gcloud compute zones list",
+        ),
+        (
+            Refused(
+                404,
+                "notFound",
+                "The resource 'projects/my-project/zones/z/operations/o' was not found",
+            ),
+            ComputeError,
+            "operations/o",
+        ),
+        (
+            Refused(
+                503,
+                "backendError",
+                "A g2-standard-8 VM instance with 1 nvidia-l4 accelerator(s) is currently "
+                "unavailable in the us-central1-a zone.",
+            ),
+            NoMachineError,
+            "us-central1-a",
+        ),
+        (
             Refused(404, "notFound", "The resource 'projects/my-project' was not found"),
             ComputeRefusedError,
             "gcloud projects list",
@@ -252,6 +288,23 @@ def test_trouble_that_passes_is_waited_out(
     double.trouble = [status]
     assert compute.delete(machine().name, ZONE)
     assert len(double.history) == 1
+
+
+@pytest.mark.parametrize(
+    "refused",
+    [
+        Refused(403, "rateLimitExceeded", "Rate Limit Exceeded"),
+        # It is still being made, say.
+        Refused(400, "resourceNotReady", "The resource is not ready"),
+    ],
+)
+def test_a_refusal_of_the_moment_is_waited_out(
+    compute: Compute, double: ComputeDouble, refused: Refused
+) -> None:
+    compute.create(machine())
+    double.refusals = [refused, refused]
+    assert compute.delete(machine().name, ZONE)
+    assert double.names == []
 
 
 def test_trouble_that_does_not_pass_ends_in_an_error(double: ComputeDouble) -> None:

@@ -82,17 +82,23 @@ class Compute:
         request = api.InsertInstanceRequest(
             project=self.project_id,
             zone=machine.zone,
-            request_id=self._request_id("insert", machine.zone, machine.name, str(attempt)),
+            request_id=insert_id(self.project_id, machine, attempt),
             instance_resource=api.Instance.from_json(json.dumps(machine.resource())),
         )
         about = {"zone": machine.zone, "image": machine.image}
         try:
             self._wait(self._call(self._instances.insert_unary, request, **about), **about)
         except _TakenError:
-            return self._ours(machine)
+            _log.info("%s in %s was made before.", machine.name, machine.zone)
         found = self.get(machine.name, machine.zone)
         if found is None:
             raise MachineGoneError(f"{machine.name} in {machine.zone}.")
+        if not machine.labels.items() <= found.labels.items():
+            raise NotOursError(
+                f"{machine.name} in {machine.zone} has the labels {found.labels}. Look at it: "
+                f"gcloud compute instances describe {machine.name} --zone {machine.zone} "
+                f"--project {self.project_id}"
+            )
         return found
 
     def get(self, name: str, zone: str) -> Instance | None:
@@ -176,7 +182,9 @@ class Compute:
             instance=name,
             # With the machine's own number: a later one of this name is another thing to end, and
             # so is one that was switched on again.
-            request_id=self._request_id(verb, zone, name, found.id, str(found.started_at)),
+            request_id=request_id(
+                self.project_id, verb, zone, name, found.id, str(found.started_at)
+            ),
         )
         try:
             operation = self._call(call, request, zone=zone)
@@ -185,19 +193,6 @@ class Compute:
         except _MissingError:
             return False
         return True
-
-    def _ours(self, machine: Machine) -> Instance:
-        """The machine that has the name already, if it was made for the same thing."""
-        found = self.get(machine.name, machine.zone)
-        if found is None:
-            raise MachineGoneError(f"{machine.name} in {machine.zone}.")
-        if found.labels != machine.labels:
-            raise NotOursError(
-                f"{machine.name} in {machine.zone} has the labels {found.labels}. Look at it: "
-                f"gcloud compute instances describe {machine.name} --zone {machine.zone} "
-                f"--project {self.project_id}"
-            )
-        return found
 
     def _wait(self, operation: Any, *, zone: str, image: str = "") -> None:
         """Until an operation is done; raises what it failed with."""
@@ -252,9 +247,6 @@ class Compute:
         asked = Asked(project_id=self.project_id, zone=zone, image=image)
         raise translated(refusal, asked) from cause
 
-    def _request_id(self, *what: str) -> str:
-        return request_id(self.project_id, *what)
-
     @property
     def _api(self) -> Any:
         return optional("google.cloud.compute_v1", extra="gcp")
@@ -286,6 +278,12 @@ class Compute:
 def request_id(*what: str) -> str:
     """The id of a request: the same for the same thing asked, whoever asks."""
     return str(uuid.uuid5(_NAMES, "\n".join(what)))
+
+
+def insert_id(project_id: str, machine: Machine, attempt: int) -> str:
+    """The id of the request for a machine: another workspace that asks for its name has another."""
+    tags = [f"{key}={value}" for key, value in sorted(machine.labels.items())]
+    return request_id(project_id, "insert", machine.zone, machine.name, str(attempt), *tags)
 
 
 def label_filter(labels: Mapping[str, str]) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
 
-from misheard.finetune.rented.compute import Compute, label_filter, request_id
+from misheard.finetune.rented.compute import Compute, insert_id, label_filter, request_id
 from misheard.finetune.rented.machines import Instance, InstanceState, Machine
 
 ADDRESS = "https://compute.googleapis.com"
@@ -51,7 +51,7 @@ class DryCompute(Compute):
 
     def create(self, machine: Machine, *, attempt: int = 1) -> Instance:
         """See `Compute`."""
-        wanted = request_id(self.project_id, "insert", machine.zone, machine.name, str(attempt))
+        wanted = insert_id(self.project_id, machine, attempt)
         self._send("POST", self._path(machine.zone), wanted, machine.resource())
         made = Instance(
             name=machine.name,

@@ -29,12 +29,19 @@ _STOCK_OUT = {
     # A spot machine that was taken back while it was being made.
     "UNSUPPORTED_OPERATION",
 }
-_STOCK_OUT_WORDS = ("does not have enough resources", "RESOURCE_POOL_EXHAUSTED")
+_STOCK_OUT_WORDS = (
+    "does not have enough resources",
+    "is currently unavailable in the",
+    "RESOURCE_POOL_EXHAUSTED",
+)
 _QUOTA = {"QUOTA_EXCEEDED", "quotaExceeded", "LIMIT_EXCEEDED"}
 _TOO_MANY_CALLS = {"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"}
+_BUSY = {"resourceNotReady", "RESOURCE_NOT_READY", "INTERNAL_ERROR"}
 _API_OFF = {"accessNotConfigured", "SERVICE_DISABLED", "serviceDisabled"}
 _NO_BILLING = {"BILLING_DISABLED", "billingNotEnabled", "UREQ_PROJECT_BILLING_NOT_FOUND"}
-_MISSING = ("was not found", "does not exist", "cannot be found")
+_MISSING = ("was not found", "does not exist", "cannot be found", "Unknown zone")
+_ZONE = re.compile(r"/zones/[^/']+'|Unknown zone")
+_PROJECT = re.compile(r"projects/[^/']+'")
 _LOGIN = "gcloud auth application-default login"
 
 
@@ -75,7 +82,7 @@ class Refusal:
         return (
             self.status in (408, 429)
             or self.status >= 500
-            or bool(self.codes & (_TOO_MANY_CALLS | {"INTERNAL_ERROR"}))
+            or bool(self.codes & (_TOO_MANY_CALLS | _BUSY))
         )
 
 
@@ -182,8 +189,8 @@ def _missing(said: str, asked: Asked) -> ComputeError | None:
             f"{said} Set gce.service_account to one of: "
             f"gcloud iam service-accounts list --project {project}"
         )
-    elif "/zones/" in said:
+    elif _ZONE.search(said):
         error = ComputeRefusedError(f"{said} Set gce.zones to some of: gcloud compute zones list")
-    elif "projects/" in said:
+    elif _PROJECT.search(said):
         error = ComputeRefusedError(f"{said} Set gce.project_id to one of: gcloud projects list")
     return error

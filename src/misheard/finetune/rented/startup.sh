@@ -23,13 +23,15 @@ bucket="" prefix="" job="" attempt="" child="" stopping="" interrupted="" status
 mkdir -p "$home"
 cd "$home"
 exec 3>&1 4>&2
-exec > >(tee -a "$log" >&3) 2>&1
+# Who tells all processes to end must not end the log first.
+exec > >(trap '' TERM INT; exec tee -a "$log" >&3) 2>&1
 tee=$!
 
 # --- Metadata and bucket -------------------------------------------------------------------------
 
 ask() {
-    curl -sSf --retry 5 --retry-connrefused --max-time 20 -H 'Metadata-Flavor: Google' "$metadata/$1"
+    curl -sSf --noproxy '*' --retry 5 --retry-connrefused --max-time 20 \
+        -H 'Metadata-Flavor: Google' "$metadata/$1"
 }
 
 attribute() {
@@ -60,6 +62,11 @@ upload() {
         "$storage/upload/storage/v1/b/$bucket/o?uploadType=media&name=$(encoded "$prefix$2")${3:-}"
 }
 
+exists() {
+    curl -sSf --max-time 60 -o /dev/null -H "$(authorization)" \
+        "$storage/storage/v1/b/$bucket/o/$(encoded "$prefix$1")" 2>/dev/null
+}
+
 send_log() {
     [ -n "$attempt" ] || return 0
     upload "$log" "training/jobs/$job/attempts/$attempt/install.log" >/dev/null || true
@@ -75,33 +82,35 @@ is_taken_away() {
 write_failure() {
     local reason values digest
     reason=$(printf 'The machine of attempt %s failed at: %s (status %s). %s' \
-        "$attempt" "$step" "$1" "$(tail -n 1 "$log")" | tr -cd '[:alnum:] ._:/=,()+-' | cut -c 1-400)
+        "$attempt" "$step" "$1" "$2" | tr -cd '[:alnum:] ._:/=,()+-' | cut -c 1-400)
     # As `Manifest.to_json` has it: sorted, with the SHA-256 of the rest.
     values="\"attempt\": $attempt, \"files\": {}, \"outcome\": \"failed\", \"reason\": \"$reason\""
     digest=$(printf '{%s}' "$values" | sha256sum | cut -d ' ' -f 1)
     printf '{%s, "sha256": "%s"}' "$values" "$digest" >"$home/manifest.json"
-    # Only where there is none: what the program has written is the better word.
-    upload "$home/manifest.json" "training/jobs/$job/manifest.json" "&ifGenerationMatch=0"
+    # What the program has written is the better word; where both write at once, one wins.
+    exists "training/jobs/$job/manifest.json" ||
+        upload "$home/manifest.json" "training/jobs/$job/manifest.json" "&ifGenerationMatch=0"
 }
 
 finish() {
-    local ended=$?
+    local ended=$? last
     trap - EXIT
     trap '' TERM
     set +e
-    echo "It ends at: $step (status $ended)."
     exec 1>&3 2>&4
     # Not for ever: something that was left behind may still hold the other end.
     for _ in $(seq 20); do
         kill -0 "$tee" 2>/dev/null || break
         sleep 0.1
     done
+    last=$(tail -n 1 "$log")
+    echo "It ends at: $step (status $ended)." | tee -a "$log"
     if [ -n "$attempt" ]; then
         send_log
         # 3: taken away. 4: a newer attempt has begun. 5: nobody said that training may begin.
         case $ended in
             0 | 3 | 4 | 5) ;;
-            *) is_taken_away || write_failure "$ended" ;;
+            *) is_taken_away || write_failure "$ended" "$last" ;;
         esac
     fi
     eval "${MISHEARD_POWER_OFF:-shutdown -h now}"
@@ -157,6 +166,16 @@ check_driver() {
         run sleep 5
     done
     echo "There is a GPU and no driver for it: this image cannot be used."
+    return 1
+}
+
+# Where the driver is too old for it, torch trains on the processor, and says nothing.
+check_torch() {
+    has_gpu || return 0
+    run "$python" -c 'import sys, torch
+print("torch", torch.__version__, "for CUDA", torch.version.cuda)
+sys.exit(not torch.cuda.is_available())' && return 0
+    echo "torch does not see the GPU: the driver of this image is too old for it."
     return 1
 }
 
@@ -234,13 +253,15 @@ if [ "$bucket" != "${bucket#*/}" ]; then
 fi
 attempt=$number
 
-step="check the driver"
-check_driver
 if [ -n "${MISHEARD_PYTHON:-}" ]; then
     python=$MISHEARD_PYTHON
 else
     python=$home/venv/bin/python
+    step="check the driver"
+    check_driver
     [ -f "$home/installed" ] || install
+    step="check torch"
+    check_torch
 fi
 send_log
 
