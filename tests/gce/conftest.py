@@ -44,10 +44,10 @@ class Rented:
     environment: dict[str, str]
     machines: list[subprocess.Popen[bytes]]
 
-    def begin(self, attempt: int, **others: str) -> subprocess.Popen[bytes]:
-        """A machine of its own, with nothing on its disk."""
+    def begin(self, attempt: int, *, wait_s: float = 60, **others: str) -> subprocess.Popen[bytes]:
+        """A machine of its own, with nothing on its disk unless this attempt has begun before."""
         program = [sys.executable, "-m", "misheard.finetune.rented.program"]
-        options = [f"--attempt={attempt}", "--every-s=0.2", "--patience-s=60", "--wait-s=30"]
+        options = [f"--attempt={attempt}", "--every-s=0.2", "--patience-s=60", f"--wait-s={wait_s}"]
         place = [self.job.bucket.url, self.job.job_id, str(self.directory(attempt))]
         machine = subprocess.Popen(
             [*program, *place, *options],
@@ -113,11 +113,18 @@ def rent(
     """Send a job, so that machines can work on it; they end with the test."""
     machines: list[subprocess.Popen[bytes]] = []
 
-    def make(job_id: str, recipe: Recipe = SHORT) -> Rented:
-        home = ordered(job_id, recipe)
+    def make(
+        job_id: str,
+        *,
+        prepare: Callable[[JobPaths], object] = lambda _: None,
+        released: bool = True,
+    ) -> Rented:
+        home = ordered(job_id)
+        prepare(home)
         job = RentedJob(bucket, job_id)
         send_bundle(home, job, wheel)
-        release(job)
+        if released:
+            release(job)
         return Rented(job, home, tmp_path / "machines", gcs.environment, machines)
 
     yield make

@@ -15,6 +15,11 @@ from misheard.finetune.recipe import Recipe
 from misheard.workspace import Workspace
 
 
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
 def main(root: Path, job_id: str) -> int:
     workspace = Workspace.open(root)
     dataset = workspace.datasets.latest("prompts")
@@ -22,11 +27,11 @@ def main(root: Path, job_id: str) -> int:
     live = workspace.deployments.live().version_id
     try:
         workspace.jobs.submit(job_id, live, dataset, Recipe())
-        job = workspace.jobs.wait(job_id, on_event=lambda _: print("event", flush=True))
+        job = workspace.jobs.wait(job_id, on_event=lambda _: say("event"))
     except MisheardError as error:
-        print(f"{type(error).__name__}: {error}", flush=True)
+        say(f"{type(error).__name__}: {error}")
         return 1
-    print(job.state, flush=True)
+    say(job.state)
     return 0
 
 

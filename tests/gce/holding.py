@@ -1,4 +1,4 @@
-"""Servers that keep one request waiting, so that whoever asked can be killed at that very moment."""
+"""Servers that keep one request waiting, so that whoever asked can be killed at that moment."""
 
 from __future__ import annotations
 

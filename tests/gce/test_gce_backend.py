@@ -1,4 +1,4 @@
-"""A job on a rented machine: whatever dies, the model comes home or a reason does, and nothing runs.
+"""A job on a rented machine: the model comes home or a reason does, and then nothing runs.
 
 The machine runs all but the training, so that a test takes a second; `test_gce_training.py` trains.
 """
