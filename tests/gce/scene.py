@@ -59,6 +59,7 @@ class Scene:
     double: HoldingDouble
     proxy: HoldingProxy
     gcs: GcsEmulator
+    program: Program = quick_program
 
     @property
     def gce(self) -> GceBackend:
@@ -125,21 +126,30 @@ def with_patience(workspace: Workspace, double: ComputeDouble) -> Workspace:
 
 
 @contextmanager
-def scene(
-    folder: Path, gcs: GcsEmulator, *, program: Program = quick_program, **settings: Any
-) -> Iterator[Scene]:
-    """`settings` are those of `[gce]`; STORAGE_EMULATOR_HOST is that of `gcs` in here."""
+def serving(
+    folder: Path, gcs: GcsEmulator, *, program: Program
+) -> Iterator[tuple[HoldingDouble, dict[str, Any]]]:
+    """A double of Compute Engine, and the `[gce]` that leads to it and to a new bucket."""
     found = {"STORAGE_EMULATOR_HOST": gcs.url, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
-    proxy = HoldingProxy(gcs.url)
     double = HoldingDouble(folder / "machines", program=program, environment=found)
-    with double, proxy:
+    with double:
         rules = {
             "project_id": "my-project",
             "bucket": f"gs://{gcs.new_bucket()}/models",
             "endpoint": double.url,
             "poll_s": 0.1,
         }
-        workspace = tiny.make(folder / "ws", backend="gce", gce=rules | settings)  # type: ignore[arg-type]
+        yield double, rules
+
+
+@contextmanager
+def scene(
+    folder: Path, gcs: GcsEmulator, *, program: Program = quick_program, **settings: Any
+) -> Iterator[Scene]:
+    """`settings` are those of `[gce]`; STORAGE_EMULATOR_HOST is that of `gcs` in here."""
+    with serving(folder, gcs, program=program) as (double, rules), HoldingProxy(gcs.url) as proxy:
+        plain: dict[str, Any] = {"backend": "gce", "gce": rules | settings}
+        workspace = tiny.make(folder / "ws", **plain)
         rows = [
             Row(
                 audio_sha256=workspace._blobs.put_bytes(tiny.tone(number)),
