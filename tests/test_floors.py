@@ -34,7 +34,7 @@ FLOORS = (
     {"rooms"},
     {"gatekeeping"},
     {"workspace"},
-    {"reports", "watch"},
+    {"reports", "watch", "tuning"},
     {"worker"},
     {"serving"},
     {"server"},

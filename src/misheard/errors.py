@@ -161,12 +161,52 @@ class JobFailedError(MisheardError):
     """The training job failed."""
 
 
+class MachineMissingError(BadInputError):
+    """There is no machine that could train."""
+
+
+class BudgetError(MisheardError):
+    """No machine is rented: it could cost more than this month's budget has left."""
+
+
 class DiskFullError(MisheardError):
     """There is no room left on the disk."""
 
 
 class MemoryFullError(MisheardError):
     """There is not enough memory for this."""
+
+
+class ComputeError(MisheardError):
+    """Google Compute Engine did not do what was asked of it."""
+
+
+class NoMachineError(ComputeError):
+    """This zone has no such machine to rent now."""
+
+
+class QuotaError(ComputeError):
+    """The quota of this project does not allow this machine."""
+
+
+class ComputeRefusedError(ComputeError):
+    """Google Compute Engine cannot be used by this account or project as they are."""
+
+
+class ImageNotFoundError(ComputeError):
+    """There is no such image to start a machine from."""
+
+
+class MachineGoneError(ComputeError):
+    """This machine was made, and is gone again."""
+
+
+class NotOursError(ComputeError):
+    """A machine of this name is there, and it was not rented for this job."""
+
+
+class ComputeUnreachableError(ComputeError):
+    """Google Compute Engine did not answer, or not in time."""
 
 
 class TrainingCallbackError(MisheardError):

@@ -24,7 +24,8 @@ _INSTEAD = "Run a cycle, or deploy it with --force if you know better."
 _OF_GENERAL = SplitShares(train_percent=0, validation_percent=25, test_percent=75)
 
 
-def _unobserved(_what: str, _total: int) -> Progress:
+def unobserved(_what: str, _total: int) -> Progress:
+    """For whoever does not want to know."""
     return no_progress
 
 
@@ -97,7 +98,7 @@ class Gatekeeping(Rooms):
         *,
         against: str | None = None,
         set_name: str | None = None,
-        observe: Observe = _unobserved,
+        observe: Observe = unobserved,
     ) -> Validation:
         """Judge a version by the first gate, and keep the verdict.
 
@@ -118,7 +119,7 @@ class Gatekeeping(Rooms):
         candidate: str,
         *,
         set_name: str | None = None,
-        observe: Observe = _unobserved,
+        observe: Observe = unobserved,
     ) -> Comparison:
         """Two versions on one set, without a verdict."""
         wanted, before, dataset = self._sides(candidate, baseline, set_name)
@@ -137,7 +138,7 @@ class Gatekeeping(Rooms):
         against: str | None = None,
         names: Sequence[str] = (),
         kinds: Sequence[SuiteKind] = (),
-        observe: Observe = _unobserved,
+        observe: Observe = unobserved,
     ) -> list[SuiteRun]:
         """Run the regression suites on a version, and keep the runs.
 

@@ -26,6 +26,7 @@ from misheard.errors import (
     MisheardError,
     MissingExtraError,
 )
+from misheard.finetune.rented.sweep import Swept
 from misheard.gates.suites import SuiteRun
 from misheard.monitoring.rollback import should_roll_back
 from misheard.rollouts.judging import RolloutDecision
@@ -58,6 +59,8 @@ class Look:
     """Cycles that went on, as they stand now."""
     let_go: LetGo
     """Audio and transcripts that retention had no more reason to keep."""
+    swept: tuple[Swept, ...]
+    """Rented machines that nobody needed any more."""
     failed: tuple[str, ...]
     """Duties that could not be done; why is in the log."""
 
@@ -67,7 +70,7 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
     watcher, failed = observer or Observer(), list[str]()
     rolled_back, begun, suspicion, let_go = None, None, None, _NOTHING
     runs, advanced = list[SuiteRun](), list[Cycle]()
-    rollouts = list[RolloutDecision]()
+    rollouts, swept = list[RolloutDecision](), list[Swept]()
     with going_on("digest", failed):
         workspace.digest.catch_up()
     with going_on("rollback", failed):
@@ -84,6 +87,8 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
         for cycle in can_go_on(workspace, train=train):
             gone = go_on(workspace, cycle, watcher)
             advanced += [gone] if gone is not None else []
+    with going_on("sweep", failed):
+        swept = sweep_machines(workspace)
     with going_on("alerts", failed):
         workspace.alerts.look()
     with going_on("retention", failed):
@@ -96,6 +101,7 @@ def look(workspace: Workspace, *, observer: Observer | None = None, train: bool 
         suspicion=suspicion,
         advanced=tuple(advanced),
         let_go=let_go,
+        swept=tuple(swept),
         failed=tuple(failed),
     )
 
@@ -190,6 +196,13 @@ def learn_suspicion_if_due(workspace: Workspace, *, actor: str = ACTOR) -> KeptM
     except MissingExtraError as error:
         _warn_once(f"Suspicion is not learnt from corrections: {error}")
         return None
+
+
+def sweep_machines(workspace: Workspace) -> list[Swept]:
+    """Rented machines that nobody needed and that are deleted; where none is rented, none."""
+    if workspace.settings.backend != "gce" and not workspace.rentals.still_open():
+        return []
+    return workspace.gce.sweep()
 
 
 @cache

@@ -34,7 +34,7 @@ class Done:
 
     at: datetime
     duty: str
-    """advance, suites, suspicion, digest, rollback, rollouts, trigger, alerts or retention."""
+    """advance, suites, suspicion, digest, rollback, rollouts, trigger, alerts, retention, sweep."""
     what: str
 
 
@@ -81,6 +81,7 @@ class Worker:
             _Duty(name="trigger", interval_s=often.trigger_s, do=self._begin),
             _Duty(name="alerts", interval_s=often.alerts_s, do=self._alert),
             _Duty(name="retention", interval_s=often.retention_s, do=self._let_go),
+            _Duty(name="sweep", interval_s=often.sweep_s, do=self._sweep),
         ]
         heavy = [
             _Duty(name="advance", interval_s=often.advance_s, do=self._advance),
@@ -183,6 +184,10 @@ class Worker:
         done = self._light.capture_retention.run(actor=ACTOR, within_s=_RETENTION_S)
         if done.recordings or done.transcripts:
             yield f"let go of {done.recordings} recordings and {done.transcripts} transcripts"
+
+    def _sweep(self) -> Iterable[str]:
+        for one in watch.sweep_machines(self._light):
+            yield f"{one.name} in {one.zone}: {one.why}"
 
 
 class _Patience:

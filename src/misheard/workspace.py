@@ -135,11 +135,13 @@ class Workspace(Gatekeeping):
         )
         return made, done
 
-    def configured(self, sections: Mapping[str, Mapping[str, Any]]) -> Self:
-        """This workspace under other settings, by section; its file stays as it is."""
+    def configured(self, sections: Mapping[str, Mapping[str, Any] | str]) -> Self:
+        """This workspace under other settings, by section or name; its file stays as it is."""
         values = self.settings.model_dump()
         for name, section in sections.items():
-            values[name] = {**values.get(name, {}), **section}
+            values[name] = (
+                section if isinstance(section, str) else {**values.get(name, {}), **section}
+            )
         settings = parse_settings(values, source="the given configuration")
         _check(settings)
         other = copy.copy(self)

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,12 +24,13 @@ from misheard.finetune.recipe import Recipe
 from misheard.speech.context import read_card
 from misheard.speech.convert import read_variables
 from tests.conftest import TUNING
+from tests.emulators import GcsEmulator
+from tests.gce.scene import place_to_train
 
 pytestmark = pytest.mark.model
-BACKENDS: dict[str, type[TrainingBackend]] = {
-    "inprocess": InProcessBackend,
-    "local": LocalBackend,
-}
+BACKENDS = ("gce", "inprocess", "local")
+Make = Callable[[], TrainingBackend]
+"""Another instance of the same back end, as another process would have it."""
 
 
 def wait(backend: TrainingBackend, paths: JobPaths, timeout_s: float = 240.0) -> RunState:
@@ -46,21 +48,46 @@ def wait_for_event(paths: JobPaths, timeout_s: float = 120.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.fixture(scope="module", params=sorted(BACKENDS))
-def finished(request: pytest.FixtureRequest, studio: Any) -> tuple[TrainingBackend, JobPaths]:
+@pytest.fixture(scope="module")
+def rented(studio: Any, gcs: GcsEmulator, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Machines of a double of Compute Engine, and a bucket."""
+    folder = tmp_path_factory.mktemp("rented")
+    with place_to_train(folder, studio.engine, studio.root / "jobs", gcs) as (make, _):
+        yield make
+
+
+def maker(name: str, request: pytest.FixtureRequest) -> Make:
+    known: dict[str, Make] = {"inprocess": InProcessBackend, "local": LocalBackend}
+    return known[name] if name in known else request.getfixturevalue("rented")
+
+
+@pytest.fixture(scope="module", params=BACKENDS)
+def make(request: pytest.FixtureRequest) -> Make:
+    return maker(request.param, request)
+
+
+@pytest.fixture(scope="module")
+def finished(
+    make: Make, request: pytest.FixtureRequest, studio: Any, gcs: GcsEmulator
+) -> tuple[TrainingBackend, JobPaths]:
     """A dozen clips, one epoch; the in-process one is shared with the rest of the suite."""
-    backend = BACKENDS[request.param]()
-    if request.param == "inprocess":
+    backend = make()
+    if backend.name == "inprocess":
         return backend, request.getfixturevalue("tuned")
-    jobs = studio.jobs(backend)
-    jobs.submit("job-local", studio.base.id, studio.dataset, TUNING)
-    jobs.wait("job-local")
-    return backend, jobs.paths("job-local")
+    jobs, job_id = studio.jobs(backend), f"job-{backend.name}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
+        jobs.submit(job_id, studio.base.id, studio.dataset, TUNING)
+        jobs.wait(job_id)
+    return backend, jobs.paths(job_id)
 
 
-@pytest.fixture(params=sorted(BACKENDS))
-def backend(request: pytest.FixtureRequest) -> TrainingBackend:
-    return BACKENDS[request.param]()
+@pytest.fixture(params=BACKENDS)
+def backend(
+    request: pytest.FixtureRequest, gcs: GcsEmulator, monkeypatch: pytest.MonkeyPatch
+) -> TrainingBackend:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
+    return maker(request.param, request)()
 
 
 @pytest.fixture
@@ -131,10 +158,10 @@ def test_cancelling_a_finished_job_leaves_it_as_it_is(
 
 
 def test_another_instance_reads_the_same_state_from_the_files(
-    finished: tuple[TrainingBackend, JobPaths],
+    finished: tuple[TrainingBackend, JobPaths], make: Make
 ) -> None:
-    backend, paths = finished
-    assert type(backend)().state(paths) is RunState.SUCCEEDED
+    _, paths = finished
+    assert make().state(paths) is RunState.SUCCEEDED
 
 
 def test_a_job_that_was_never_started_is_stopped(backend: TrainingBackend, tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from misheard.settings import FILE_NAME, write_settings
 from misheard.workspace import Workspace
 
 OLD = Path(__file__).with_name("revision_0001.sql")
+RELEASED = Path(__file__).with_name("revision_0004.sql")
 LIVE, BEFORE = "v-0d9986537561", "v-24a7d3db4237"
 
 
@@ -68,6 +69,28 @@ def test_opening_it_brings_it_to_today_s_schema_and_loses_no_row(root: Path) -> 
         context = MigrationContext.configure(connection, opts={"compare_type": True})
         assert compare_metadata(context, metadata) == []
         assert context.get_current_revision() == REVISION
+
+
+def test_a_database_of_0_4_is_opened_and_loses_no_row(tmp_path: Path) -> None:
+    """Before machines were rented: revision 0004, with a cycle, a deployment and a token."""
+    file = tmp_path / "misheard.db"
+    with closing(sqlite3.connect(file)) as connection:
+        connection.executescript(RELEASED.read_text(encoding="utf-8"))
+        assert connection.execute("SELECT version_num FROM alembic_version").fetchone() == ("0004",)
+        query = "SELECT name FROM sqlite_master WHERE type = 'table' AND name != 'alembic_version'"
+        tables = [name for (name,) in connection.execute(query)]
+    write_settings(tmp_path / FILE_NAME, {"speech": {"model": "bundled:whisper-tiny.en"}})
+    before = counts(tmp_path, tables)
+    assert before["cycles"] == before["tokens"] == 1
+    workspace = Workspace.open(tmp_path)
+    assert counts(tmp_path, tables) == before
+    with open_engine(f"sqlite:///{file}").connect() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": True})
+        assert compare_metadata(context, metadata) == []
+        assert context.get_current_revision() == REVISION
+    assert workspace.rentals.still_open() == []
+    (cycle,) = workspace.cycles.listed()
+    assert cycle.state is CycleState.DEPLOYED
 
 
 def test_its_suites_and_their_runs_are_read(workspace: Workspace) -> None:

@@ -1,4 +1,4 @@
-"""Jobs that take seconds, in a bucket of their own, and the program that works on them."""
+"""Jobs and machines that are rented for them: a double of Compute Engine, a bucket, the program."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
 from misheard.finetune.rented.bundle import release, send_bundle
+from misheard.finetune.rented.compute import Compute, Patience
 from misheard.finetune.rented.layout import RentedJob
+from misheard.finetune.rented.machines import Machine, labels, machine_name
 from misheard.finetune.rented.saves import Save, saves
 from misheard.finetune.rented.wheel import build_wheel
 from tests.emulators import GcsEmulator
 from tests.faults import FaultProxy, faults
 from tests.finetune.conftest import Waiting, Workshop, quick, tiny_base, wait_until, workshop
+from tests.gce.double import ComputeDouble
 
 __all__ = ["tiny_base", "workshop"]
 SHORT = quick(epochs=3, checkpoint_every_s=0.0)
@@ -150,3 +153,42 @@ def undisturbed(workshop: Workshop) -> JobPaths:
     jobs.submit("job-at-home", workshop.base.id, workshop.dataset, SHORT)
     jobs.wait("job-at-home")
     return jobs.paths("job-at-home")
+
+
+# Machines without a job: those of a double of Compute Engine.
+
+ZONE = "us-central1-a"
+QUICK = Patience(
+    first_pause_s=0.01, longest_pause_s=0.05, call_s=10.0, trouble_s=1.0, operation_s=10.0
+)
+WAITS = "import time; print('on', flush=True); time.sleep(600)"
+
+
+def python(code: str) -> Callable[[dict[str, str], Path], list[str]]:
+    """A program of a machine: some Python."""
+    return lambda _metadata, _directory: [sys.executable, "-c", code]
+
+
+@pytest.fixture
+def double(tmp_path: Path) -> Iterator[ComputeDouble]:
+    """Its machines do nothing and go on with it."""
+    with ComputeDouble(tmp_path / "machines", program=python(WAITS)) as made:
+        yield made
+
+
+@pytest.fixture
+def compute(double: ComputeDouble) -> Compute:
+    return Compute("my-project", endpoint=double.url, patience=QUICK)
+
+
+def machine(job_id: str = "job-1", *, attempt: int = 1, **changed: Any) -> Machine:
+    """A machine as a training rents it."""
+    fields: dict[str, Any] = {
+        "name": machine_name(job_id, attempt),
+        "zone": ZONE,
+        "machine_type": "g2-standard-8",
+        "max_run_s": 3600.0,
+        "labels": labels(owner="me", job_id=job_id, attempt=attempt),
+        "metadata": {"misheard-job": job_id, "misheard-attempt": str(attempt)},
+    }
+    return Machine(**fields | changed)

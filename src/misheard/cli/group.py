@@ -41,6 +41,7 @@ VERBS: dict[str, str] = {
     "alerts": "What is wrong, who was told, and who is not to be told for a while.",
     "metrics": "Figures for Prometheus, in its text format.",
     "retention": "Let go of audio and transcripts that nobody needs any more.",
+    "gce": "Machines of Google Compute Engine that train: what runs, what it costs, what to end.",
     "forget": "Delete one person's data, by speaker or session, from everywhere.",
     "token": "Who may ask a server for what: make, list and revoke tokens.",
     "audit": "Who did what, when and why.",

@@ -87,6 +87,8 @@ def _show(look: Look) -> None:
             f"Let go of {gone.recordings:,} recordings ({gone.bytes / 1e6:,.1f} MB) and "
             f"{gone.transcripts:,} transcripts."
         )
+    for one in look.swept:
+        out.print(f"{one.name} in {one.zone} is deleted: {escape(one.why)}.")
     if look.failed:
         out.print(f"[red]Could not be done now:[/] {', '.join(look.failed)}.")
     if not (
@@ -98,6 +100,7 @@ def _show(look: Look) -> None:
         or look.advanced
         or gone.recordings
         or gone.transcripts
+        or look.swept
         or look.failed
     ):
         out.print("Nothing to do.", style="dim")

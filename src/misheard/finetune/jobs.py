@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from sqlalchemy import Engine, insert, select, update
 
@@ -112,10 +112,50 @@ class Jobs:
         `general` is speech that the model is not tuned for; the part of it that is for choosing
         helps to choose the weights that are shipped.
         """
+        job = self.prepare(job_id, base_version_id, dataset, recipe, general=general)
+        if not job.state.is_final:
+            self.start(job_id)
+        return job
+
+    def start(self, job_id: str) -> None:
+        """Start a job that was prepared; nothing happens when it runs, or has ended."""
+        try:
+            self._backend.start(self.paths(job_id))
+        except OSError as error:
+            self._require_room(job_id, error)
+            raise
+
+    def prepare(
+        self,
+        job_id: str,
+        base_version_id: str,
+        dataset: Dataset,
+        recipe: Recipe,
+        *,
+        general: Dataset | None = None,
+    ) -> Job:
+        """Have a job with all its files, that `start` starts; see `submit`."""
+        job = self.draft(job_id, base_version_id, dataset, recipe)
+        with writing(self._engine) as connection:
+            known = connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first()
+            if known is None:
+                values = vars(job) | {"recipe": recipe.to_dict()}
+                connection.execute(insert(jobs).values(**values))
+        job = self.get(job_id)
+        if not job.state.is_final and not self.paths(job_id).order.exists():
+            try:
+                self.write_inputs(job, self.paths(job_id), general)
+            except OSError as error:
+                self._require_room(job_id, error)
+                raise
+        return job
+
+    def draft(self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe) -> Job:
+        """A job that nobody knows of yet; `EmptyDatasetError` where there is nothing to learn."""
         if not dataset.counts.get("train"):
             raise EmptyDatasetError(f"'{dataset.id}' has no training rows.")
         self._normalizer.require_spec()
-        job = Job(
+        return Job(
             id=job_id,
             created_at=now(),
             state=JobState.RUNNING,
@@ -127,21 +167,6 @@ class Jobs:
             error=None,
             result=None,
         )
-        with writing(self._engine) as connection:
-            known = connection.execute(select(jobs.c.id).where(jobs.c.id == job_id)).first()
-            if known is None:
-                values = vars(job) | {"recipe": recipe.to_dict()}
-                connection.execute(insert(jobs).values(**values))
-        job = self.get(job_id)
-        if not job.state.is_final:
-            try:
-                self._prepare(job, general)
-                self._backend.start(self.paths(job.id))
-            except OSError as error:
-                if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                    raise
-                self._give_up(job_id, error)
-        return job
 
     def wait(
         self,
@@ -204,11 +229,8 @@ class Jobs:
         has_reason = _given_up(paths) or error_in(paths.log)
         return not self.get(job_id).state.is_final and not has_reason
 
-    def _prepare(self, job: Job, general: Dataset | None) -> None:
-        """Write the job's inputs, once; half-written ones are made anew."""
-        paths = self.paths(job.id)
-        if paths.order.exists():
-            return
+    def write_inputs(self, job: Job, paths: JobPaths, general: Dataset | None) -> None:
+        """Write all that a training needs; half-written inputs are made anew."""
         shutil.rmtree(paths.root, ignore_errors=True)
         paths.root.mkdir(parents=True)
         self._datasets.export(self._datasets.get(job.dataset_id), paths.data)
@@ -231,8 +253,10 @@ class Jobs:
         )
         order.write(paths.order)
 
-    def _give_up(self, job_id: str, error: OSError) -> NoReturn:
+    def _require_room(self, job_id: str, error: OSError) -> None:
         """End a job whose inputs have no room on the disk."""
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            return
         root = self.paths(job_id).root
         shutil.rmtree(root, ignore_errors=True)
         full = DiskFullError(

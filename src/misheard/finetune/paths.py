@@ -101,6 +101,11 @@ class JobPaths:
         return self.root / "failure"
 
     @property
+    def control(self) -> Path:
+        """Held by whoever looks after the machine that was rented for the job."""
+        return self.root / "control"
+
+    @property
     def followed(self) -> Path:
         """How much of what a rented machine tells has come home (JSON)."""
         return self.root / "followed.json"

@@ -15,6 +15,11 @@ def finite(number: float | None) -> float | None:
 
 def write_json(path: Path, values: dict[str, Any]) -> None:
     """Store `values` at `path`; a kill leaves what was there before."""
+    write_text(path, json.dumps(values, indent=2))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Store `text` at `path`; a kill leaves what was there before."""
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(values, indent=2), encoding="utf-8")
+    partial.write_text(text, encoding="utf-8")
     partial.rename(path)

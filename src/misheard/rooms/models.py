@@ -15,9 +15,12 @@ from misheard.finetune.backends.backend import TrainingBackend
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.jobs import Jobs
+from misheard.finetune.recipe import Recipe
+from misheard.finetune.rented.costs import Estimate, estimate
+from misheard.finetune.rented.renting import wanted_for
 from misheard.fleet import Fleet, Ready, Watching, unwatched
 from misheard.registry import Registry
-from misheard.rooms.opened import Opened
+from misheard.rooms.rented import RentedRooms
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.engines import open_transcriber
 from misheard.speech.transcriber import Transcriber
@@ -26,7 +29,7 @@ _OF_THE_ENGINE = {"model", "compute_type", "device", "threads"}
 """What `[speech]` holds besides options of decoding."""
 
 
-class ModelRooms(Opened):
+class ModelRooms(RentedRooms):
     """The rooms from datasets to live versions, and the engines of these."""
 
     @cached_property
@@ -42,9 +45,10 @@ class ModelRooms(Opened):
     @cached_property
     def jobs(self) -> Jobs:
         """Training jobs."""
-        backends: dict[str, type[TrainingBackend]] = {
+        backends: dict[str, Callable[[], TrainingBackend]] = {
             "local": LocalBackend,
             "inprocess": InProcessBackend,
+            "gce": lambda: self.gce,
         }
         return Jobs(
             self._engine,
@@ -57,6 +61,19 @@ class ModelRooms(Opened):
             decoding=self.decoding(),
             compute_type=self.settings.speech.compute_type,
             device=self.settings.speech.device,
+        )
+
+    def estimate_rent(self, dataset_id: str | None = None) -> Estimate:
+        """What the next training on a rented machine may cost, and with a dataset: probably."""
+        rules, audio_s = self.settings.gce, 0.0
+        if dataset_id is not None:
+            audio_s = self.datasets.get(dataset_id).duration_s
+        return estimate(
+            self.rentals,
+            wanted_for(rules, "next", 1),
+            budget_usd=rules.monthly_budget_usd,
+            audio_hours=audio_s / 3600,
+            epochs=Recipe.from_dict(dict(self.settings.recipe)).epochs,
         )
 
     @cached_property

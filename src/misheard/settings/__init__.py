@@ -18,6 +18,7 @@ from misheard.settings.files import (
     parse_settings,
     write_settings,
 )
+from misheard.settings.gce import GceSettings
 from misheard.settings.regression import RegressionSettings
 from misheard.settings.rollouts import RolloutSettings
 from misheard.settings.scoring import ScoringSettings
@@ -35,6 +36,7 @@ __all__ = [
     "DatabaseSettings",
     "DatasetSettings",
     "DeploymentSettings",
+    "GceSettings",
     "RegressionSettings",
     "RolloutSettings",
     "ScoringSettings",

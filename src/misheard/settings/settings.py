@@ -9,6 +9,7 @@ from misheard.settings.capture import CaptureSettings
 from misheard.settings.database import DatabaseSettings
 from misheard.settings.datasets import DatasetSettings
 from misheard.settings.deployment import DeploymentSettings
+from misheard.settings.gce import GceSettings
 from misheard.settings.regression import RegressionSettings
 from misheard.settings.rollouts import RolloutSettings
 from misheard.settings.scoring import ScoringSettings
@@ -31,8 +32,9 @@ class Settings(Section):
     datasets: DatasetSettings = DatasetSettings()
     recipe: dict[str, bool | float | int | str] = {}
     """Overrides of the fine-tuning recipe; `misheard recipe` explains each setting."""
-    backend: Literal["local", "inprocess"] = "local"
-    """Where training runs: a process of its own, or this one."""
+    backend: Literal["local", "inprocess", "gce"] = "local"
+    """Where training runs: a process of its own, this one, or a machine of Google's."""
+    gce: GceSettings = GceSettings()
     validation: ValidationSettings = ValidationSettings()
     regression: RegressionSettings = RegressionSettings()
     deployment: DeploymentSettings = DeploymentSettings()

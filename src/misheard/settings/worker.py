@@ -28,3 +28,5 @@ class WorkerSettings(Section):
     """Learn anew what is suspicious, where enough labels have come."""
     suites_s: Seconds = Field(default=300.0, gt=0.0)
     """Run the suites that are due."""
+    sweep_s: Seconds = Field(default=600.0, gt=0.0)
+    """Delete rented machines that nobody needs, where training runs on such."""

@@ -1,8 +1,8 @@
 """All tables, at one glance; each module holds those of one part of the loop.
 
 Rows are added, not rewritten: a change is a new row. The exceptions are `jobs` and `cycles`, whose
-state moves forward, and each step of a cycle is a row of `cycle_steps` besides; `rollouts` and
-`servers` likewise.
+state moves forward, and each step of a cycle is a row of `cycle_steps` besides; `rollouts`,
+`servers` and `rentals` likewise.
 """
 
 from __future__ import annotations
@@ -35,6 +35,7 @@ from misheard.database.schema.gates import (
 )
 from misheard.database.schema.models import datasets, deployments, jobs, versions
 from misheard.database.schema.monitoring import alerts, deliveries, observations, silences
+from misheard.database.schema.rented import OPEN, rentals
 from misheard.database.schema.safekeeping import audit, discarded, forgotten
 from misheard.database.schema.serving import (
     RUNNING,
@@ -47,12 +48,13 @@ from misheard.database.schema.serving import (
     tokens,
 )
 
-REVISION = "0004"
+REVISION = "0005"
 """The newest migration; a workspace at another revision is upgraded or refused."""
 
 __all__ = [
     "KEEPS_AUDIO",
     "LABELLED_AUDIT",
+    "OPEN",
     "REVISION",
     "RUNNING",
     "UtcDateTime",
@@ -77,6 +79,7 @@ __all__ = [
     "marks",
     "metadata",
     "observations",
+    "rentals",
     "rollout_counts",
     "rollout_sessions",
     "rollouts",

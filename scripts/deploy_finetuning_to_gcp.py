@@ -1,0 +1,216 @@
+"""Train on a rented GPU machine of Google Cloud, and bring the model home.
+
+    python scripts/deploy_finetuning_to_gcp.py \\
+        --create-vm --prepare-dataset --run-training --dataset-id ds-…
+
+One call sends the dataset, rents a machine, trains with a progress bar, brings the model home,
+registers it, judges it against the live version, and deletes the machine. Each flag also works
+alone; the same command again goes on where the last one stopped. `misheard dataset list` shows the
+ids of datasets; docs/GCP_SETUP_GUIDE.md how to set the project up.
+
+Leaves with 0 when all was done (and the gate, if there was one, says pass), 1 for an error or a
+gate that says fail, 2 for wrong input, 3 for a gate that cannot tell yet, 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+from typing import Any
+
+from misheard.cli.comparison import show_comparison, show_verdict
+from misheard.cli.gce import show_estimate
+from misheard.cli.output import Bars, acting, bars, err, open_workspace, out
+from misheard.cli.validate import EXIT_CODES
+from misheard.errors import BadInputError, MisheardError
+from misheard.registry import ModelVersion
+from misheard.tuning import Tuning
+
+_INTERRUPTED = 130
+# Flag → section and key of the settings that it overrides.
+_OVERRIDES = {
+    "project_id": ("gce", "project_id"),
+    "bucket": ("gce", "bucket"),
+    "vm_name": ("gce", "vm_name"),
+    "zone": ("gce", "zones"),
+    "machine_type": ("gce", "machine_type"),
+    "accelerator": ("gce", "accelerator"),
+    "spot": ("gce", "spot"),
+    "max_run_hours": ("gce", "max_run_hours"),
+    "epochs": ("recipe", "epochs"),
+}
+
+
+def parse(arguments: list[str]) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    steps = parser.add_argument_group("what to do, in this order")
+    steps.add_argument(
+        "--prepare-dataset", action="store_true", help="send what a machine needs to the bucket"
+    )
+    steps.add_argument(
+        "--create-vm",
+        action="store_true",
+        help="rent a machine; alone, it waits for --run-training, up to a limit",
+    )
+    steps.add_argument(
+        "--run-training", action="store_true", help="train, bring the model home, and judge it"
+    )
+    steps.add_argument(
+        "--download-model", action="store_true", help="copy the model to --local-dest"
+    )
+    steps.add_argument("--stop-vm", action="store_true", help="switch the machine off at the end")
+    steps.add_argument("--delete-vm", action="store_true", help="delete the machine at the end")
+    steps.add_argument(
+        "--dry-run", action="store_true", help="print every request as JSON, and send none"
+    )
+    what = parser.add_argument_group("on what")
+    what.add_argument("--dataset-id", required=True, metavar="ID", help="the dataset to train on")
+    what.add_argument("-w", "--workspace", metavar="DIR", help="as for the command misheard")
+    what.add_argument("--model-name", metavar="NAME", help="what the new version is called")
+    what.add_argument("--local-dest", metavar="DIR", type=Path, default=Path("models"))
+    where = parser.add_argument_group("where, instead of what the settings say ([gce], [recipe])")
+    where.add_argument("--project-id", metavar="ID")
+    where.add_argument("--bucket", metavar="NAME|gs://…")
+    where.add_argument("--vm-name", metavar="NAME")
+    where.add_argument("--zone", metavar="ZONE", help="the only one that is asked")
+    where.add_argument("--machine-type", metavar="TYPE")
+    where.add_argument("--accelerator", metavar="TYPE", help="a GPU added to a machine of type n1")
+    where.add_argument("--spot", action=argparse.BooleanOptionalAction, default=None)
+    where.add_argument("--max-run-hours", type=float, metavar="HOURS")
+    where.add_argument("--epochs", type=int, metavar="N")
+    return parser.parse_args(arguments)
+
+
+def overrides(given: argparse.Namespace) -> dict[str, dict[str, Any]]:
+    """The settings that flags take the place of."""
+    made: dict[str, dict[str, Any]] = {}
+    for flag, (section, key) in _OVERRIDES.items():
+        value = getattr(given, flag)
+        if value is not None:
+            made.setdefault(section, {})[key] = [value] if key == "zones" else value
+    return made
+
+
+def main(arguments: list[str]) -> int:
+    """Do what the flags say; the exit code."""
+    given = parse(arguments)
+    logging.basicConfig(format="%(message)s", level=logging.WARNING)
+    try:
+        return run(given)
+    except MisheardError as error:
+        err.print("[red bold]error:[/] ", end="")
+        err.print(str(error), markup=False)
+        return error.exit_code
+
+
+def run(given: argparse.Namespace) -> int:
+    """One step after the other."""
+    tuning = Tuning(
+        open_workspace(given.workspace),
+        given.dataset_id,
+        actor=acting(None),
+        settings=overrides(given),
+        name=given.model_name or "",
+    )
+    steps = ("prepare_dataset", "create_vm", "run_training", "download_model", "stop_vm")
+    if not any(getattr(given, step) for step in (*steps, "delete_vm")):
+        raise BadInputError("Say what to do: --create-vm --prepare-dataset --run-training")
+    if given.dry_run:
+        rehearse(tuning, given)
+        return 0
+    code = 0
+    try:
+        with bars() as shown:
+            trained = work(tuning, given, shown)
+    except KeyboardInterrupt:
+        interrupted(tuning)
+        return _INTERRUPTED
+    if trained is not None:
+        code = judge(tuning, trained)
+    if given.download_model:
+        out.print(f"The model is in '{tuning.copy_model(given.local_dest)}'.", soft_wrap=True)
+    end(tuning, given)
+    return code
+
+
+def work(tuning: Tuning, given: argparse.Namespace, shown: Bars) -> ModelVersion | None:
+    """Send, rent, train; the version that came of it, where one was trained."""
+    if given.create_vm:
+        show_estimate(tuning.estimate)
+    if given.prepare_dataset:
+        tuning.send(shown.progress)
+        out.print(f"{tuning.dataset.id} is in the bucket, as {tuning.job_id}.")
+    if given.create_vm:
+        machine = tuning.rent(shown.progress)
+        if machine is not None:
+            out.print(
+                f"{machine.name} runs in {machine.zone}; Google deletes it after "
+                f"{machine.max_hours:g} hours, whatever happens here."
+            )
+    if not given.run_training:
+        return None
+    tuning.require_machine()
+    return tuning.train(on_event=shown.training, observe=shown.progress)
+
+
+def judge(tuning: Tuning, version: ModelVersion) -> int:
+    """Tell of the new version, and what the gate says of it; the exit code."""
+    out.print(f"[bold]{version.id}[/] is home and registered, trained by {version.job_id}.")
+    if tuning.is_live(version):
+        out.print("It is live already.")
+        return 0
+    with bars() as shown:
+        made = tuning.judge(version, shown.progress)
+    if made is None:
+        out.print("Nothing was held out, so it was not judged: misheard dataset hold-out FILE")
+        return 0
+    show_comparison(out, made.comparison, (made.baseline_id, made.candidate_id))
+    show_verdict(out, made.verdict)
+    instead = "" if made.verdict.passed else " --force   (if you know better)"
+    out.print(f"\nTo make it live: misheard deploy {version.id}{instead}")
+    return EXIT_CODES[made.verdict.answer]
+
+
+def end(tuning: Tuning, given: argparse.Namespace) -> None:
+    """Switch off or delete what is left; after a training nothing is."""
+    if given.stop_vm:
+        names = tuning.stop_machine()
+        out.print(f"Off: {', '.join(names) or 'there is no machine, and nothing costs'}.")
+    if given.delete_vm:
+        names = tuning.delete_machine()
+        out.print(f"Deleted: {', '.join(names) or 'there is no machine any more'}.")
+
+
+def interrupted(tuning: Tuning) -> None:
+    """After Ctrl-C: what goes on without us, and how to end it."""
+    machine = tuning.machine
+    if machine is None:
+        err.print("\nStopped. No machine is rented.")
+        return
+    ends = machine.asked_at.astimezone()
+    err.print(
+        f"\nStopped here; {machine.name} in {machine.zone} goes on. The same command follows it "
+        f"again. Google deletes it {machine.max_hours:g} hours after {ends:%Y-%m-%d %H:%M}. To end "
+        f"it now: --delete-vm with --dataset-id {tuning.dataset.id}",
+        soft_wrap=True,
+    )
+
+
+def rehearse(tuning: Tuning, given: argparse.Namespace) -> None:
+    """Print every request of the run, one JSON document after the other."""
+    tuning.rehearse(
+        print,
+        machine=given.create_vm,
+        inputs=given.prepare_dataset,
+        training=given.run_training,
+    )
+    tuning.rehearse_end(print, stop=given.stop_vm, delete=given.delete_vm or given.run_training)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

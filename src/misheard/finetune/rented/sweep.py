@@ -1,0 +1,167 @@
+"""Deletes machines of this workspace that nobody needs, and closes rows whose machine is gone.
+
+Machines are found by the label of the workspace, so those of another are never touched.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from misheard.database.engine import now
+from misheard.finetune.rented.machines import Instance, owned
+from misheard.finetune.rented.rentals import Ending, Rental, Rentals
+from misheard.finetune.rented.renting import Machines
+
+_BEING_MADE = timedelta(minutes=15)
+"""For so long after its row there may be no machine yet: whoever wrote the row is about to ask."""
+_GRACE = timedelta(hours=1)
+"""Past the time at which the provider itself should have deleted it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swept:
+    """A machine that nobody needed, or a row without one."""
+
+    name: str
+    zone: str
+    job_id: str
+    why: str
+    hours: float
+    usd: float
+    deleted: bool
+    """Whether there was a machine, and it is deleted; with `dry_run`, it would be."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """A machine that is there."""
+
+    instance: Instance
+    rental: Rental | None
+    """Its newest row; None where there is none."""
+    needless: str
+    """Why nobody needs it; empty where somebody does."""
+
+    @property
+    def job_id(self) -> str:
+        """The job that it is for, as far as is known."""
+        return self.rental.job_id if self.rental else self.instance.job_id
+
+    @property
+    def hours(self) -> float:
+        """For how long it has been there."""
+        begun = self.instance.created_at or (self.rental.asked_at if self.rental else now())
+        return max(0.0, (now() - begun).total_seconds() / 3600)
+
+    @property
+    def usd(self) -> float:
+        """What that came to so far; 0 where its price is not known."""
+        return self.hours * self.rental.usd_per_hour if self.rental else 0.0
+
+
+class Sweep:
+    """Finds what is needless, and lets go of it."""
+
+    def __init__(
+        self,
+        rentals: Rentals,
+        machines: Machines,
+        *,
+        max_run_hours: float,
+        has_ended: Callable[[str], bool],
+    ) -> None:
+        """`has_ended` says of a job whether its files know an end."""
+        self._rentals = rentals
+        self._machines = machines
+        self._longest = timedelta(hours=max_run_hours) + _GRACE
+        self._has_ended = has_ended
+
+    def standing(self) -> list[Standing]:
+        """Every machine of this workspace that is there, needed or not."""
+        owner = self._rentals.owner
+        if not owner:
+            return []  # nothing was ever rented
+        rows = self._rentals.listed()
+        newest = {row.name: row for row in rows}
+        attempts = {
+            job: max(row.attempt for row in rows if row.job_id == job)
+            for job in {row.job_id for row in rows}
+        }
+        ended = self._rentals.ended_jobs(attempts)
+        made = []
+        for instance in self._machines.listed(owned(owner)):
+            row = newest.get(instance.name)
+            why = self._needless(instance, row, attempts, ended)
+            made.append(Standing(instance=instance, rental=row, needless=why))
+        return made
+
+    def run(self, *, dry_run: bool = False) -> list[Swept]:
+        """Delete what nobody needs; with `dry_run` only tell of it."""
+        there = self.standing()
+        swept = [self._end(one, dry_run=dry_run) for one in there if one.needless]
+        kept = {one.instance.name for one in there}
+        for row in self._rentals.still_open():
+            if row.name not in kept and self._is_gone(row):
+                if not dry_run:
+                    self._rentals.end(row.number, Ending.SWEPT, last_moment(row))
+                swept.append(_told(row, "its machine is gone", deleted=False))
+        return swept
+
+    def _needless(
+        self, instance: Instance, row: Rental | None, attempts: dict[str, int], ended: set[str]
+    ) -> str:
+        if row is None:
+            return "no job is known to have asked for it"
+        if row.job_id in ended or self._has_ended(row.job_id):
+            return "its job has ended"
+        if row.attempt != attempts[row.job_id]:
+            return f"attempt {attempts[row.job_id]} has taken its place"
+        if not row.is_open:
+            return "its attempt was given up"
+        begun = instance.created_at or row.asked_at
+        if now() - begun > self._longest:
+            return "it is there for longer than any training may take"
+        return ""
+
+    def _end(self, one: Standing, *, dry_run: bool) -> Swept:
+        instance, row = one.instance, one.rental
+        if not dry_run:
+            self._machines.delete(instance.name, instance.zone)
+            if row is not None:
+                self._rentals.end(row.number, Ending.SWEPT)
+        return Swept(
+            name=instance.name,
+            zone=instance.zone,
+            job_id=one.job_id,
+            why=one.needless,
+            hours=one.hours,
+            usd=one.usd,
+            deleted=True,
+        )
+
+    def _is_gone(self, row: Rental) -> bool:
+        if row.running_at is None and now() - row.asked_at < _BEING_MADE:
+            return False
+        # Listed by label it may be missing: one made elsewhere, or where a zone does not answer.
+        return self._machines.get(row.name, row.zone) is None
+
+
+def last_moment(row: Rental, seen: datetime | None = None) -> datetime:
+    """When a machine that is gone had surely ended: at its last sign of life, if there was one."""
+    latest = (row.running_at or row.asked_at) + timedelta(hours=row.max_hours)
+    moment = min(now(), latest)
+    return min(moment, seen) if seen is not None and seen > row.asked_at else moment
+
+
+def _told(row: Rental, why: str, *, deleted: bool) -> Swept:
+    return Swept(
+        name=row.name,
+        zone=row.zone,
+        job_id=row.job_id,
+        why=why,
+        hours=row.hours(),
+        usd=row.usd(),
+        deleted=deleted,
+    )

@@ -1,0 +1,343 @@
+"""A job on a rented machine: the model comes home or a reason does, and then nothing runs.
+
+The machine runs all but the training, so that a test takes a second; `test_gce_training.py` trains.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from sqlalchemy import update
+
+from misheard.database.engine import now, writing
+from misheard.database.schema import rentals as table
+from misheard.errors import (
+    BudgetError,
+    ComputeRefusedError,
+    InvalidSettingError,
+    JobFailedError,
+    NoMachineError,
+    QuotaError,
+)
+from misheard.finetune.backends.backend import RunState
+from misheard.finetune.events import TrainingEvent
+from misheard.finetune.jobs import JobState
+from misheard.finetune.rented.machines import labels
+from tests.emulators import GcsEmulator
+from tests.gce.conftest import machine
+from tests.gce.quick_machine import MODEL, STEPS
+from tests.gce.scene import Scene, quick_program, scene, wait_until
+
+
+@pytest.fixture
+def here(gcs: GcsEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
+    with scene(tmp_path, gcs) as made:
+        yield made
+
+
+def test_a_model_comes_home_its_progress_before_it_and_nothing_is_left(here: Scene) -> None:
+    seen: list[TrainingEvent] = []
+    there: list[bool] = []
+
+    def see(event: TrainingEvent) -> None:
+        seen.append(event)
+        there.append(here.double.names != [])
+
+    here.submit("job-1")
+    assert here.gce.state(here.paths("job-1")) is RunState.RUNNING
+    job = here.workspace.jobs.wait("job-1", on_event=see)
+    assert job.state is JobState.COMPLETED
+    assert job.result == {"trained_s": 0.4}
+    assert (here.paths("job-1").model / "model.bin").read_bytes() == MODEL
+    assert [event.step for event in seen] == [1, 2, 3, 4]
+    # They were told while it trained, not when all was over.
+    assert there[0]
+    assert here.is_clean("job-1")
+    assert here.endings("job-1") == ["done"]
+    # What others can use again stays: base and wheel.
+    assert len(here.objects("training/shared/")) == 4
+    inserted = here.double.requests("POST", "/instances")
+    assert len(inserted) == 1
+    body = inserted[0].body
+    assert body["scheduling"]["maxRunDuration"] == {"seconds": "21600"}
+    assert body["scheduling"]["instanceTerminationAction"] == "DELETE"
+
+
+def test_a_job_that_is_home_is_neither_started_nor_touched_again(here: Scene) -> None:
+    here.submit("job-1")
+    here.workspace.jobs.wait("job-1")
+    asked = len(here.double.asked)
+    here.submit("job-1")
+    here.gce.start(here.paths("job-1"))
+    here.gce.cancel(here.paths("job-1"))
+    assert here.gce.state(here.paths("job-1")) is RunState.SUCCEEDED
+    assert len(here.double.asked) == asked
+
+
+def test_a_second_job_sends_neither_base_nor_wheel_again(here: Scene) -> None:
+    here.submit("job-1")
+    here.workspace.jobs.wait("job-1")
+    before = here.objects("training/shared/")
+    here.submit("job-2")
+    here.workspace.jobs.wait("job-2")
+    assert here.objects("training/shared/") == before
+
+
+def test_a_training_that_fails_says_why_and_its_machine_is_gone(here: Scene) -> None:
+    here.submit("job-fails")
+    with pytest.raises(JobFailedError, match="ValueError: no good"):
+        here.workspace.jobs.wait("job-fails")
+    assert here.workspace.jobs.get("job-fails").error == "ValueError: no good"
+    assert here.paths("job-fails").log.read_text(encoding="utf-8").count("step") == STEPS
+    assert here.is_clean("job-fails")
+    assert here.endings("job-fails") == ["failed"]
+
+
+@pytest.mark.parametrize("wrong", ["wrong-manifest", "wrong-bytes"])
+def test_what_is_not_what_the_manifest_says_never_comes_home(here: Scene, wrong: str) -> None:
+    job_id = f"job-{wrong}"
+    here.submit(job_id)
+    with pytest.raises(JobFailedError, match="cannot be taken home"):
+        here.workspace.jobs.wait(job_id)
+    assert not here.paths(job_id).result.exists()
+    assert not here.paths(job_id).model.exists()
+    assert (here.double.names, here.workspace.rentals.still_open()) == ([], [])
+    # It may be all that is left of a night of training, so it is kept, and where is told.
+    left = here.objects(f"training/jobs/{job_id}/")
+    assert f"training/jobs/{job_id}/manifest.json" in left
+    assert "gcloud storage rm -r gs://" in str(here.workspace.jobs.get(job_id).error)
+
+
+def test_a_machine_that_is_taken_away_is_replaced(here: Scene) -> None:
+    here.submit("job-1")
+    wait_until(lambda: here.gce.state(here.paths("job-1")) and here.paths("job-1").events.exists())
+    (name,) = here.double.names
+    here.double.preempt(name)
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert here.endings("job-1") == ["preempted", "done"]
+    assert here.double.most_running == 1
+    assert [one.metadata["misheard-attempt"] for one in here.double.history] == ["1", "2"]
+    assert here.is_clean("job-1")
+
+
+def test_a_machine_that_switches_itself_off_without_a_word_is_replaced_once_only(
+    here: Scene,
+) -> None:
+    """Where the program cannot even begin, the next machine would fare no better."""
+    here.double.program = lambda _metadata, _directory: ["false"]
+    here.submit("job-1")
+    with pytest.raises(JobFailedError, match="2 machines in a row have not begun"):
+        here.workspace.jobs.wait("job-1")
+    assert len(here.double.history) == 2
+    assert here.is_clean("job-1")
+
+
+def test_there_are_no_more_machines_than_the_settings_allow(here: Scene) -> None:
+    few = here.configured(max_attempts=3)
+    few.submit("job-endless")
+    paths = few.paths("job-endless")
+    for _ in range(3):
+        wait_until(lambda: few.gce.state(paths) and len(few.double.names) == 1 and few.begun(paths))
+        (name,) = few.double.names
+        few.double.preempt(name)
+    with pytest.raises(JobFailedError, match=r"3 machines were not enough \(gce.max_attempts\)"):
+        few.workspace.jobs.wait("job-endless")
+    assert few.endings("job-endless") == ["preempted"] * 3
+    assert few.is_clean("job-endless")
+
+
+def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scene) -> None:
+    impatient = here.configured(silent_minutes=0.02)
+    impatient.submit("job-mute")
+    assert impatient.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
+    assert impatient.endings("job-mute") == ["silent", "done"]
+    assert impatient.is_clean("job-mute")
+
+
+def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
+    here.submit("job-endless")
+    assert here.workspace.jobs.cancel("job-endless").state is JobState.CANCELLED
+    assert here.is_clean("job-endless")
+    assert here.endings("job-endless") == ["cancelled"]
+    assert here.gce.state(here.paths("job-endless")) is RunState.STOPPED
+    with pytest.raises(JobFailedError, match="cancelled"):
+        here.workspace.jobs.wait("job-endless")
+
+
+def test_where_a_zone_has_none_the_next_one_is_asked(here: Scene) -> None:
+    here.double.stock_outs["us-central1-a"] = -1
+    here.submit("job-1")
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    rows = here.workspace.rentals.of_job("job-1")
+    assert [(one.zone, str(one.ending)) for one in rows] == [
+        ("us-central1-a", "no machine"),
+        ("us-central1-b", "done"),
+    ]
+    # What was never there has no price.
+    assert rows[0].usd() == 0.0 < rows[1].usd()
+    assert here.is_clean("job-1")
+
+
+def test_where_no_zone_has_one_it_is_asked_for_again_later(here: Scene) -> None:
+    zones = here.workspace.settings.gce.zones
+    here.double.stock_outs |= dict.fromkeys(zones, 1)
+    with pytest.raises(NoMachineError, match="tried again by itself"):
+        here.submit("job-1")
+    assert here.workspace.rentals.still_open() == []
+    assert here.workspace.jobs.get("job-1").state is JobState.RUNNING
+    here.submit("job-1")
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert here.endings("job-1") == ["no machine"] * len(zones) + ["done"]
+    assert here.is_clean("job-1")
+
+
+def test_a_quota_that_is_used_up_says_what_to_ask_for(here: Scene) -> None:
+    here.double.quota = "GPUS_ALL_REGIONS"
+    with pytest.raises(QuotaError, match="GPUS_ALL_REGIONS"):
+        here.submit("job-1")
+    assert here.workspace.rentals.still_open() == []
+    assert here.endings("job-1") == ["refused"]
+    here.double.quota = ""
+    here.submit("job-1")
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+
+
+def test_what_a_budget_has_no_room_for_is_refused_before_anything_is_sent(here: Scene) -> None:
+    poor = here.configured(monthly_budget_usd=5.0)
+    with pytest.raises(BudgetError, match="monthly_budget_usd = 5"):
+        poor.submit("job-1")
+    assert poor.double.asked == []
+    assert poor.objects("training/") == []
+    assert poor.workspace.rentals.of_job("job-1") == []
+    assert poor.configured(max_run_hours=5.0).gce.require_budget(poor.paths("job-1")) is None
+
+
+def test_a_price_that_nobody_knows_is_no_price_of_nothing(here: Scene) -> None:
+    strange = here.configured(machine_type="n2-standard-96")
+    with pytest.raises(InvalidSettingError, match=r"gce\.usd_per_hour"):
+        strange.submit("job-1")
+    assert strange.double.asked == []
+    told = here.configured(machine_type="n2-standard-96", usd_per_hour=4.5)
+    told.submit("job-1")
+    told.workspace.jobs.wait("job-1")
+    assert told.workspace.rentals.of_job("job-1")[0].usd_per_hour == pytest.approx(4.5, abs=0.1)
+
+
+def test_a_project_that_is_not_there_is_told_at_once(here: Scene) -> None:
+    elsewhere = here.workspace.configured({"gce": {"project_id": "another"}})
+    with pytest.raises(ComputeRefusedError, match="another"):
+        elsewhere.gce.machines.get("misheard-1", "us-central1-a")
+    nobody = here.workspace.configured({"gce": {"project_id": ""}})
+    with pytest.raises(InvalidSettingError, match="project_id is empty"):
+        nobody.gce.machines.get("misheard-1", "us-central1-a")
+
+
+def test_two_that_look_after_one_job_make_one_machine(here: Scene) -> None:
+    with here.controller("job-1") as one, here.controller("job-1") as two:
+        answers = [child.communicate(timeout=60)[0] for child in (one, two)]
+        assert [child.returncode for child in (one, two)] == [0, 0], answers
+    assert len(here.double.history) == 1
+    assert here.is_clean("job-1")
+    assert all(answer.endswith("completed\n") for answer in answers)
+
+
+# A machine that nobody needs.
+
+
+def stray(here: Scene, owner: str, job_id: str = "job-stray", attempt: int = 1) -> str:
+    """A machine without a row."""
+    name = f"stray-{len(here.double.history)}"
+    told = labels(owner=owner, job_id=job_id, attempt=attempt)
+    here.gce.machines.create(machine(job_id, name=name, labels=told), attempt=1)
+    return name
+
+
+def test_a_sweep_deletes_what_is_nobody_s_and_touches_no_other_s(here: Scene) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    here.submit("job-1")
+    (needed,) = here.double.names
+    owner = here.workspace.rentals.owner
+    forgotten, foreign = stray(here, owner), stray(here, "somebody else")
+    told = here.gce.sweep(dry_run=True)
+    assert [one.name for one in told] == [forgotten]
+    assert sorted(here.double.names) == sorted([needed, forgotten, foreign])
+    swept = here.gce.sweep()
+    assert [(one.name, one.deleted) for one in swept] == [(forgotten, True)]
+    assert sorted(here.double.names) == sorted([needed, foreign])
+    assert here.gce.sweep() == []
+
+
+def test_every_start_sweeps(here: Scene) -> None:
+    here.submit("job-1")
+    here.workspace.jobs.wait("job-1")
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    forgotten = stray(here, here.workspace.rentals.owner)
+    here.double.program = quick_program
+    here.submit("job-2")
+    assert forgotten not in here.double.names
+    here.workspace.jobs.wait("job-2")
+
+
+def test_a_sweep_ends_the_machine_of_a_job_that_was_cancelled_by_one_that_died(
+    here: Scene,
+) -> None:
+    here.submit("job-endless")
+    # As if the process had been killed between saying so and doing so.
+    here.workspace.jobs._end("job-endless", JobState.CANCELLED, error="cancelled")
+    (swept,) = here.gce.sweep()
+    assert (swept.job_id, swept.why) == ("job-endless", "its job has ended")
+    assert here.is_clean("job-endless")
+    assert here.endings("job-endless") == ["swept"]
+
+
+def test_a_sweep_ends_what_is_there_for_too_long_and_the_job_goes_on(here: Scene) -> None:
+    here.submit("job-1")
+    (name,) = here.double.names
+    long_ago = (now() - timedelta(hours=7.1)).isoformat(timespec="milliseconds")
+    made = here.double._find(name)
+    assert made is not None
+    made.created = long_ago
+    (swept,) = here.gce.sweep()
+    assert "longer than any training" in swept.why
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert here.is_clean("job-1")
+
+
+def test_a_sweep_closes_rows_whose_machine_is_gone(here: Scene) -> None:
+    here.submit("job-1")
+    (name,) = here.double.names
+    here.double.expire(name)
+    (swept,) = here.gce.sweep()
+    assert (swept.name, swept.deleted) == (name, False)
+    assert here.workspace.rentals.still_open() == []
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+
+
+def test_a_sweep_leaves_a_row_alone_whose_machine_is_about_to_be_asked_for(here: Scene) -> None:
+    here.submit("job-endless")
+    (row,) = here.workspace.rentals.still_open()
+    here.gce.machines.delete(row.name, row.zone)
+    engine = here.workspace._engine
+    with writing(engine) as connection:
+        connection.execute(update(table).values(running_at=None))
+    assert here.gce.sweep() == []
+    with writing(engine) as connection:
+        connection.execute(update(table).values(asked_at=now() - timedelta(minutes=20)))
+    assert [one.why for one in here.gce.sweep()] == ["its machine is gone"]
+
+
+def test_where_nothing_was_ever_rented_a_sweep_asks_for_nothing(here: Scene) -> None:
+    assert here.gce.sweep() == []
+    assert here.double.asked == []
+
+
+def test_events_are_the_machine_s_own_lines(here: Scene) -> None:
+    here.submit("job-1")
+    here.workspace.jobs.wait("job-1")
+    lines = here.paths("job-1").events.read_text(encoding="utf-8").splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, STEPS + 1))
