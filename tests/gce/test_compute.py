@@ -440,6 +440,20 @@ def test_a_zone_that_cannot_be_asked_hides_no_other(
     assert "zones/us-east1-b cannot be asked" in caplog.text
 
 
+def test_quotas_are_those_of_the_region_and_of_the_project(
+    compute: Compute, double: ComputeDouble
+) -> None:
+    double.project_quotas = {"GPUS_ALL_REGIONS": (4.0, 3.0)}
+    told = compute.quotas("us-central1")
+    assert told["GPUS_ALL_REGIONS"] == (4.0, 3.0)
+    assert told["NVIDIA_L4_GPUS"] == (1.0, 0.0)
+    shown: list[str] = []
+    assert DryCompute("my-project", show=shown.append).quotas("us-central1") == {}
+    assert [each.path for each in double.asked] == [
+        json.loads(text)["url"].removeprefix("https://compute.googleapis.com") for text in shown
+    ]
+
+
 def test_whoever_is_not_logged_in_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere/key.json")
     with pytest.raises(ComputeRefusedError, match="gcloud auth application-default login"):

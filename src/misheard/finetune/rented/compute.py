@@ -154,6 +154,19 @@ class Compute:
 
         return self._trying(walk, zone=zone)
 
+    def quotas(self, region: str) -> dict[str, tuple[float, float]]:
+        """Limit and use of each quota, by its name: those of a region, and of the whole project."""
+        api = self._api
+        regions = api.RegionsClient(**self._connection)
+        projects = api.ProjectsClient(**self._connection)
+        of_region = api.GetRegionRequest(project=self.project_id, region=region)
+        of_project = api.GetProjectRequest(project=self.project_id)
+        answers = [
+            self._call(regions.get, of_region, zone=region),
+            self._call(projects.get, of_project, zone=region),
+        ]
+        return {one.metric: (one.limit, one.usage) for told in answers for one in told.quotas}
+
     def _end(self, verb: str, name: str, zone: str, *, wait: bool) -> bool:
         """Delete or stop."""
         found = self.get(name, zone)
