@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from misheard.errors import (
     ComputeError,
@@ -84,6 +85,32 @@ class Refusal:
             or self.status >= 500
             or bool(self.codes & (_TOO_MANY_CALLS | _BUSY))
         )
+
+
+def of_answer(error: Any) -> Refusal:
+    """What an answer to a request says, from the error that the client library makes of it."""
+    codes = {str(each.get("reason", "")) for each in error.errors if isinstance(each, dict)}
+    codes.add(str(error.reason or ""))
+    return Refusal(
+        # "POST https://…: " stands before what the API said.
+        message=str(error.message).partition(": ")[2] or str(error.message),
+        status=int(error.code or 0),
+        codes=frozenset(codes - {""}),
+    )
+
+
+def of_operation(operation: Any) -> Refusal | None:
+    """What an operation that is done has failed with; None where it succeeded."""
+    errors = list(operation.error.errors)
+    status = int(operation.http_error_status_code)
+    if not errors and not status:
+        return None
+    said = " ".join(each.message or each.code for each in errors)
+    return Refusal(
+        message=said or operation.http_error_message or f"{operation.operation_type} failed.",
+        status=status,
+        codes=frozenset(each.code for each in errors),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
