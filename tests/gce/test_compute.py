@@ -144,7 +144,7 @@ def test_a_quota_says_how_to_ask_for_more(
     with pytest.raises(QuotaError, match=f"Quota '{metric}' exceeded") as caught:
         compute.create(machine())
     wanted = metric.replace("_", "-")
-    assert "gcloud beta quotas preferences create" in str(caught.value)
+    assert "gcloud quotas preferences create" in str(caught.value)
     assert f"--quota-id={wanted}-per-project" in str(caught.value)
     assert "console.cloud.google.com/iam-admin/quotas?project=my-project" in str(caught.value)
     assert double.names == []
@@ -167,6 +167,30 @@ def test_a_quota_says_how_to_ask_for_more(
             Refused(403, "BILLING_DISABLED", "This API method requires billing to be enabled."),
             ComputeRefusedError,
             "gcloud billing projects link my-project",
+        ),
+        (
+            Refused(
+                412,
+                "conditionNotMet",
+                "Constraint constraints/compute.vmExternalIpAccess violated for project 4711.",
+            ),
+            ComputeRefusedError,
+            "Set gce.external_ip = false",
+        ),
+        (
+            Refused(
+                412,
+                "conditionNotMet",
+                "Constraint constraints/compute.requireShieldedVm violated for project "
+                "projects/my-project. Secure Boot is not enabled.",
+            ),
+            ComputeRefusedError,
+            "compute.requireShieldedVm --project=my-project",
+        ),
+        (
+            Refused(412, "conditionNotMet", "'us' violates constraint 'constraints/gcp.other'"),
+            ComputeRefusedError,
+            "Ask whoever administers your organisation's policies.",
         ),
         (
             Refused(*FORBIDDEN, "Required 'compute.instances.create' permission"),
