@@ -137,6 +137,14 @@ class BucketUnavailableError(BadInputError):
     """Nothing can be kept in a Google Cloud bucket here."""
 
 
+class BucketTakenError(BadInputError):
+    """The files of one workspace are not mixed with those of another."""
+
+
+class NoBucketError(BadInputError):
+    """This workspace has no bucket: all of its files are in its directory."""
+
+
 class MissingExtraError(MisheardError):
     """This needs a library that is not installed."""
 

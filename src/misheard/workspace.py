@@ -143,9 +143,15 @@ class Workspace(Gatekeeping):
         settings = parse_settings(values, source="the given configuration")
         _check(settings)
         other = copy.copy(self)
-        # The rooms were built for the settings before; loaded models stay where they still fit.
+        # The rooms were built for the settings before; loaded models stay where they still fit,
+        # and buckets stay open.
+        stay = {"_blobs", "_model_blobs", "_load"}
+        if settings.storage != self.settings.storage:
+            stay = set()
+        elif settings.speech != self.settings.speech:
+            stay.discard("_load")
         for name, _ in inspect.getmembers(type(self), lambda one: isinstance(one, cached_property)):
-            if name != "_load" or settings.speech != self.settings.speech:
+            if name not in stay:
                 vars(other).pop(name, None)
         other.settings = settings
         return other

@@ -8,9 +8,16 @@ from pathlib import Path
 from sqlalchemy import URL, create_engine
 
 from misheard.backups import require_sqlite
+from misheard.blobs.bucket import Bucket
+from misheard.blobs.deferred import DeferredBlobs
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.blobs.layered import LayeredBlobs
+from misheard.blobs.objects import BucketBlobs
+from misheard.blobs.opening import open_bucket
+from misheard.blobs.store import BlobStore
 from misheard.database.engine import migrate, open_engine
 from misheard.errors import WorkspaceNotFoundError
+from misheard.rooms.claiming import claim
 from misheard.scoring.normalize import Normalizer, normalizer
 from misheard.settings import Settings
 
@@ -42,7 +49,32 @@ class Opened:
         # Whoever waits to write holds connections of the others; who asks is known all the same.
         self._token_engine = open_engine(url, telemetry=True, patience_s=_TOKEN_PATIENCE_S)
         migrate(self._engine, may_be_new=is_new)
-        self._blobs = DirectoryBlobs(root / "blobs")
+        self._directory_blobs = DirectoryBlobs(root / "blobs")
+
+    @cached_property
+    def _blobs(self) -> BlobStore:
+        """Audio, manifests, and what versions made of utterances."""
+        return self._store(self.settings.storage.blobs)
+
+    @cached_property
+    def _model_blobs(self) -> BlobStore:
+        """The files of model versions; the same store where they have one address."""
+        storage = self.settings.storage
+        is_same = storage.of_models == storage.blobs
+        return self._blobs if is_same else self._store(storage.of_models)
+
+    def _store(self, address: str) -> BlobStore:
+        if not address:
+            return self._directory_blobs
+        far = DeferredBlobs(lambda: BucketBlobs(self._open_bucket(address)))
+        # What was here before there was a bucket stays in the directory until it is moved.
+        return LayeredBlobs(far, self._directory_blobs)
+
+    def _open_bucket(self, address: str) -> Bucket:
+        project_id, state = self.settings.storage.project_id, self.root / "uploads"
+        bucket = open_bucket(address, state=state, project_id=project_id)
+        claim(self._engine, bucket)
+        return bucket
 
     @cached_property
     def normalizer(self) -> Normalizer:
