@@ -34,6 +34,7 @@ from misheard.registry import ModelVersion, Registry
 from misheard.scoring.normalize import normalizer
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import Transcript
+from tests.emulators import gcs, s3
 from tests.postgres import Cluster, postgres
 from tests.reports.browsing import browser
 from tests.small_disk import mount_disk
@@ -48,7 +49,7 @@ importlib.import_module("misheard.cli.output")
 settings.register_profile("suite", deadline=None, derandomize=True, database=None)
 settings.load_profile("suite")
 
-__all__ = ["browser", "mount_disk", "postgres"]
+__all__ = ["browser", "gcs", "mount_disk", "postgres", "s3"]
 
 PHONE_PROMPTS = Path(__file__).parents[1] / "src/misheard/demo/phone_prompts.zip"
 NORMALIZER = "whisper-english"

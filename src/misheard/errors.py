@@ -134,7 +134,7 @@ class BlobCorruptError(MisheardError):
 
 
 class BucketUnavailableError(BadInputError):
-    """Nothing can be kept in a Google Cloud bucket here."""
+    """This bucket cannot be used as it is."""
 
 
 class BucketTakenError(BadInputError):

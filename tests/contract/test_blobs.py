@@ -9,16 +9,24 @@ from pathlib import Path
 import pytest
 
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.blobs.gcs import GcsBucket
 from misheard.blobs.memory import MemoryBlobs
+from misheard.blobs.objects import BucketBlobs
 from misheard.blobs.store import BlobStore
 from misheard.errors import BlobNotFoundError
+from tests.emulators import GcsEmulator
 
 ABSENT = "0" * 64
 
 
-@pytest.fixture(params=["directory", "memory"])
+@pytest.fixture(params=["directory", "memory", "gcs"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
-    return DirectoryBlobs(tmp_path / "store") if request.param == "directory" else MemoryBlobs()
+    if request.param == "directory":
+        return DirectoryBlobs(tmp_path / "store")
+    if request.param == "memory":
+        return MemoryBlobs()
+    server: GcsEmulator = request.getfixturevalue("gcs")
+    return BucketBlobs(GcsBucket(server.new_bucket(), "blobs", endpoint=server.url))
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 3_000_000])

@@ -8,7 +8,10 @@ from pathlib import Path
 from typing import Protocol
 
 Sent = Callable[[int], None]
-"""Called with how many bytes have travelled since the last call; from any thread."""
+"""Called with how many bytes have travelled since the last call, from any thread.
+
+Less than none where something has to travel again.
+"""
 
 
 def unwatched(_: int) -> None:
@@ -49,9 +52,13 @@ class Bucket(Protocol):
         content: bytes | Path,
         *,
         create_only: bool = False,
+        sha256: str | None = None,
         sent: Sent = unwatched,
     ) -> Stored:
         """Write an object: bytes, or the content of a file.
+
+        What is kept is one content, as the file had it at one moment, or nothing:
+        `BlobCorruptError` where it changes meanwhile, or has another SHA-256 than the one given.
 
         With `create_only`, raises `ObjectExistsError` where there is one: of several who write at
         once, one wins. Of large files that promise is the provider's alone: emulators break it.
@@ -62,8 +69,13 @@ class Bucket(Protocol):
         """The content, or `length` bytes of it from `start`; fewer where it ends before."""
         ...
 
-    def download(self, name: str, target: Path, *, sent: Sent = unwatched) -> None:
-        """Make the content a file at `target`, which must not exist; nothing is left of half."""
+    def download(
+        self, name: str, target: Path, *, sha256: str | None = None, sent: Sent = unwatched
+    ) -> None:
+        """Make the content a file at `target`, which must not exist; nothing is left of half.
+
+        With a `sha256`, only what has it: else `BlobCorruptError`.
+        """
         ...
 
     def stat(self, name: str) -> Stored | None:

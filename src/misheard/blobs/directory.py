@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from misheard.blobs.bucket import Sent, unwatched
+from misheard.blobs.store import is_key
 from misheard.errors import BlobCorruptError, BlobNotFoundError, DiskFullError
 
 _CHUNK_BYTES = 1 << 20
@@ -36,7 +38,7 @@ class DirectoryBlobs:
             self._keep(file, key)
         return key
 
-    def put_file(self, path: Path) -> str:
+    def put_file(self, path: Path, *, sent: Sent = unwatched) -> str:
         """See `BlobStore`."""
         digest = hashlib.sha256()
         with _room_for_more(self._root), path.open("rb") as source, self._partial() as file:
@@ -44,6 +46,7 @@ class DirectoryBlobs:
             while chunk := source.read(_CHUNK_BYTES):
                 digest.update(chunk)
                 file.write(chunk)
+                sent(len(chunk))
             self._keep(file, digest.hexdigest())
         return digest.hexdigest()
 
@@ -54,7 +57,13 @@ class DirectoryBlobs:
             raise BlobCorruptError(f"'{self._path(key)}' has changed since it was written.")
         return data
 
-    def fetch(self, key: str, target: Path) -> None:
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See `BlobStore`."""
+        with self._opened(key) as file:
+            file.seek(start)
+            return file.read(length)
+
+    def fetch(self, key: str, target: Path, *, sent: Sent = unwatched) -> None:
         """See `BlobStore`; a hard link where the file system allows one."""
         self.verify(key)
         source = self._path(key)
@@ -64,17 +73,13 @@ class DirectoryBlobs:
             raise
         except OSError:
             shutil.copyfile(self._existing(key), target)
+        sent(target.stat().st_size)
 
     def verify(self, key: str) -> None:
         """See `BlobStore`."""
-        path = self._existing(key)
-        try:
-            file = path.open("rb")
-        except FileNotFoundError as error:
-            raise BlobNotFoundError(f"{key} has just been deleted.") from error
-        with file:
+        with self._opened(key) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != key:
-                raise BlobCorruptError(f"'{path}' has changed since it was written.")
+                raise BlobCorruptError(f"'{self._path(key)}' has changed since it was written.")
 
     def size_bytes(self, key: str) -> int:
         """See `BlobStore`."""
@@ -84,14 +89,14 @@ class DirectoryBlobs:
             raise BlobNotFoundError(f"{key} is not in '{self._root}'.") from error
 
     def __contains__(self, key: str) -> bool:
-        return _is_key(key) and self._path(key).exists()
+        return is_key(key) and self._path(key).exists()
 
     def __iter__(self) -> Iterator[str]:
         return (path.name for path in self._root.glob("??/*"))
 
     def delete(self, key: str) -> None:
         """See `BlobStore`."""
-        if _is_key(key):
+        if is_key(key):
             self._path(key).unlink(missing_ok=True)
 
     def sweep(self) -> int:
@@ -124,6 +129,12 @@ class DirectoryBlobs:
         Path(file.name).rename(path)
         _sync_directory(path.parent)
 
+    def _opened(self, key: str) -> IO[bytes]:
+        try:
+            return self._existing(key).open("rb")
+        except FileNotFoundError as error:
+            raise BlobNotFoundError(f"{key} has just been deleted.") from error
+
     def _existing(self, key: str) -> Path:
         path = self._path(key)
         if not path.exists():
@@ -131,13 +142,9 @@ class DirectoryBlobs:
         return path
 
     def _path(self, key: str) -> Path:
-        if not _is_key(key):
+        if not is_key(key):
             raise BlobNotFoundError(f"'{key}' is no SHA-256.")
         return self._root / key[:2] / key
-
-
-def _is_key(key: str) -> bool:
-    return len(key) == 64 and set(key) <= set("0123456789abcdef")
 
 
 def _delete_if_left(path: Path) -> bool:

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
 
+from misheard.blobs.bucket import Sent, unwatched
+
 
 class BlobStore(Protocol):
     """Files named by the SHA-256 of their content.
@@ -22,7 +24,7 @@ class BlobStore(Protocol):
         """Keep `data`; returns its key."""
         ...
 
-    def put_file(self, path: Path) -> str:
+    def put_file(self, path: Path, *, sent: Sent = unwatched) -> str:
         """Keep a copy of the file at `path`; returns its key."""
         ...
 
@@ -34,7 +36,7 @@ class BlobStore(Protocol):
         """`length` bytes of the content from `start`, fewer where it ends before; not verified."""
         ...
 
-    def fetch(self, key: str, target: Path) -> None:
+    def fetch(self, key: str, target: Path, *, sent: Sent = unwatched) -> None:
         """Make the content a file at `target`, which must not exist and must not be written to."""
         ...
 

@@ -1,0 +1,130 @@
+"""What Google Cloud Storage refuses, in words that say what to do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from misheard.blobs.google_login import LOGIN, principal
+from misheard.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    BucketUnavailableError,
+    MisheardError,
+    ObjectChangedError,
+)
+from misheard.optional import optional
+
+_ROLE = "roles/storage.objectAdmin"
+_REFUSED = re.compile(r"(?P<who>[\w.+-]+@[\w.-]+) does not have (?P<what>[\w.]+) access")
+_USED_UP = ("quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded")
+_UNPAID = ("accountDisabled", "billing")
+
+
+class GcsErrors:
+    """Translates errors of one bucket."""
+
+    def __init__(self, bucket: str, credentials: Any, project_id: str = "") -> None:
+        self._bucket = bucket
+        self._credentials = credentials
+        self._project = project_id or "PROJECT"
+        self._api = optional("google.api_core.exceptions", extra="gcp")
+        self._auth = optional("google.auth.exceptions", extra="gcp")
+        self._storage = optional("google.cloud.storage.exceptions", extra="gcp")
+        requests = optional("requests", extra="gcp")
+        urllib3 = optional("urllib3", extra="gcp")
+        self.kinds = (
+            self._api.GoogleAPIError,
+            self._auth.GoogleAuthError,
+            self._storage.InvalidResponse,
+            self._storage.DataCorruption,
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+            ConnectionError,
+        )
+        """What `translated` translates; anything else is none of Google's."""
+        self.beyond_its_end = self._api.RequestRangeNotSatisfiable
+
+    def translated(self, error: BaseException, name: str, *, is_there: Callable[[], bool]) -> MisheardError:
+        """One of our errors for one of `kinds`, met at the object `name`.
+
+        `is_there` is asked whether the bucket is, where something is not.
+        """
+        if isinstance(error, self._api.RetryError) and error.cause is not None:
+            error = error.cause
+        if isinstance(error, self._storage.DataCorruption):
+            return BlobCorruptError(f"gs://{self._bucket}/{name} was damaged on its way: {error}")
+        if isinstance(error, self._auth.RefreshError):
+            return BucketUnavailableError(f"Google refuses these credentials ({error}). Run: {LOGIN}")
+        status = self._status(error)
+        if status is None:
+            return BucketUnavailableError(
+                f"gs://{self._bucket} cannot be reached: {error} "
+                "Is there a network? Run the same command again; what has arrived stays."
+            )
+        if status == 404 and is_there():
+            return BlobNotFoundError(f"gs://{self._bucket}/{name}")
+        if status == 412:
+            return ObjectChangedError(f"gs://{self._bucket}/{name}")
+        if status == 400 and "crc32c" in str(error).lower():
+            return BlobCorruptError(f"gs://{self._bucket}/{name} was damaged on its way: {error}")
+        return BucketUnavailableError(self._refusal(status, error))
+
+    def is_not_found(self, error: BaseException) -> bool:
+        """Whether it is a 404."""
+        return self._status(error) == 404
+
+    def _refusal(self, status: int, error: BaseException) -> str:
+        bucket, text = f"gs://{self._bucket}", str(error)
+        reasons = self._reasons(error)
+        if status == 404:
+            return (
+                f"There is no {bucket}. Make it: gcloud storage buckets create {bucket} "
+                f"--location=us-central1 --uniform-bucket-level-access --project={self._project}"
+            )
+        if status == 401:
+            return f"Google does not know these credentials ({text}). Run: {LOGIN}"
+        if status == 400 and re.search("requester pays|user project", text, re.IGNORECASE):
+            return (
+                f"{bucket} bills whoever asks, and no project was named. Name the project that "
+                "pays: misheard settings set storage.project_id PROJECT"
+            )
+        if any(reason in text or reason in reasons for reason in _UNPAID):
+            return (
+                f"{bucket}: the project's billing is off ({text}). See: gcloud billing projects "
+                f"describe {self._project} ; switch it on: gcloud billing projects link "
+                f"{self._project} --billing-account=ACCOUNT"
+            )
+        if status == 429 or any(reason in text or reason in reasons for reason in _USED_UP):
+            return (
+                f"{bucket}: a quota is used up ({text}). See which: gcloud alpha services quota list "
+                f"--service=storage.googleapis.com --consumer=projects/{self._project} ; then wait, "
+                "or ask for more in the console under IAM & Admin, Quotas."
+            )
+        if status == 403:
+            return self._denied(text)
+        return f"{bucket}: Google answers {status}: {text}"
+
+    def _denied(self, text: str) -> str:
+        found = _REFUSED.search(text)
+        who = principal(self._credentials) or "PRINCIPAL"
+        if found and who == "PRINCIPAL":
+            kind = "serviceAccount" if found["who"].endswith("gserviceaccount.com") else "user"
+            who = f"{kind}:{found['who']}"
+        lacks = f"lacks {found['what']}" if found else "may not do this"
+        whose = "These credentials" if who == "PRINCIPAL" else who
+        return (
+            f"{whose}: {lacks} on gs://{self._bucket}. Grant it: gcloud storage buckets "
+            f"add-iam-policy-binding gs://{self._bucket} --member={who} --role={_ROLE}"
+        )
+
+    def _status(self, error: BaseException) -> int | None:
+        if isinstance(error, self._storage.InvalidResponse):
+            return int(error.response.status_code)
+        code = getattr(error, "code", None)
+        return int(code) if isinstance(code, int) else None
+
+    def _reasons(self, error: BaseException) -> set[str]:
+        listed = getattr(error, "errors", None) or ()
+        return {str(one.get("reason")) for one in listed if isinstance(one, dict)}

