@@ -15,7 +15,7 @@ from misheard.blobs.bucket import Sent
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import delete_all, each, present
+from misheard.blobs.together import delete_all, each, present, stores_of
 from misheard.database import audit
 from misheard.database.discarded import (
     InUse,
@@ -166,9 +166,12 @@ class Syncing:
             try:
                 if key in part.known and _is_whole(part.far, key):
                     return
-                if part.far.put_file(self._here.path(key), sent=sent) != key:
-                    raise BlobCorruptError(f"{self._here.path(key)}")
-            except (BlobCorruptError, BlobNotFoundError) as error:
+                path = self._here.path(key)
+                if part.far.put_file(path, sent=sent) != key:
+                    raise BlobCorruptError(f"'{path}' has changed since it was written.")
+            except (BlobNotFoundError, FileNotFoundError):
+                return  # moved or let go of by another process
+            except BlobCorruptError as error:
                 failed[key] = f"{key}: {error}"
 
         def send_all() -> None:
@@ -217,7 +220,8 @@ class Syncing:
             return set(connection.scalars(query)).intersection(keys)
 
     def _delete(self, keys: Collection[str]) -> None:
-        delete_all(self._blobs, keys)
+        for store in stores_of(self._blobs, self._model_blobs):
+            delete_all(store, keys)
 
     def _done(
         self,

@@ -39,7 +39,7 @@ from misheard.gatekeeping import Gatekeeping
 from misheard.rollouts.judging import RolloutDecision
 from misheard.rollouts.signals import Signal
 from misheard.rollouts.states import Kind, Rollout, RolloutRules
-from misheard.rooms.opened import database_file
+from misheard.rooms.opened import database_file, require_buckets
 from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
@@ -80,6 +80,7 @@ class Workspace(Gatekeeping):
         wanted["speech"] = {**wanted.get("speech", {}), "model": model}
         checked = parse_settings(wanted, source=FILE_NAME)
         _check(checked)
+        require_buckets(checked.storage)
         with served_directory(model) as files:
             root.mkdir(parents=True, exist_ok=True)
             made = cls(root, checked, is_new=True)

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from misheard.blobs.deferred import DeferredBlobs
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.gcs import GcsBucket
-from misheard.blobs.memory import MemoryBlobs
+from misheard.blobs.layered import LayeredBlobs
+from misheard.blobs.memory import MemoryBlobs, MemoryBucket
 from misheard.blobs.objects import BucketBlobs
 from misheard.blobs.store import BlobStore
 from misheard.errors import BlobNotFoundError
@@ -19,12 +21,15 @@ from tests.emulators import GcsEmulator
 ABSENT = "0" * 64
 
 
-@pytest.fixture(params=["directory", "memory", "gcs"])
+@pytest.fixture(params=["directory", "memory", "gcs", "layered"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     if request.param == "directory":
         return DirectoryBlobs(tmp_path / "store")
     if request.param == "memory":
         return MemoryBlobs()
+    if request.param == "layered":
+        near = DirectoryBlobs(tmp_path / "near")
+        return LayeredBlobs(DeferredBlobs(lambda: BucketBlobs(MemoryBucket())), near)
     server: GcsEmulator = request.getfixturevalue("gcs")
     return BucketBlobs(GcsBucket(server.new_bucket(), "blobs", endpoint=server.url))
 

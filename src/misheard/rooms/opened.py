@@ -17,9 +17,9 @@ from misheard.blobs.opening import open_bucket
 from misheard.blobs.store import BlobStore
 from misheard.database.engine import migrate, open_engine
 from misheard.errors import WorkspaceNotFoundError
-from misheard.rooms.claiming import claim
+from misheard.rooms.claiming import MARKER, claim
 from misheard.scoring.normalize import Normalizer, normalizer
-from misheard.settings import Settings
+from misheard.settings import Settings, StorageSettings
 
 _TOKEN_PATIENCE_S = 5.0
 """When a token was used is noted a minute later where the database is busy so long."""
@@ -81,6 +81,12 @@ class Opened:
         """What references and transcripts go through before they are compared."""
         scoring = self.settings.scoring
         return normalizer(scoring.normalizer, scoring.equivalents)
+
+
+def require_buckets(storage: StorageSettings) -> None:
+    """See that the buckets can be read, before anything is made that would need them."""
+    for address in storage.buckets:
+        open_bucket(address, project_id=storage.project_id).stat(MARKER)
 
 
 def database_file(root: Path, settings: Settings) -> Path:

@@ -13,6 +13,23 @@ LOCAL = "local"
 _ADDRESS = re.compile(r"(gs|s3)://[^/\s]+(/\S*)?$")
 
 
+def storage_of(
+    project_id: str | None, *, blobs: str | None = None, models: str | None = None
+) -> dict[str, str]:
+    """What the section holds for a project of Google Cloud, or for addresses that are given.
+
+    >>> storage_of("acme")["blobs"], storage_of("acme")["models"]
+    ('gs://acme-datasets', 'gs://acme-models/deployed_models')
+    >>> storage_of(None, blobs="s3://acme/calls")
+    {'blobs': 's3://acme/calls'}
+    """
+    if project_id and not blobs:
+        blobs = f"gs://{project_id}-datasets"
+        models = models or f"gs://{project_id}-models/deployed_models"
+    given = {"blobs": blobs, "models": models, "project_id": project_id}
+    return {name: value for name, value in given.items() if value}
+
+
 class StorageSettings(Section):
     """Where files are. Empty: in the directory blobs/ of the workspace."""
 
