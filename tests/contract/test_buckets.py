@@ -23,12 +23,13 @@ LARGE = bytes(range(256)) * 70_000  # 17.9 MB: three pieces
 
 
 @pytest.fixture(params=["memory", "gcs"])
-def bucket(request: pytest.FixtureRequest, tmp_path: Path) -> Bucket:
+def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bucket:
     if request.param == "memory":
         return MemoryBucket()
     if request.param == "gcs":
         server: GcsEmulator = request.getfixturevalue("gcs")
-        return GcsBucket(server.new_bucket(), "a folder", endpoint=server.url, state=tmp_path / "u")
+        state = tmp_path_factory.mktemp("uploads")
+        return GcsBucket(server.new_bucket(), "a folder", endpoint=server.url, state=state)
     raise AssertionError(request.param)
 
 
@@ -150,7 +151,7 @@ def test_only_the_content_that_was_meant_arrives(bucket: Bucket, tmp_path: Path)
         bucket.put("name", data)
         with pytest.raises(BlobCorruptError):
             bucket.download("name", tmp_path / "target", sha256="0" * 64)
-        assert list(tmp_path.glob("*")) == []
+        assert list(tmp_path.iterdir()) == []
         bucket.download("name", tmp_path / "target", sha256=hashlib.sha256(data).hexdigest())
         (tmp_path / "target").unlink()
 

@@ -10,6 +10,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
@@ -161,7 +162,7 @@ class DirectoryBlobs:
         Path(file.name).rename(path)
         _sync_directory(path.parent)
 
-    def _opened(self, key: str) -> IO[bytes]:
+    def _opened(self, key: str) -> BufferedReader:
         try:
             return self._existing(key).open("rb")
         except FileNotFoundError as error:

@@ -123,7 +123,7 @@ class GcsBucket:
                 expected = None if sha256 else self._there(name)
                 if self._fetch(name, file, expected, sha256, sent):
                     return
-        raise BlobCorruptError(f"{self._url}/{name} is not what was put there.")
+            raise BlobCorruptError(f"{self._url}/{name} is not what was put there.")
 
     def stat(self, name: str) -> Stored | None:
         """See `Bucket`."""
@@ -323,7 +323,9 @@ class GcsBucket:
         if self._seen:
             return True
         try:
-            next(iter(self._client.list_blobs(self._bucket, max_results=1, retry=self._retry)), None)
+            next(
+                iter(self._client.list_blobs(self._bucket, max_results=1, retry=self._retry)), None
+            )
         except self._errors.kinds as error:
             return not self._errors.is_not_found(error)
         self._seen = True
@@ -345,6 +347,8 @@ def _connection(credentials: Any) -> Any:
 
 def _retry(patience: Patience) -> Any:
     """As Google's client wants to be told."""
-    return optional("google.cloud.storage.retry", extra="gcp").DEFAULT_RETRY.with_delay(
-        initial=patience.first_s, maximum=patience.most_s, multiplier=2.0
-    ).with_timeout(patience.deadline_s)
+    return (
+        optional("google.cloud.storage.retry", extra="gcp")
+        .DEFAULT_RETRY.with_delay(initial=patience.first_s, maximum=patience.most_s, multiplier=2.0)
+        .with_timeout(patience.deadline_s)
+    )

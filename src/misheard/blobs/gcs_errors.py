@@ -46,7 +46,9 @@ class GcsErrors:
         """What `translated` translates; anything else is none of Google's."""
         self.beyond_its_end = self._api.RequestRangeNotSatisfiable
 
-    def translated(self, error: BaseException, name: str, *, is_there: Callable[[], bool]) -> MisheardError:
+    def translated(
+        self, error: BaseException, name: str, *, is_there: Callable[[], bool]
+    ) -> MisheardError:
         """One of our errors for one of `kinds`, met at the object `name`.
 
         `is_there` is asked whether the bucket is, where something is not.
@@ -56,7 +58,9 @@ class GcsErrors:
         if isinstance(error, self._storage.DataCorruption):
             return BlobCorruptError(f"gs://{self._bucket}/{name} was damaged on its way: {error}")
         if isinstance(error, self._auth.RefreshError):
-            return BucketUnavailableError(f"Google refuses these credentials ({error}). Run: {LOGIN}")
+            return BucketUnavailableError(
+                f"Google refuses these credentials ({error}). Run: {LOGIN}"
+            )
         status = self._status(error)
         if status is None:
             return BucketUnavailableError(

@@ -40,9 +40,7 @@ def google_credentials(endpoint: str = "") -> Any:
             f"No Google credentials were found within {_LIMIT_S:g} s. {_what_to_do()}"
         ) from None
     if isinstance(found, Exception):
-        raise BucketUnavailableError(
-            f"There are no Google credentials. {_what_to_do()}"
-        ) from found
+        raise BucketUnavailableError(f"There are no Google credentials. {_what_to_do()}") from found
     return found
 
 

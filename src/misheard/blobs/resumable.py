@@ -69,9 +69,9 @@ class Resumable:
     def put(self, upload: Upload, sent: Sent) -> dict[str, Any]:
         """Send the file; returns the object as Google describes it."""
         with self._memory(upload) as memory:
-            for address in self._sessions(memory, upload):
+            for address, arrived in self._sessions(memory, upload):
                 try:
-                    return self._send(address, upload, sent)
+                    return self._send(address, arrived, upload, sent)
                 except _ExpiredError:
                     memory.forget()
                 except _PassingError as failure:
@@ -81,18 +81,19 @@ class Resumable:
                     raise
         raise self._api.ServiceUnavailable("Google has dropped the upload several times.")
 
-    def _sessions(self, memory: _Memory, upload: Upload) -> Iterator[str]:
-        """The remembered one, then new ones."""
+    def _sessions(self, memory: _Memory, upload: Upload) -> Iterator[tuple[str, int | None]]:
+        """The remembered one, then new ones; and what has arrived, where that is known."""
         if remembered := memory.read():
-            yield remembered
+            yield remembered, None
         for _ in range(3):
             address = upload.begin()
             memory.write(address)
-            yield address
+            yield address, 0
 
-    def _send(self, address: str, upload: Upload, sent: Sent) -> dict[str, Any]:
+    def _send(
+        self, address: str, arrived: int | None, upload: Upload, sent: Sent
+    ) -> dict[str, Any]:
         size_bytes, told = upload.seen.size_bytes, 0
-        arrived: int | None = None  # the session may be one of an earlier process
         attempts = self._attempts()
         with upload.path.open("rb") as file:
             while True:
