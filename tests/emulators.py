@@ -76,11 +76,6 @@ class _Emulator:
 class GcsEmulator(_Emulator):
     """STORAGE_EMULATOR_HOST=`url` makes a client use it, without credentials."""
 
-    def __init__(self, seen_at: str = "") -> None:
-        """`seen_at`: the address in sessions of uploads, where there is a proxy in front."""
-        super().__init__()
-        self._seen_at = seen_at
-
     @property
     def environment(self) -> dict[str, str]:
         return {"STORAGE_EMULATOR_HOST": self.url}
@@ -94,7 +89,7 @@ class GcsEmulator(_Emulator):
             "port": str(self.port),
             "backend": "memory",
             "public-host": f"127.0.0.1:{self.port}",
-            "external-url": self._seen_at or self.url,
+            "external-url": self.url,
             "log-level": "error",
         }
         return [str(program), *(f"-{name}={value}" for name, value in options.items())]

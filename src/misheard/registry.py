@@ -17,7 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, null, select, update
 
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import fetch_files, present, put_files
+from misheard.blobs.together import present
+from misheard.blobs.transfers import fetch_all, put_all
 from misheard.database import audit
 from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
@@ -94,7 +95,8 @@ class Registry:
         stands for other files.
         """
         found = _files_under(path)
-        files = dict(zip(found, put_files(self._blobs, list(found.values())), strict=True))
+        keys = put_all(self._blobs, list(found.values()), threads=self._blobs.at_once)
+        files = dict(zip(found, keys, strict=True))
         made = ModelVersion(
             id=_hash_id(files) if version_id is None else _checked_id(version_id),
             created_at=now(),
@@ -169,10 +171,8 @@ class Registry:
         self._cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=self._cache, prefix=".fetch-"))
         try:
-            for name in version.files:
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
             wanted = {partial / name: key for name, key in version.files.items()}
-            fetch_files(self._blobs, wanted)
+            fetch_all(self._blobs, wanted, threads=self._blobs.at_once)
             os.replace(partial, target)  # noqa: PTH105 - Path.replace would hide that it is atomic
         except FileExistsError:
             pass  # another process was faster

@@ -14,15 +14,18 @@ from misheard.blobs.gcs import GcsBucket
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.memory import MemoryBlobs, MemoryBucket
 from misheard.blobs.objects import BucketBlobs
+from misheard.blobs.s3 import S3Bucket
 from misheard.blobs.store import BlobStore
 from misheard.errors import BlobNotFoundError
-from tests.emulators import GcsEmulator
+from tests.emulators import GcsEmulator, S3Emulator
 
 ABSENT = "0" * 64
 
 
-@pytest.fixture(params=["directory", "memory", "gcs", "layered"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
+@pytest.fixture(params=["directory", "memory", "layered", "gcs", "s3"])
+def store(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> BlobStore:
     if request.param == "directory":
         return DirectoryBlobs(tmp_path / "store")
     if request.param == "memory":
@@ -30,8 +33,13 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> BlobStore:
     if request.param == "layered":
         near = DirectoryBlobs(tmp_path / "near")
         return LayeredBlobs(DeferredBlobs(lambda: BucketBlobs(MemoryBucket())), near)
-    server: GcsEmulator = request.getfixturevalue("gcs")
-    return BucketBlobs(GcsBucket(server.new_bucket(), "blobs", endpoint=server.url))
+    if request.param == "gcs":
+        server: GcsEmulator = request.getfixturevalue("gcs")
+        return BucketBlobs(GcsBucket(server.new_bucket(), "blobs", endpoint=server.url))
+    moto: S3Emulator = request.getfixturevalue("s3")
+    for variable, value in moto.environment.items():
+        monkeypatch.setenv(variable, value)
+    return BucketBlobs(S3Bucket(moto.new_bucket()))
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 3_000_000])

@@ -11,26 +11,34 @@ import pytest
 from misheard.blobs.bucket import Bucket
 from misheard.blobs.gcs import GcsBucket
 from misheard.blobs.memory import MemoryBucket
+from misheard.blobs.s3 import S3Bucket
 from misheard.errors import (
     BlobCorruptError,
     BlobNotFoundError,
     ObjectChangedError,
     ObjectExistsError,
 )
-from tests.emulators import GcsEmulator
+from tests.emulators import GcsEmulator, S3Emulator
 
 LARGE = bytes(range(256)) * 70_000  # 17.9 MB: three pieces
 
 
-@pytest.fixture(params=["memory", "gcs"])
-def bucket(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Bucket:
+@pytest.fixture(params=["memory", "gcs", "s3"])
+def bucket(
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Bucket:
     if request.param == "memory":
         return MemoryBucket()
     if request.param == "gcs":
         server: GcsEmulator = request.getfixturevalue("gcs")
         state = tmp_path_factory.mktemp("uploads")
         return GcsBucket(server.new_bucket(), "a folder", endpoint=server.url, state=state)
-    raise AssertionError(request.param)
+    moto: S3Emulator = request.getfixturevalue("s3")
+    for variable, value in moto.environment.items():
+        monkeypatch.setenv(variable, value)
+    return S3Bucket(moto.new_bucket(), "a folder")
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 3_000_000, LARGE])

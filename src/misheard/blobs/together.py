@@ -1,11 +1,10 @@
-"""Many blobs in one call: at once where each of them is waited for, as in a bucket."""
+"""Many small blobs in one call: at once where each of them is waited for, as in a bucket."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TypeVar
 
 from misheard.blobs.store import BlobStore, is_key
@@ -63,17 +62,6 @@ def put_missing(store: BlobStore, read: Mapping[str, Callable[[], bytes]]) -> No
 def get_all(store: BlobStore, keys: Sequence[str]) -> list[bytes]:
     """The content of each."""
     return [data for _, data in each(store, store.get_bytes, keys)]
-
-
-def put_files(store: BlobStore, paths: Sequence[Path]) -> list[str]:
-    """Keep copies of files; their keys."""
-    return [key for _, key in each(store, store.put_file, paths)]
-
-
-def fetch_files(store: BlobStore, wanted: Mapping[Path, str]) -> None:
-    """Make each target a file with the content of its key; see `BlobStore.fetch`."""
-    for _ in each(store, lambda target: store.fetch(wanted[target], target), list(wanted)):
-        pass
 
 
 def delete_all(store: BlobStore, keys: Collection[str]) -> None:

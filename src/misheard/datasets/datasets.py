@@ -16,7 +16,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import fetch_files, put_missing
+from misheard.blobs.together import put_missing
+from misheard.blobs.transfers import fetch_all
 from misheard.database.discarded import discard, portions, put_announced
 from misheard.database.engine import now, writing
 from misheard.database.paging import older_than
@@ -297,7 +298,8 @@ class Datasets:
         lines: dict[Split, list[str]] = {split: [] for split in Split}
         rows = self.rows(dataset)
         keys = {row.audio_sha256 for row in rows}
-        fetch_files(self._blobs, {target / "audio" / key: key for key in sorted(keys)})
+        wanted = {target / "audio" / key: key for key in sorted(keys)}
+        fetch_all(self._blobs, wanted, threads=self._blobs.at_once)
         for row in rows:
             line = {
                 "audio_path": f"audio/{row.audio_sha256}",

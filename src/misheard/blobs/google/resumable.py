@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from misheard.blobs.bucket import Sent
-from misheard.blobs.checksums import Fingerprint
+from misheard.blobs.google.checksums import Fingerprint
 from misheard.blobs.patience import Patience
 from misheard.errors import BlobCorruptError
 from misheard.optional import optional

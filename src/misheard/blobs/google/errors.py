@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from misheard.blobs.google_login import LOGIN, principal
+from misheard.blobs.google.login import LOGIN, principal
 from misheard.errors import (
     BlobCorruptError,
     BlobNotFoundError,
@@ -19,7 +19,8 @@ from misheard.optional import optional
 _ROLE = "roles/storage.objectAdmin"
 _REFUSED = re.compile(r"(?P<who>[\w.+-]+@[\w.-]+) does not have (?P<what>[\w.]+) access")
 _USED_UP = ("quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded")
-_UNPAID = ("accountDisabled", "billing")
+_UNPAID = ("accountDisabled", "billingDisabled", "billing account")
+_WHO_PAYS = re.compile("requester pays|user project", re.IGNORECASE)
 
 
 class GcsErrors:
@@ -55,60 +56,57 @@ class GcsErrors:
         """
         if isinstance(error, self._api.RetryError) and error.cause is not None:
             error = error.cause
-        if isinstance(error, self._storage.DataCorruption):
-            return BlobCorruptError(f"gs://{self._bucket}/{name} was damaged on its way: {error}")
+        address, status = f"gs://{self._bucket}/{name}", self._status(error)
+        damaged = status == 400 and "crc32c" in str(error).lower()
+        if damaged or isinstance(error, self._storage.DataCorruption):
+            return BlobCorruptError(f"{address} was damaged on its way: {error}")
         if isinstance(error, self._auth.RefreshError):
-            return BucketUnavailableError(
-                f"Google refuses these credentials ({error}). Run: {LOGIN}"
-            )
-        status = self._status(error)
+            return BucketUnavailableError(f"Google refuses these credentials: {error} Run: {LOGIN}")
         if status is None:
             return BucketUnavailableError(
                 f"gs://{self._bucket} cannot be reached: {error} "
                 "Is there a network? Run the same command again; what has arrived stays."
             )
-        if status == 404 and is_there():
-            return BlobNotFoundError(f"gs://{self._bucket}/{name}")
         if status == 412:
-            return ObjectChangedError(f"gs://{self._bucket}/{name}")
-        if status == 400 and "crc32c" in str(error).lower():
-            return BlobCorruptError(f"gs://{self._bucket}/{name} was damaged on its way: {error}")
+            return ObjectChangedError(address)
+        if status == 404 and is_there():
+            return BlobNotFoundError(address)
         return BucketUnavailableError(self._refusal(status, error))
 
     def is_not_found(self, error: BaseException) -> bool:
         """Whether it is a 404."""
         return self._status(error) == 404
 
+    def asks_who_pays(self, error: BaseException) -> bool:
+        """Whether the bucket wants a project that is billed for the request."""
+        return self._status(error) == 400 and bool(_WHO_PAYS.search(str(error)))
+
     def _refusal(self, status: int, error: BaseException) -> str:
         bucket, text = f"gs://{self._bucket}", str(error)
-        reasons = self._reasons(error)
-        if status == 404:
+        reasons = f"{self._reasons(error)} {text}"
+        if any(one in reasons for one in _UNPAID):
             return (
-                f"There is no {bucket}. Make it: gcloud storage buckets create {bucket} "
-                f"--location=us-central1 --uniform-bucket-level-access --project={self._project}"
+                f"{bucket}: the project's billing is off ({text}). Switch it on: gcloud billing "
+                f"projects link {self._project} --billing-account=ACCOUNT"
             )
-        if status == 401:
-            return f"Google does not know these credentials ({text}). Run: {LOGIN}"
-        if status == 400 and re.search("requester pays|user project", text, re.IGNORECASE):
+        if status == 429 or any(one in reasons for one in _USED_UP):
             return (
-                f"{bucket} bills whoever asks, and no project was named. Name the project that "
-                "pays: misheard settings set storage.project_id PROJECT"
+                f"{bucket}: a quota is used up ({text}). See which: gcloud alpha services quota "
+                f"list --service=storage.googleapis.com --consumer=projects/{self._project} ; "
+                "then wait, or ask for more: console, IAM & Admin, Quotas."
             )
-        if any(reason in text or reason in reasons for reason in _UNPAID):
+        if self.asks_who_pays(error):
             return (
-                f"{bucket}: the project's billing is off ({text}). See: gcloud billing projects "
-                f"describe {self._project} ; switch it on: gcloud billing projects link "
-                f"{self._project} --billing-account=ACCOUNT"
+                f"{bucket} bills whoever asks, and no project was named. Name the one that pays in "
+                'misheard.toml: [storage] project_id = "PROJECT"'
             )
-        if status == 429 or any(reason in text or reason in reasons for reason in _USED_UP):
-            return (
-                f"{bucket}: a quota is used up ({text}). See which: gcloud alpha services quota list "
-                f"--service=storage.googleapis.com --consumer=projects/{self._project} ; then wait, "
-                "or ask for more in the console under IAM & Admin, Quotas."
-            )
-        if status == 403:
-            return self._denied(text)
-        return f"{bucket}: Google answers {status}: {text}"
+        known = {
+            401: f"Google does not know these credentials ({text}). Run: {LOGIN}",
+            403: self._denied(text),
+            404: f"There is no {bucket}. Make it: gcloud storage buckets create {bucket} "
+            f"--location=us-central1 --uniform-bucket-level-access --project={self._project}",
+        }
+        return known.get(status, f"{bucket}: Google answers {status}: {text}")
 
     def _denied(self, text: str) -> str:
         found = _REFUSED.search(text)
@@ -129,6 +127,6 @@ class GcsErrors:
         code = getattr(error, "code", None)
         return int(code) if isinstance(code, int) else None
 
-    def _reasons(self, error: BaseException) -> set[str]:
+    def _reasons(self, error: BaseException) -> str:
         listed = getattr(error, "errors", None) or ()
-        return {str(one.get("reason")) for one in listed if isinstance(one, dict)}
+        return " ".join(str(one.get("reason")) for one in listed if isinstance(one, dict))

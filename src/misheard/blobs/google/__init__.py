@@ -1,0 +1,1 @@
+"""What `misheard.blobs.gcs` is made of, and how to log in to Google."""
