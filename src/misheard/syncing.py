@@ -153,7 +153,7 @@ class Syncing:
         found = [(store.far, keys) for store, keys in stores if isinstance(store, LayeredBlobs)]
         if not found:
             raise NoBucketError(
-                "Name one in its misheard.toml: [storage] blobs = \"gs://BUCKET/FOLDER\", or for one "
+                'Name one in its misheard.toml: [storage] blobs = "gs://BUCKET/FOLDER", or for one '
                 "call: MISHEARD_STORAGE__BLOBS=gs://BUCKET/FOLDER misheard sync"
             )
         return found

@@ -95,12 +95,21 @@ class Workspace(Gatekeeping):
         return cls.open(root)
 
     @classmethod
-    def open_or_create(cls, directory: str | Path, *, actor: str = "") -> Self:
-        """The workspace in `directory`, made with the bundled model where there is none."""
+    def open_or_create(
+        cls,
+        directory: str | Path,
+        *,
+        settings: dict[str, Any] | None = None,
+        actor: str = "",
+    ) -> Self:
+        """The workspace in `directory`, made with the bundled model where there is none.
+
+        `settings`: see `create`; those of a workspace that is there stay as they are.
+        """
         if not (Path(directory) / FILE_NAME).exists():
             # Another process may be making it at this moment; then the one that is there is right.
             with suppress(WorkspaceExistsError):
-                return cls.create(directory, actor=actor)
+                return cls.create(directory, settings=settings, actor=actor)
         return cls.open(directory)
 
     @classmethod

@@ -21,8 +21,8 @@ Examples:
   misheard init calls --bucket s3://acme-speech/calls --models-bucket local
 \b
 A bucket has to be there: gcloud storage buckets create gs://acme-speech. It is written into
-misheard.toml as [storage], and without one all files are in DIRECTORY. To share a workspace, init it
-on each machine with the same bucket and the same --database: the second finds what the first made.
+misheard.toml as [storage]; without one all files are in DIRECTORY. To share a workspace, init it on
+each machine with the same bucket and the same --database: the second finds what the first made.
 """
 )
 @click.argument("directory")

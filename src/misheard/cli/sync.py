@@ -31,8 +31,8 @@ Examples:
   misheard -w calls sync                 what is only here goes to the bucket, and from here
   misheard -w calls sync --home          copies everything home; the bucket keeps it
 \b
-Which bucket, misheard.toml says: [storage] blobs = "gs://calls-datasets". Stopped or killed anywhere,
-it is called again and goes on; a file is deleted here only once the bucket has it whole. Before the
+Which bucket, misheard.toml says: [storage] blobs = "gs://acme-speech/calls". Stopped or killed, it
+is called again and goes on; a file is deleted here only once the bucket has it whole. Before the
 first sync, stop servers and workers that were started without the bucket: they look for files here
 alone. Ends with exit code 1 where a file is damaged or nowhere.
 """
