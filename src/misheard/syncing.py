@@ -6,7 +6,7 @@ bucket has it whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Engine, delete, select
@@ -21,7 +21,6 @@ from misheard.database.discarded import (
     InUse,
     delete_discarded,
     discard,
-    portions,
     put_announced,
     referred_to,
 )
@@ -30,6 +29,8 @@ from misheard.database.schema import discarded, forgotten
 from misheard.errors import BlobCorruptError, BlobNotFoundError, NoBucketError
 from misheard.integrity.files import references
 
+_AT_ONCE = 100
+"""Files that travel before those here are deleted."""
 Watching = Callable[[str, int], Sent]
 """Given what is done, and how many bytes there are; the result is told of each that is done."""
 
@@ -105,7 +106,7 @@ class Syncing:
             delete_all(self._here, gone)
             sent = watching("moving files to the bucket", size)
             for part in parts:
-                for some in portions(sorted(part.keys)):
+                for some in _batches(sorted(part.keys)):
                     failed += self._move(part, some, sent)
             delete_discarded(self._engine, self._delete, self._in_use)
         return self._done(actor, "to the bucket", parts, size, gone, unused, failed, dry_run)
@@ -129,7 +130,7 @@ class Syncing:
             delete_all(self._here, gone)
             sent = watching("copying files home", sum(sizes))
             for part in parts:
-                for some in portions(part.new):
+                for some in _batches(part.new):
                     failed += self._copy(part.far, some, sent)
         return self._done(actor, "home", parts, sum(sizes), gone, unused, failed, dry_run)
 
@@ -252,6 +253,10 @@ class Syncing:
             with writing(self._engine) as connection:
                 audit.record(connection, entry)
         return done
+
+
+def _batches(keys: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (keys[start : start + _AT_ONCE] for start in range(0, len(keys), _AT_ONCE))
 
 
 def _is_whole(far: BlobStore, key: str) -> bool:
