@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import Presence, stores_of
+from misheard.blobs.together import Presence, each, stores_of
 from misheard.database.discarded import unknown_blobs
 from misheard.database.schema import REVISION, metadata
 from misheard.datasets.datasets import Datasets
@@ -32,6 +32,8 @@ _CANNOT_MEND = (
     "It cannot be counted again, since {}. A sound backup from before may have it right; else it "
     "has to stay."
 )
+_ABSENT = "the file is not there"
+_READ = 200
 _LOOKED_UP = 2_000
 """Files that are looked up together."""
 Looked = Callable[[int], None]
@@ -147,10 +149,8 @@ class Integrity:
                 found.add(Part.SCHEMA, name, detail, self._restore)
 
     def _files(self, connection: Connection, found: Findings, deep: bool, progress: Looked) -> None:
-        for one, is_there in self._looked_up(connection):
-            problem = "" if is_there else "the file is not there"
-            if deep and is_there:
-                problem = self._problem(one)
+        looked_up = self._looked_up(connection)
+        for one, problem in self._read(looked_up) if deep else map(_absence, looked_up):
             if problem:
                 found.add(Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one))
             found.looked_at["files"] += 1
@@ -162,11 +162,22 @@ class Integrity:
         keys = chain.from_iterable(stores_of(self._blobs, self._model_blobs))
         found.unused_files = len(set(unknown_blobs(self._engine, keys, in_use)))
 
-    def _problem(self, one: Reference) -> str:
+    def _read(
+        self, looked_up: Iterator[tuple[Reference, bool]]
+    ) -> Iterator[tuple[Reference, str]]:
+        """What is wrong with each; as many are read at once as the store bears."""
+        while some := list(islice(looked_up, _READ)):
+            for (one, _), problem in each(self._blobs, self._problem, some):
+                yield one, problem
+
+    def _problem(self, looked_up: tuple[Reference, bool]) -> str:
+        one, is_there = looked_up
+        if not is_there:
+            return _ABSENT
         try:
             self._store(one.is_of_model).verify(one.sha256)
         except BlobNotFoundError:
-            return "the file is not there"
+            return _ABSENT
         except BlobCorruptError:
             return "the file is not what it was"
         except OSError as error:
@@ -187,6 +198,11 @@ class Integrity:
 def _add(found: Findings, one: Difference) -> None:
     remedy = _CANNOT_MEND.format(one.why_not) if one.why_not else _MEND
     found.add(Part.COUNTS, one.subject, one.detail, remedy)
+
+
+def _absence(looked_up: tuple[Reference, bool]) -> tuple[Reference, str]:
+    one, is_there = looked_up
+    return one, "" if is_there else _ABSENT
 
 
 def _remedy(one: Reference) -> str:
