@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -34,11 +35,13 @@ def bucket(
     if request.param == "gcs":
         server: GcsEmulator = request.getfixturevalue("gcs")
         state = tmp_path_factory.mktemp("uploads")
-        return GcsBucket(server.new_bucket(), "a folder", endpoint=server.url, state=state)
+        return GcsBucket(
+            server.new_bucket(), "a folder", endpoint=server.url, state=state, page_objects=40
+        )
     moto: S3Emulator = request.getfixturevalue("s3")
     for variable, value in moto.environment.items():
         monkeypatch.setenv(variable, value)
-    return S3Bucket(moto.new_bucket(), "a folder")
+    return S3Bucket(moto.new_bucket(), "a folder", page_objects=40)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 3_000_000, LARGE])
@@ -140,6 +143,16 @@ def test_all_objects_are_listed_by_name(bucket: Bucket) -> None:
     assert list(bucket.listed()) == sorted(stored, key=lambda one: one.name)
     assert [one.name for one in bucket.listed("b/")] == ["b/1", "b/2"]
     assert list(bucket.listed("absent/")) == []
+
+
+def test_a_listing_has_as_many_pages_as_it_takes(bucket: Bucket) -> None:
+    names = [f"{number % 3}/{number:04}" for number in range(101)]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda name: bucket.put(name, b""), names))
+    assert [one.name for one in bucket.listed()] == sorted(names)
+    assert [one.name for one in bucket.listed("1/0")] == [
+        one for one in sorted(names) if one.startswith("1/0")
+    ]
 
 
 def test_only_the_content_that_was_meant_is_kept(bucket: Bucket, tmp_path: Path) -> None:

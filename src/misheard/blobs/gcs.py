@@ -32,16 +32,25 @@ class GcsBucket:
         state: Path | None = None,
         project_id: str = "",
         endpoint: str = "",
+        credentials: Any = None,
         patience: Patience = PATIENT,
+        page_objects: int = 1000,
     ) -> None:
         """Raises `BucketUnavailableError` without credentials.
 
         `state`: where unfinished uploads are remembered; without it only while a `put` lasts.
         `project_id` pays where the bucket's owner lets others pay. `endpoint`: another server than
-        Google's, such as http://127.0.0.1:4443.
+        Google's, such as http://127.0.0.1:4443. `credentials`: of google-auth; else they are
+        looked for. `page_objects`: how many a listing asks for at once.
         """
         self._client = GcsClient(
-            bucket, folder, project_id=project_id, endpoint=endpoint, patience=patience
+            bucket,
+            folder,
+            project_id=project_id,
+            endpoint=endpoint,
+            credentials=credentials,
+            patience=patience,
+            page_objects=page_objects,
         )
         self._uploads = GcsUploads(
             self._client,
@@ -103,10 +112,13 @@ class GcsBucket:
 
     def listed(self, prefix: str = "") -> Iterator[Stored]:
         """See `Bucket`."""
-        pages = self._client.pages(prefix)
-        while (page := self._client.asked(lambda: next(pages, None), prefix)) is not None:
+        token: str | None = None
+        while True:
+            page, token = self._client.page(prefix, token)
             for blob in page:
                 yield stored(blob, blob.name.removeprefix(self._client.folder))
+            if token is None:
+                return
 
     def delete(self, name: str, *, generation: str | None = None) -> bool:
         """See `Bucket`.

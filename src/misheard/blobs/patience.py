@@ -14,7 +14,7 @@ class Patience:
 
     first_s: float = 1.0
     most_s: float = 32.0
-    deadline_s: float = 180.0
+    deadline_s: float = 120.0
     """From the first attempt; nothing is tried after it."""
     answer_s: float = 60.0
     """How long a server may say nothing."""

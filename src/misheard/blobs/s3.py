@@ -49,12 +49,22 @@ class S3Bucket:
     """
 
     def __init__(
-        self, bucket: str, folder: str = "", *, endpoint: str = "", patience: Patience = PATIENT
+        self,
+        bucket: str,
+        folder: str = "",
+        *,
+        endpoint: str = "",
+        patience: Patience = PATIENT,
+        page_objects: int = 1000,
     ) -> None:
-        """`endpoint`: another server than Amazon's, such as http://127.0.0.1:9000."""
+        """`endpoint`: another server than Amazon's, such as http://127.0.0.1:9000.
+
+        `page_objects`: how many a listing takes at once.
+        """
         self._url = f"s3://{bucket}/{folder}".rstrip("/")
         self._folder = f"{folder}/" if folder else ""
         self._patience = patience
+        self._page_objects = page_objects
         self._obstore = optional("obstore", extra="s3")
         self._errors = S3Errors(bucket)
         self._store = self._opened(bucket, endpoint, retries=0)
@@ -129,12 +139,12 @@ class S3Bucket:
     def listed(self, prefix: str = "") -> Iterator[Stored]:
         """See `Bucket`."""
         # obstore lists folders; what the name of an object begins with it does not know.
-        folder = prefix.rpartition("/")[0]
-        pages = self._obstore.list(self._store, prefix=folder or None, chunk_size=1000)
-        while (page := self._asked(lambda: next(pages, None), prefix)) is not None:
+        folder, last = prefix.rpartition("/")[0] or None, None
+        while page := self._asked(lambda: self._page(folder, last), prefix):  # noqa: B023
             for meta in page:
                 if meta["path"].startswith(prefix):
                     yield _stored(meta, meta["path"])
+            last = page[-1]["path"]
 
     def delete(self, name: str, *, generation: str | None = None) -> bool:
         """See `Bucket`."""
@@ -186,6 +196,14 @@ class S3Bucket:
 
         done = self._asked(put, name)
         return Stored(name=name, size_bytes=told, generation=str(done["e_tag"]))
+
+    def _page(self, folder: str | None, last: str | None) -> list[Any]:
+        """What comes after the name `last`."""
+        # A new listing each time: one that has failed says afterwards that there is no more.
+        listing = self._obstore.list(
+            self._store, prefix=folder, offset=last, chunk_size=self._page_objects
+        )
+        return list(next(listing, ()))
 
     def _whole(self, name: str) -> tuple[bytes, str | None]:
         answer = self._obstore.get(self._store, name)

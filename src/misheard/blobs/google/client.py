@@ -12,6 +12,7 @@ from misheard.blobs.patience import Patience
 from misheard.optional import optional
 
 _CONNECTIONS = 64
+_NO_METADATA_OF_BUCKETS = "DISABLE_GCS_PYTHON_CLIENT_OTEL_BUCKET_METADATA"
 _WHO_PAYS = "x-goog-user-project"
 T = TypeVar("T")
 
@@ -20,13 +21,21 @@ class GcsClient:
     """What requests to a bucket need."""
 
     def __init__(
-        self, bucket: str, folder: str, *, project_id: str, endpoint: str, patience: Patience
+        self,
+        bucket: str,
+        folder: str,
+        *,
+        project_id: str,
+        endpoint: str,
+        credentials: Any,
+        patience: Patience,
+        page_objects: int,
     ) -> None:
         """See `misheard.blobs.gcs.GcsBucket`."""
         endpoint = endpoint or os.environ.get("STORAGE_EMULATOR_HOST", "")
         if endpoint and "://" not in endpoint:
             endpoint = f"http://{endpoint}"
-        credentials = google_credentials(endpoint)
+        credentials = credentials or google_credentials(endpoint)
         self.url = f"gs://{bucket}/{folder}".rstrip("/")
         self.folder = f"{folder}/" if folder else ""
         self.connection = _connection(credentials)
@@ -34,7 +43,11 @@ class GcsClient:
         self.errors = GcsErrors(bucket, credentials, project_id)
         self.how = {"timeout": patience.answer_s, "retry": _retry(patience)}
         """What every call of Google's library takes."""
+        # Else Google's library asks for the bucket itself, unasked and in a thread of its own; that
+        # takes a permission which nothing else here needs.
+        os.environ.setdefault(_NO_METADATA_OF_BUCKETS, "true")
         self._project_id = project_id
+        self._page_objects = page_objects
         self._client = optional("google.cloud.storage", extra="gcp").Client(
             project=project_id or None,
             credentials=credentials,
@@ -54,11 +67,21 @@ class GcsClient:
         self.asked(lambda: blob.reload(**self.how), name)
         return blob
 
-    def pages(self, prefix: str) -> Any:
-        """Pages of objects whose names begin so; each is asked for by `next`."""
-        fields = "items(name,size,generation),nextPageToken"
-        prefix = self.folder + prefix
-        return self._client.list_blobs(self._bucket, prefix=prefix, fields=fields, **self.how).pages
+    def page(self, prefix: str, token: str | None) -> tuple[list[Any], str | None]:
+        """Objects whose names begin so, a page of them, and the token of the next one."""
+
+        def ask() -> tuple[list[Any], str | None]:
+            found = self._client.list_blobs(
+                self._bucket,
+                prefix=self.folder + prefix,
+                fields="items(name,size,generation),nextPageToken",
+                page_size=self._page_objects,
+                page_token=token,
+                **self.how,
+            )
+            return list(next(found.pages, ())), found.next_page_token
+
+        return self.asked(ask, prefix)
 
     def asked(self, do: Callable[[], T], name: str) -> T:
         """Do it, with errors of ours; `name` is the object that it is about."""

@@ -57,10 +57,10 @@ class GcsErrors:
         if isinstance(error, self._api.RetryError) and error.cause is not None:
             error = error.cause
         address, status = f"gs://{self._bucket}/{name}", self._status(error)
-        damaged = status == 400 and "crc32c" in str(error).lower()
+        damaged = status == 400 and "crc32c" in self._text(error).lower()
         if damaged or isinstance(error, self._storage.DataCorruption):
             return BlobCorruptError(f"{address} was damaged on its way: {error}")
-        if isinstance(error, self._auth.RefreshError):
+        if self._is_no_login(error):
             return BucketUnavailableError(f"Google refuses these credentials: {error} Run: {LOGIN}")
         if status is None:
             return BucketUnavailableError(
@@ -79,10 +79,10 @@ class GcsErrors:
 
     def asks_who_pays(self, error: BaseException) -> bool:
         """Whether the bucket wants a project that is billed for the request."""
-        return self._status(error) == 400 and bool(_WHO_PAYS.search(str(error)))
+        return self._status(error) == 400 and bool(_WHO_PAYS.search(self._text(error)))
 
     def _refusal(self, status: int, error: BaseException) -> str:
-        bucket, text = f"gs://{self._bucket}", str(error)
+        bucket, text = f"gs://{self._bucket}", self._text(error)
         reasons = f"{self._reasons(error)} {text}"
         if any(one in reasons for one in _UNPAID):
             return (
@@ -121,11 +121,23 @@ class GcsErrors:
             f"add-iam-policy-binding gs://{self._bucket} --member={who} --role={_ROLE}"
         )
 
+    def _text(self, error: BaseException) -> str:
+        """What Google says, as far as it says anything."""
+        answer = getattr(error, "response", None)
+        if isinstance(error, self._storage.InvalidResponse) and answer is not None:
+            error = self._api.from_http_response(answer)
+        return str(getattr(error, "message", "") or error)
+
     def _status(self, error: BaseException) -> int | None:
         if isinstance(error, self._storage.InvalidResponse):
             return int(error.response.status_code)
         code = getattr(error, "code", None)
         return int(code) if isinstance(code, int) else None
+
+    def _is_no_login(self, error: BaseException) -> bool:
+        if isinstance(error, self._auth.TransportError):
+            return False  # no network, and the login may be well
+        return isinstance(error, self._auth.GoogleAuthError)
 
     def _reasons(self, error: BaseException) -> str:
         listed = getattr(error, "errors", None) or ()

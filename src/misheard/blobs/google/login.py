@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import queue
+import re
 import threading
 from pathlib import Path
 from typing import Any
@@ -15,15 +16,17 @@ from misheard.optional import optional
 KEY_FILE = "GOOGLE_APPLICATION_CREDENTIALS"
 LOGIN = "gcloud auth application-default login"
 _LIMIT_S = 8.0
+_OF_THIS_MACHINE = re.compile(r"127\.\d+\.\d+\.\d+")
 _SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
 
-def google_credentials(endpoint: str = "") -> Any:
+def google_credentials(endpoint: str = "", *, limit_s: float = _LIMIT_S) -> Any:
     """Credentials of google-auth for Google, or for a stand-in for it at `endpoint`.
 
     Anonymous where the endpoint is on this machine. Otherwise "application default credentials":
     the file that GOOGLE_APPLICATION_CREDENTIALS names, what `gcloud auth application-default
-    login` wrote, or the service account of the machine. Raises `BucketUnavailableError`.
+    login` wrote, or the service account of the machine. Raises `BucketUnavailableError`, after
+    `limit_s` at the latest.
     """
     anonymous = optional("google.auth.credentials", extra="gcp").AnonymousCredentials
     if on_loopback(endpoint):
@@ -34,10 +37,10 @@ def google_credentials(endpoint: str = "") -> Any:
     # for the name of it: a thread that nobody waits for costs nothing.
     threading.Thread(target=_find, args=(answer,), daemon=True).start()
     try:
-        found = answer.get(timeout=_LIMIT_S)
+        found = answer.get(timeout=limit_s)
     except queue.Empty:
         raise BucketUnavailableError(
-            f"No Google credentials were found within {_LIMIT_S:g} s. {_what_to_do()}"
+            f"No Google credentials were found within {limit_s:g} s. {_what_to_do()}"
         ) from None
     if isinstance(found, Exception):
         raise BucketUnavailableError(f"There are no Google credentials. {_what_to_do()}") from found
@@ -47,7 +50,7 @@ def google_credentials(endpoint: str = "") -> Any:
 def on_loopback(endpoint: str) -> bool:
     """Whether an address is one of this machine: an emulator's."""
     host = urlsplit(endpoint if "://" in endpoint else f"//{endpoint}").hostname or ""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    return host in ("localhost", "::1") or bool(_OF_THIS_MACHINE.fullmatch(host))
 
 
 def principal(credentials: Any) -> str:
@@ -60,11 +63,9 @@ def principal(credentials: Any) -> str:
 
 
 def _find(answer: queue.Queue[Any]) -> None:
-    auth = optional("google.auth", extra="gcp")
-    errors = optional("google.auth.exceptions", extra="gcp")
     try:
-        answer.put(auth.default(scopes=[_SCOPE])[0])
-    except (errors.GoogleAuthError, OSError, ValueError) as error:
+        answer.put(optional("google.auth", extra="gcp").default(scopes=[_SCOPE])[0])
+    except Exception as error:  # noqa: BLE001 - told to whoever waits for it
         answer.put(error)
 
 

@@ -93,24 +93,24 @@ class Resumable:
     def _send(
         self, address: str, arrived: int | None, upload: Upload, sent: Sent
     ) -> dict[str, Any]:
-        size_bytes, told = upload.seen.size_bytes, 0
+        told = _Told(sent)
         attempts = self._attempts()
-        with upload.path.open("rb") as file:
+        with upload.path.open("rb") as file, told:
             while True:
                 try:
-                    answer = self._step(address, file, arrived, size_bytes)
+                    answer = self._step(address, file, arrived, upload.seen.size_bytes)
                 except _PassingError:
                     if next(attempts, None) is None:
                         raise
                     arrived = None
                     continue
                 if isinstance(answer, dict):
-                    sent(size_bytes - told)
+                    told.arrived(upload.seen.size_bytes)
                     return answer
-                if answer > told:
+                if answer > told.size_bytes:
                     attempts = self._attempts()
-                sent(answer - told)
-                arrived = told = answer
+                told.arrived(answer)
+                arrived = answer
 
     def _attempts(self) -> Iterator[int]:
         """Those after the first."""
@@ -205,6 +205,25 @@ class _Memory:
 
     def forget(self) -> None:
         self.write("")
+
+
+class _Told:
+    """What has been said of an upload; taken back where it ends in an error."""
+
+    def __init__(self, sent: Sent) -> None:
+        self.size_bytes = 0
+        self._sent = sent
+
+    def arrived(self, size_bytes: int) -> None:
+        more, self.size_bytes = size_bytes - self.size_bytes, size_bytes
+        self._sent(more)
+
+    def __enter__(self) -> None:
+        """Nothing yet."""
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None and issubclass(kind, Exception):
+            self.arrived(0)
 
 
 class _PassingError(Exception):

@@ -78,6 +78,7 @@ class GcsUploads:
                 return Stored(name=name, size_bytes=seen.size_bytes, generation=generation)
             if made:
                 self._drop(name, generation)
+                sent(-seen.size_bytes)
             if fingerprint(path) != seen:
                 raise changed
         raise self._damaged(name)

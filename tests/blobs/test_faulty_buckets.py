@@ -1,0 +1,376 @@
+"""Buckets behind networks and clouds that fail."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from misheard.blobs.bucket import Bucket
+from misheard.blobs.gcs import GcsBucket
+from misheard.blobs.objects import BucketBlobs
+from misheard.blobs.patience import Patience
+from misheard.blobs.s3 import S3Bucket
+from misheard.errors import (
+    BlobCorruptError,
+    BucketUnavailableError,
+    ObjectChangedError,
+    ObjectExistsError,
+)
+from tests.emulators import GcsEmulator, S3Emulator
+from tests.faults import Fault, FaultProxy, faults
+
+MB = 1 << 20
+PIECE = 8 * MB
+LARGE = bytes(range(256)) * 80_000  # 20.5 MB: three pieces
+QUICK = Patience(first_s=0.005, most_s=0.02, deadline_s=20, answer_s=20)
+IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.3, answer_s=5)
+
+Opens = Callable[..., Bucket]
+
+
+@pytest.fixture(params=["gcs", "s3"])
+def proxy(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[FaultProxy]:
+    server: GcsEmulator | S3Emulator = request.getfixturevalue(request.param)
+    if isinstance(server, S3Emulator):
+        for name, value in server.environment.items():
+            monkeypatch.setenv(name, value)
+    with faults(server.url) as made:
+        yield made
+
+
+@pytest.fixture
+def opens(
+    proxy: FaultProxy, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Opens:
+    """Opens a bucket behind the proxy; always the same."""
+    google = "gcs" in request.node.callspec.params["proxy"]
+    name = request.getfixturevalue("gcs" if google else "s3").new_bucket()
+    state = tmp_path_factory.mktemp("uploads")
+
+    def make(patience: Patience = QUICK) -> Bucket:
+        if google:
+            return GcsBucket(name, "folder", endpoint=proxy.url, patience=patience, state=state)
+        return S3Bucket(name, "folder", endpoint=proxy.url, patience=patience)
+
+    return make
+
+
+only_google = pytest.mark.parametrize("proxy", ["gcs"], indirect=True)
+
+
+@pytest.fixture
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("large") / "model.bin"
+    path.write_bytes(LARGE)
+    return path
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_passes_by_itself_is_tried_again(
+    opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path, status: int
+) -> None:
+    bucket = opens()
+    steps: list[Callable[[], object]] = [
+        lambda: bucket.put("small", b"small", create_only=True),
+        lambda: bucket.put("large", large, create_only=True),
+        lambda: bucket.get("small"),
+        lambda: bucket.get("small", start=1, length=2),
+        lambda: bucket.stat("small"),
+        lambda: list(bucket.listed()),
+        lambda: bucket.download("large", tmp_path / "target"),
+        lambda: bucket.delete("small", generation=bucket.stat("small").generation),  # type: ignore[union-attr]
+    ]
+    for step in steps:
+        fault = proxy.add(Fault(status=status, times=3))
+        step()
+        assert fault.times == 0
+    assert (tmp_path / "target").read_bytes() == LARGE
+    assert [one.name for one in bucket.listed()] == ["large"]
+
+
+@pytest.mark.parametrize(("status", "says"), [(429, "quota list|service-quotas"), (503, "503")])
+def test_what_does_not_pass_is_an_error_after_the_deadline(
+    opens: Opens, proxy: FaultProxy, large: Path, status: int, says: str
+) -> None:
+    bucket = opens(IMPATIENT)
+    proxy.add(Fault(status=status, times=10_000))
+    for content in (b"small", large):
+        began = time.monotonic()
+        with pytest.raises(BucketUnavailableError, match=says):
+            bucket.put("name", content)
+        assert time.monotonic() - began < 5
+
+
+def test_a_server_that_is_not_there_is_an_error_after_the_deadline(
+    opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    bucket = opens(IMPATIENT)
+    proxy.stop()
+    steps: list[Callable[[], object]] = [
+        lambda: bucket.put("name", b"small"),
+        lambda: bucket.put("name", large),
+        lambda: bucket.get("name"),
+        lambda: list(bucket.listed()),
+        lambda: bucket.download("name", tmp_path / "target"),
+    ]
+    for step in steps:
+        with pytest.raises(BucketUnavailableError, match="cannot be reached"):
+            step()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_upload_that_is_cut_off_goes_on(
+    opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    bucket = opens()
+    told: list[int] = []
+    for cut_at in (0, 3 * MB, 3 * MB + 1000):
+        proxy.add(Fault(method="PUT", path="upload_id|partNumber", skip=1, cut_request_at=cut_at))
+    stored = bucket.put("large", large, sent=told.append)
+    assert sum(told) == stored.size_bytes == len(LARGE)
+    assert bucket.get("large") == LARGE
+    assert all(fault.times == 0 for fault in proxy.faults)
+    if isinstance(bucket, GcsBucket):
+        # What was cut off within a piece had arrived up to a multiple of 256 KiB.
+        assert proxy.bytes_up() < len(LARGE) + 2 * 2**18 + 5000
+    else:
+        assert proxy.bytes_up() < len(LARGE) + 2 * 3 * MB + PIECE
+
+
+def test_a_download_that_is_cut_off_goes_on(
+    opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    bucket = opens()
+    bucket.put("large", large)
+    told: list[int] = []
+    for cut_at in (0, 5 * MB):
+        proxy.add(Fault(method="GET", path="large", skip=2, cut_answer_at=cut_at))
+    bucket.download("large", tmp_path / "target", sent=told.append)
+    assert (tmp_path / "target").read_bytes() == LARGE
+    assert sum(told) == len(LARGE)
+    assert all(fault.times == 0 for fault in proxy.faults)
+    assert proxy.bytes_down() < len(LARGE) + 6 * MB
+
+
+def test_a_download_that_is_given_up_leaves_nothing(
+    opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    bucket = opens(IMPATIENT)
+    bucket.put("large", large)
+    proxy.add(Fault(method="GET", path="large", skip=2, times=10_000, cut_answer_at=0))
+    with pytest.raises(BucketUnavailableError, match="cannot be reached"):
+        bucket.download("large", tmp_path / "target")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_is_damaged_on_its_way_here_is_fetched_again(
+    opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    bucket = opens()
+    bucket.put("small", LARGE[:MB])
+    bucket.put("large", large)
+    proxy.add(Fault(method="GET", path="small", spoil_answer=True))
+    assert bucket.get("small") == LARGE[:MB]
+    for sha256 in (None, hashlib.sha256(LARGE).hexdigest()):
+        told: list[int] = []
+        fault = Fault(method="GET", path="large", skip=2, spoil_answer=True)
+        proxy.add(fault)
+        bucket.download("large", tmp_path / "target", sha256=sha256, sent=told.append)
+        assert fault.times == 0
+        assert sum(told) == len(LARGE)
+        assert (tmp_path / "target").read_bytes() == LARGE
+        (tmp_path / "target").unlink()
+
+
+def test_what_arrives_damaged_each_time_is_not_kept(
+    opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    bucket = opens()
+    store = BucketBlobs(bucket)
+    key = store.put_file(large)
+    small = store.put_bytes(b"small")
+    proxy.add(Fault(method="GET", path=f"{key}.*alt=media|{key}$", times=10_000, spoil_answer=True))
+    with pytest.raises(BlobCorruptError):
+        store.fetch(key, tmp_path / "target")
+    with pytest.raises(BlobCorruptError):
+        store.get_bytes(key)
+    with pytest.raises(BlobCorruptError):
+        store.verify(key)
+    store.verify(small)
+    assert list(tmp_path.iterdir()) == []
+
+
+@only_google
+def test_what_is_damaged_on_its_way_there_is_sent_again(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    bucket = opens()
+    proxy.add(Fault(method="POST", path="uploadType=multipart", spoil_request=True))
+    bucket.put("small", LARGE[:MB], create_only=True)
+    proxy.add(Fault(method="PUT", path="upload_id", skip=1, spoil_request=True))
+    told: list[int] = []
+    bucket.put("large", large, sent=told.append)
+    assert bucket.get("small") == LARGE[:MB]
+    assert bucket.get("large") == LARGE
+    assert sum(told) == len(LARGE)
+    assert all(fault.times == 0 for fault in proxy.faults)
+
+
+@only_google
+def test_what_is_damaged_on_its_way_there_each_time_is_not_kept(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    bucket = opens()
+    proxy.add(Fault(path="uploadType=multipart|upload_id", times=10_000, spoil_request=True))
+    for content in (LARGE[:MB], large):
+        with pytest.raises(BlobCorruptError, match="does not arrive as it was sent"):
+            bucket.put("name", content)
+    assert list(bucket.listed()) == []
+
+
+def test_a_lost_answer_does_not_turn_our_own_object_into_somebody_elses(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    bucket = opens()
+    fault = Fault(path="uploadType=multipart|small", lose_answer=True)
+    proxy.add(fault)
+    stored = bucket.put("small", b"small", create_only=True)
+    assert fault.times == 0
+    assert bucket.stat("small") == stored
+    with pytest.raises(ObjectExistsError):
+        bucket.put("small", b"small", create_only=True)
+
+
+def test_the_last_answer_of_a_large_upload_may_be_lost(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    bucket = opens()
+    proxy.add(Fault(method="PUT", path="upload_id|partNumber", skip=2, lose_answer=True))
+    stored = bucket.put("large", large)
+    assert bucket.stat("large") == stored
+    assert bucket.get("large") == LARGE
+
+
+@only_google
+@pytest.mark.parametrize("status", [404, 410])
+def test_an_upload_that_google_has_dropped_begins_anew(
+    opens: Opens, proxy: FaultProxy, large: Path, status: int
+) -> None:
+    bucket = opens()
+    proxy.add(Fault(method="PUT", path="upload_id", skip=1, status=status))
+    bucket.put("large", large)
+    assert bucket.get("large") == LARGE
+
+
+PUTTING = """
+import sys
+from pathlib import Path
+from misheard.blobs.gcs import GcsBucket
+
+bucket, endpoint, state, path = sys.argv[1:]
+GcsBucket(bucket, "folder", endpoint=endpoint, state=Path(state)).put("large", Path(path))
+"""
+
+
+@only_google
+def test_the_upload_of_a_process_that_was_killed_goes_on_in_another(
+    gcs: GcsEmulator, proxy: FaultProxy, large: Path, tmp_path: Path
+) -> None:
+    name, held, go = gcs.new_bucket(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        go.wait(60)
+
+    proxy.add(Fault(method="PUT", path="upload_id", skip=2, call=hold))
+    arguments = [name, proxy.url, str(tmp_path / "uploads"), str(large)]
+    process = subprocess.Popen([sys.executable, "-c", PUTTING, *arguments])
+    assert held.wait(60)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    go.set()
+    [remembered] = (tmp_path / "uploads").iterdir()
+    assert remembered.stat().st_mode & 0o077 == 0  # who has the address may write
+
+    before = proxy.bytes_up("PUT")
+    assert before == 2 * PIECE
+    bucket = GcsBucket(
+        name, "folder", endpoint=proxy.url, state=tmp_path / "uploads", patience=QUICK
+    )
+    told: list[int] = []
+    bucket.put("large", large, sent=told.append)
+    assert bucket.get("large") == LARGE
+    assert sum(told) == len(LARGE)
+    assert proxy.bytes_up("PUT") == len(LARGE)  # each byte once
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+@only_google
+def test_what_was_remembered_of_another_content_is_not_gone_on_with(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    bucket = opens(IMPATIENT)
+    proxy.add(Fault(method="PUT", path="upload_id", skip=1, times=10_000, status=503))
+    with pytest.raises(BucketUnavailableError):
+        bucket.put("large", large)
+    proxy.faults.clear()
+    changed = b"other" + LARGE
+    large.write_bytes(changed)
+    bucket.put("large", large)
+    assert bucket.get("large") == changed
+
+
+@pytest.mark.parametrize("size", [3 * PIECE, len(LARGE)])
+def test_a_file_that_changes_while_it_is_put_is_not_kept(
+    opens: Opens, proxy: FaultProxy, large: Path, size: int
+) -> None:
+    bucket = opens()
+    large.write_bytes(b"before" * (size // 6))
+
+    def change() -> None:
+        with large.open("r+b") as file:
+            file.seek(-10, os.SEEK_END)
+            file.write(b"after")
+
+    proxy.add(Fault(method="PUT", path="upload_id|partNumber=1", call=change))
+    with pytest.raises(BlobCorruptError, match="changed"):
+        bucket.put("large", large)
+    assert list(bucket.listed()) == []
+
+
+def test_a_file_that_becomes_shorter_while_it_is_put_is_not_kept(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    bucket = opens()
+    # Each of them begins so; what it sends then is read piece by piece.
+    begin = "uploadType=resumable|uploads"
+    proxy.add(Fault(method="POST", path=begin, call=lambda: os.truncate(large, PIECE)))
+    with pytest.raises(BlobCorruptError):
+        bucket.put("large", large)
+    assert list(bucket.listed()) == []
+
+
+def test_somebody_who_writes_between_the_look_and_the_delete_loses_nothing(
+    opens: Opens, proxy: FaultProxy
+) -> None:
+    bucket, other = opens(), opens()
+    old = bucket.put("name", b"old")
+    other.put("name", b"new")
+    with pytest.raises(ObjectChangedError):
+        bucket.delete("name", generation=old.generation)
+    if isinstance(bucket, GcsBucket):
+        # The request itself says so too; Google then keeps what was written in between.
+        new = bucket.stat("name")
+        assert new is not None
+        bucket.delete("name", generation=new.generation)
+        [asked] = [one for one in proxy.passed if one.method == "DELETE"]
+        assert f"ifGenerationMatch={new.generation}" in asked.path
