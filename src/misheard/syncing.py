@@ -134,12 +134,6 @@ class Syncing:
                     failed += self._copy(part.far, some, sent)
         return self._done(actor, "home", parts, sum(sizes), gone, unused, failed, dry_run)
 
-    def drop_forgotten(self) -> int:
-        """Delete copies here of recordings that somebody had deleted on another machine."""
-        gone = self._forgotten_of(set(self._here))
-        delete_all(self._here, gone)
-        return len(gone)
-
     def _named(self) -> dict[bool, set[str]]:
         """Keys that rows point at; True: those of models' files."""
         found: dict[bool, set[str]] = {False: set(), True: set()}

@@ -1,4 +1,4 @@
-"""Workspaces whose files are in a bucket: of a real server of Google's protocol, on this machine."""
+"""Workspaces whose files are in a bucket, of a server on this machine."""
 
 from __future__ import annotations
 

@@ -163,9 +163,7 @@ def test_what_is_damaged_here_stays_here_and_is_told(
     assert key not in keys(address)
 
 
-def test_what_arrives_damaged_is_not_kept(
-    local: Workspace, address: str, gcs: GcsEmulator
-) -> None:
+def test_what_arrives_damaged_is_not_kept(local: Workspace, address: str, gcs: GcsEmulator) -> None:
     there = under(local, address)
     there.syncing.to_bucket(**SILENT)
     key = sorted(keys(address))[0]

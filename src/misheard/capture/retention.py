@@ -22,6 +22,7 @@ from sqlalchemy import Connection, Engine, Select, delete, func, select, update
 
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, stores_of
+from misheard.capture.copies import drop_forgotten
 from misheard.capture.free_rows import FreeRows, Place, free_audio, free_texts
 from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
@@ -135,6 +136,7 @@ class CaptureRetention:
         # Not only this run's: another may have been killed before it came to that.
         for store in self._stores:
             store.sweep()
+        drop_forgotten(self._engine, self._stores)
         blobs = delete_discarded(self._engine, self._drop, self._in_datasets)
         return LetGo(
             recordings=run.recordings,

@@ -162,9 +162,7 @@ class Integrity:
         keys = chain.from_iterable(stores_of(self._blobs, self._model_blobs))
         found.unused_files = len(set(unknown_blobs(self._engine, keys, in_use)))
 
-    def _read(
-        self, looked_up: Iterator[tuple[Reference, bool]]
-    ) -> Iterator[tuple[Reference, str]]:
+    def _read(self, looked_up: Iterator[tuple[Reference, bool]]) -> Iterator[tuple[Reference, str]]:
         """What is wrong with each; as many are read at once as the store bears."""
         while some := list(islice(looked_up, _READ)):
             for (one, _), problem in each(self._blobs, self._problem, some):

@@ -14,6 +14,7 @@ from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.objects import BucketBlobs
 from misheard.blobs.opening import open_bucket
+from misheard.blobs.patience import FIRST_LOOK
 from misheard.blobs.store import BlobStore
 from misheard.database.engine import migrate, open_engine
 from misheard.errors import WorkspaceNotFoundError
@@ -72,9 +73,8 @@ class Opened:
 
     def _open_bucket(self, address: str) -> Bucket:
         project_id, state = self.settings.storage.project_id, self.root / "uploads"
-        bucket = open_bucket(address, state=state, project_id=project_id)
-        claim(self._engine, bucket)
-        return bucket
+        claim(self._engine, open_bucket(address, project_id=project_id, patience=FIRST_LOOK))
+        return open_bucket(address, state=state, project_id=project_id)
 
     @cached_property
     def normalizer(self) -> Normalizer:
@@ -86,7 +86,8 @@ class Opened:
 def require_buckets(storage: StorageSettings) -> None:
     """See that the buckets can be read, before anything is made that would need them."""
     for address in storage.buckets:
-        open_bucket(address, project_id=storage.project_id).stat(MARKER)
+        looked_at = open_bucket(address, project_id=storage.project_id, patience=FIRST_LOOK)
+        looked_at.stat(MARKER)
 
 
 def database_file(root: Path, settings: Settings) -> Path:
