@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 from misheard.blobs.arriving import arriving
@@ -77,6 +78,13 @@ class GcsBucket:
             return self._uploads.put_file(
                 name, content, create_only=create_only, sha256=sha256, sent=sent
             )
+        if not isinstance(content, Path) and len(content) > CHUNK_BYTES:
+            with NamedTemporaryFile() as file:
+                file.write(content)
+                file.flush()
+                return self.put(
+                    name, Path(file.name), create_only=create_only, sha256=sha256, sent=sent
+                )
         data = content.read_bytes() if isinstance(content, Path) else bytes(content)
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise BlobCorruptError(f"What was to be put at {self.url}/{name} has changed.")
@@ -150,20 +158,27 @@ class GcsBucket:
         file.truncate()
         whole, crc, arrived = hashlib.sha256(), checksum(), 0
         generation = expected and expected.generation
-        while True:
-            chunk = self._client.asked(
-                lambda start=arrived: self._fetched(name, start, CHUNK_BYTES, generation),  # type: ignore[misc]
-                name,
-            )
-            whole.update(chunk)
-            crc.update(chunk)
-            file.write(chunk)
-            sent(len(chunk))
-            arrived += len(chunk)
-            if len(chunk) < CHUNK_BYTES:
-                break
-        if whole.hexdigest() == sha256 if sha256 else as_google_writes(crc) == expected.crc32c:
-            return True
+        try:
+            while True:
+                chunk = self._client.asked(
+                    lambda: self._fetched(name, arrived, CHUNK_BYTES, generation),  # noqa: B023
+                    name,
+                )
+                whole.update(chunk)
+                crc.update(chunk)
+                file.write(chunk)
+                sent(len(chunk))
+                arrived += len(chunk)
+                if len(chunk) < CHUNK_BYTES:
+                    break
+        except BlobNotFoundError:
+            if expected is None:
+                raise
+            # Another generation was written since; or it is gone, which the next look says.
+        else:
+            found = whole.hexdigest() if sha256 else as_google_writes(crc)
+            if found == (sha256 or expected.crc32c):
+                return True
         sent(-arrived)
         return False
 

@@ -109,7 +109,7 @@ class BucketBlobs:
         try:
             self._bucket.put(_name(key), content, create_only=True, sha256=key, sent=sent)
         except ObjectExistsError:
-            return
+            sent(size_bytes)
 
     def _digest(self, key: str) -> str:
         digest, read, name = hashlib.sha256(), 0, _name(key)

@@ -123,10 +123,8 @@ class S3Bucket:
                 if expected is None:
                     there = self._there(name)
                     etag, expected = there.meta["e_tag"], there.attributes.get(_SHA256)
-                found, arrived = self._fetch(name, file, etag, sent)
-                if expected in (None, found):
+                if self._fetch(name, file, etag, expected, sent):
                     return
-                sent(-arrived)
             raise BlobCorruptError(f"{self._url}/{name} is not what was put there.")
 
     def stat(self, name: str) -> Stored | None:
@@ -209,19 +207,28 @@ class S3Bucket:
         answer = self._obstore.get(self._store, name)
         return bytes(answer.bytes()), answer.attributes.get(_SHA256)
 
-    def _fetch(self, name: str, file: IO[bytes], etag: str | None, sent: Sent) -> tuple[str, int]:
-        """Fill the file; the SHA-256 and the number of bytes of what has arrived."""
+    def _fetch(
+        self, name: str, file: IO[bytes], etag: str | None, sha256: str | None, sent: Sent
+    ) -> bool:
+        """Fill the file; False where what has arrived is something else."""
         file.seek(0)
         file.truncate()
         digest, arrived = hashlib.sha256(), 0
-        while chunk := self._range(name, arrived, _CHUNK_BYTES, etag):
-            digest.update(chunk)
-            file.write(chunk)
-            sent(len(chunk))
-            arrived += len(chunk)
-            if len(chunk) < _CHUNK_BYTES:
-                break
-        return digest.hexdigest(), arrived
+        try:
+            while chunk := self._range(name, arrived, _CHUNK_BYTES, etag):
+                digest.update(chunk)
+                file.write(chunk)
+                sent(len(chunk))
+                arrived += len(chunk)
+                if len(chunk) < _CHUNK_BYTES:
+                    break
+        except ObjectChangedError:
+            pass  # somebody has written it since we looked: from the beginning
+        else:
+            if sha256 in (None, digest.hexdigest()):
+                return True
+        sent(-arrived)
+        return False
 
     def _range(self, name: str, start: int, length: int | None, etag: str | None = None) -> bytes:
         options: dict[str, Any] = {"range": {"offset": start}}
@@ -252,6 +259,8 @@ class S3Bucket:
                 done = do()
             except self._errors.exists as error:
                 raise ObjectExistsError(f"{self._url}/{name}") from error
+            except self._errors.changed as error:
+                raise ObjectChangedError(f"{self._url}/{name}") from error
             except self._errors.kinds as error:
                 failed = error
                 if not self._errors.passes(error):
