@@ -181,7 +181,7 @@ def test_local_files_are_refused_where_the_workspace_has_a_bucket(
     monkeypatch.setenv("MISHEARD_STORAGE__BLOBS", f"gs://{project}-datasets")
     for cls in CLASSES:
         where = {"local_storage_dir" if cls in (DataManager, MetadataTracker) else "storage_dir"}
-        with pytest.raises(InvalidSettingError, match="misheard .*sync --home"):
+        with pytest.raises(InvalidSettingError, match=r"misheard .*sync --home"):
             cls(use_gcs=False, **dict.fromkeys(where, root))
     manager = DataManager(root)
     for cls in (FinetuningOrchestrator, FinetuningCoordinator):

@@ -61,6 +61,8 @@ def test_what_one_deploys_is_served_by_the_other(machines: tuple[Workspace, Work
         one.id for one in second.registry.listed()
     }
     with running(first) as one, running(second) as two, one.http() as http, two.http() as other:
+        for it in (http, other):
+            until(lambda it=it: it.get("/readyz").status_code == 200, seconds=PATIENCE_S)
         until(lambda: len(first.fleet.alive("production")) == 2, seconds=PATIENCE_S)
         assert letter_of(hear(other).json()["text"]) == "A"
         first.deploy("B", actor="ann", reason="better", force=True)
