@@ -44,9 +44,18 @@ class Integrity:
     """Checks a workspace, while others may go on writing; only `mend` changes anything."""
 
     def __init__(
-        self, engine: Engine, blobs: BlobStore, model_blobs: BlobStore | None = None
+        self,
+        engine: Engine,
+        blobs: BlobStore,
+        model_blobs: BlobStore | None = None,
+        *,
+        place: str = "'blobs'",
     ) -> None:
-        """`model_blobs`, where files of models are in a store of their own."""
+        """`model_blobs`, where files of models are in a store of their own.
+
+        `place`: what people call where the files are.
+        """
+        self._place = place
         self._engine = engine
         self._blobs = blobs
         self._model_blobs = model_blobs or blobs
@@ -152,7 +161,9 @@ class Integrity:
         looked_up = self._looked_up(connection)
         for one, problem in self._read(looked_up) if deep else map(_absence, looked_up):
             if problem:
-                found.add(Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one))
+                found.add(
+                    Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one, self._place)
+                )
             found.looked_at["files"] += 1
             progress(1)
 
@@ -203,13 +214,13 @@ def _absence(looked_up: tuple[Reference, bool]) -> tuple[Reference, str]:
     return one, "" if is_there else _ABSENT
 
 
-def _remedy(one: Reference) -> str:
+def _remedy(one: Reference, place: str) -> str:
     path = f"{one.sha256[:2]}/{one.sha256}"
     if one.is_audio:
         return (
-            f"Put {path} back from a copy of 'blobs'. Until then nothing that needs this recording "
+            f"Put {path} back from a copy of {place}. Until then nothing that needs this recording "
             "can be trained or judged."
         )
-    return f"Put {path} back from a copy of 'blobs'" + (
+    return f"Put {path} back from a copy of {place}" + (
         ", or register the same model again." if one.owner.startswith("version") else "."
     )

@@ -31,7 +31,8 @@ class SafekeepingRooms(ModelRooms):
     @cached_property
     def integrity(self) -> Integrity:
         """Looks whether everything is there and whole."""
-        return Integrity(self._engine, self._blobs, self._model_blobs)
+        place = self.settings.storage.place
+        return Integrity(self._engine, self._blobs, self._model_blobs, place=place)
 
     @cached_property
     def syncing(self) -> Syncing:

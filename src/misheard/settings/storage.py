@@ -58,6 +58,11 @@ class StorageSettings(Section):
         return "" if self.models == LOCAL else self.models or self.blobs
 
     @property
+    def place(self) -> str:
+        """Where files are, in words."""
+        return " and ".join(self.buckets) or "'blobs'"
+
+    @property
     def buckets(self) -> tuple[str, ...]:
         """Each address once."""
         return tuple(dict.fromkeys(one for one in (self.blobs, self.of_models) if one))
