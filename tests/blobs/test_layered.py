@@ -145,6 +145,14 @@ def test_each_key_is_told_once_and_deleted_in_both(
     assert (list(near), list(far)) == ([], [])
 
 
+def test_what_is_only_here_is_put_in_the_bucket_where_others_find_it(
+    both: LayeredBlobs, far: BucketBlobs, near: DirectoryBlobs
+) -> None:
+    key = near.put_bytes(b"recording")
+    put_missing(both, {key: lambda: b"recording"})
+    assert list(far) == [key]
+
+
 @pytest.mark.parametrize("count", [3, 1_200])
 def test_many_are_put_read_looked_up_and_deleted_together(count: int) -> None:
     store = BucketBlobs(MemoryBucket())

@@ -7,6 +7,7 @@ from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TypeVar
 
+from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.store import BlobStore, is_key
 
 _LISTED_FROM = 1_000
@@ -49,11 +50,15 @@ def present(store: BlobStore, keys: Collection[str]) -> set[str]:
 
 
 def put_missing(store: BlobStore, read: Mapping[str, Callable[[], bytes]]) -> None:
-    """Put what is not there; `read` gives the content of a key, and is called only for those."""
+    """Put what is not there; `read` gives the content of a key, and is called only for those.
+
+    What others are to find has to be where it is written, not only in a directory of this machine.
+    """
+    written = store.far if isinstance(store, LayeredBlobs) else store
 
     def put(key: str) -> None:
-        if key not in store:
-            store.put_bytes(read[key]())
+        if key not in written:
+            written.put_bytes(read[key]())
 
     for _ in each(store, put, list(read)):
         pass
@@ -62,6 +67,12 @@ def put_missing(store: BlobStore, read: Mapping[str, Callable[[], bytes]]) -> No
 def get_all(store: BlobStore, keys: Sequence[str]) -> list[bytes]:
     """The content of each."""
     return [data for _, data in each(store, store.get_bytes, keys)]
+
+
+def require_reachable(*stores: BlobStore) -> None:
+    """Raise as a store that cannot be reached does: before a lock is held for what needs it."""
+    for store in stores:
+        "0" * 64 in store  # noqa: B015 - what it says does not matter
 
 
 def delete_all(store: BlobStore, keys: Collection[str]) -> None:

@@ -19,8 +19,7 @@ def drop_forgotten(engine: Engine, stores: Iterable[BlobStore]) -> int:
     """
     dropped = 0
     for store in stores:
-        here = set(store.near) if isinstance(store, LayeredBlobs) else set()
-        if not here:
+        if not isinstance(store, LayeredBlobs) or not (here := set(store.near)):
             continue
         with engine.connect() as connection:
             gone = here.intersection(connection.scalars(select(forgotten.c.audio_sha256)))

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, select
 
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import delete_all, present
+from misheard.blobs.together import delete_all, present, require_reachable
 from misheard.capture.norms import drop_norms
 from misheard.cases.standing import Standing
 from misheard.database import tallies
@@ -78,6 +78,7 @@ class Deletion:
         self._discard_left(every)
         # What a process was writing when it was killed may be of anybody.
         changed["unfinished_blobs"] = self._blobs.sweep()
+        require_reachable(self._blobs)
         drop = partial(delete_all, self._blobs)
         changed["blobs"] = delete_discarded(self._engine, drop, self._datasets.in_use)
         if asked:
