@@ -9,13 +9,18 @@ from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 from misheard.blobs.arriving import arriving
-from misheard.blobs.bucket import Sent, Stored, unwatched
+from misheard.blobs.bucket import PIECE_BYTES, Sent, Stored, unwatched
 from misheard.blobs.google.checksums import as_google_writes, checksum
 from misheard.blobs.google.client import GcsClient
-from misheard.blobs.google.resumable import CHUNK_BYTES, Resumable
+from misheard.blobs.google.resumable import Resumable
 from misheard.blobs.google.uploads import TRIES_IF_DAMAGED, GcsUploads, stored
 from misheard.blobs.patience import PATIENT, Patience
-from misheard.errors import BlobCorruptError, BlobNotFoundError, ObjectChangedError
+from misheard.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    ObjectChangedError,
+    ObjectExistsError,
+)
 
 
 class GcsBucket:
@@ -35,6 +40,7 @@ class GcsBucket:
         endpoint: str = "",
         credentials: Any = None,
         patience: Patience = PATIENT,
+        piece_bytes: int = PIECE_BYTES,
         page_objects: int = 1000,
     ) -> None:
         """Raises `BucketUnavailableError` without credentials.
@@ -42,8 +48,10 @@ class GcsBucket:
         `state`: where unfinished uploads are remembered; without it only while a `put` lasts.
         `project_id` pays where the bucket's owner lets others pay. `endpoint`: another server than
         Google's, such as http://127.0.0.1:4443. `credentials`: of google-auth; else they are
-        looked for. `page_objects`: how many a listing asks for at once.
+        looked for. `piece_bytes`: of what is larger, so much travels at once, a multiple of
+        256 KiB. `page_objects`: how many a listing asks for at once.
         """
+        self._piece_bytes = piece_bytes
         self._client = GcsClient(
             bucket,
             folder,
@@ -55,7 +63,7 @@ class GcsBucket:
         )
         self._uploads = GcsUploads(
             self._client,
-            Resumable(self._client.connection, patience, state),
+            Resumable(self._client.connection, patience, state, piece_bytes=piece_bytes),
             lambda name, generation: self.delete(name, generation=generation),
         )
 
@@ -74,11 +82,13 @@ class GcsBucket:
         sent: Sent = unwatched,
     ) -> Stored:
         """See `Bucket`."""
-        if isinstance(content, Path) and content.stat().st_size > CHUNK_BYTES:
+        if isinstance(content, Path) and content.stat().st_size > self._piece_bytes:
+            if create_only and self.stat(name) is not None:  # Google would say so, emulators not
+                raise ObjectExistsError(f"{self.url}/{name}")
             return self._uploads.put_file(
                 name, content, create_only=create_only, sha256=sha256, sent=sent
             )
-        if not isinstance(content, Path) and len(content) > CHUNK_BYTES:
+        if not isinstance(content, Path) and len(content) > self._piece_bytes:
             with NamedTemporaryFile() as file:
                 file.write(content)
                 file.flush()
@@ -161,7 +171,7 @@ class GcsBucket:
         try:
             while True:
                 chunk = self._client.asked(
-                    lambda: self._fetched(name, arrived, CHUNK_BYTES, generation),  # noqa: B023
+                    lambda: self._fetched(name, arrived, self._piece_bytes, generation),  # noqa: B023
                     name,
                 )
                 whole.update(chunk)
@@ -169,7 +179,7 @@ class GcsBucket:
                 file.write(chunk)
                 sent(len(chunk))
                 arrived += len(chunk)
-                if len(chunk) < CHUNK_BYTES:
+                if len(chunk) < self._piece_bytes:
                     break
         except BlobNotFoundError:
             if expected is None:
