@@ -133,7 +133,7 @@ class BlobCorruptError(MisheardError):
     """A stored file does not match its SHA-256."""
 
 
-class BucketUnavailableError(BadInputError):
+class BucketUnavailableError(MisheardError):
     """This bucket cannot be used as it is."""
 
 

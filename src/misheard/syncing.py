@@ -100,11 +100,13 @@ class Syncing:
             parts.append(_Part(far=far, keys=mine, known=frozenset(present(far, mine))))
         gone = self._forgotten_of(here)
         unused = here - gone - set().union(*named.values())
-        size = sum(self._here.size_bytes(key) for part in parts for key in part.new)
+        size = sum(self._size_here(key) for part in parts for key in part.new)
         failed: list[str] = []
         if not dry_run:
             delete_all(self._here, gone)
-            sent = watching("moving files to the bucket", size)
+            # What is there already is read, which takes as long.
+            looked_at = sum(self._size_here(key) for part in parts for key in part.known)
+            sent = watching("moving files to the bucket", size + looked_at)
             for part in parts:
                 for some in _batches(sorted(part.keys)):
                     failed += self._move(part, some, sent)
@@ -160,6 +162,7 @@ class Syncing:
         def send(key: str) -> None:
             try:
                 if key in part.known and _is_whole(part.far, key):
+                    sent(self._size_here(key))
                     return
                 path = self._here.path(key)
                 if part.far.put_file(path, sent=sent) != key:
@@ -209,6 +212,13 @@ class Syncing:
 
         return [found for _, found in each(part.far, size, part.new)]
 
+    def _size_here(self, key: str) -> int:
+        """0 where another process has moved it."""
+        try:
+            return self._here.size_bytes(key)
+        except BlobNotFoundError:
+            return 0
+
     def _forgotten_of(self, keys: Collection[str]) -> set[str]:
         with self._engine.connect() as connection:
             query = select(forgotten.c.audio_sha256)
@@ -231,7 +241,7 @@ class Syncing:
     ) -> Synced:
         new = sum(len(part.new) for part in parts)
         done = Synced(
-            files=new - (0 if dry_run else len(failed)),
+            files=max(0, new - len(failed)),
             bytes=size,
             known=sum(len(part.known) for part in parts),
             forgotten=len(gone),

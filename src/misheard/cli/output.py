@@ -239,6 +239,8 @@ def byte_bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
     with Progress(*columns, console=err) as progress:
 
         def begin(what: str, total: int) -> Callable[[int], None]:
+            if not total:
+                return lambda _: None
             task = progress.add_task(what, total=total)
             return lambda done: progress.update(task, advance=done)
 
