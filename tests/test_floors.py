@@ -30,7 +30,7 @@ FLOORS = (
         "monitoring",
         "access",
     },
-    {"cycle", "forgetting", "rollouts"},
+    {"cycle", "forgetting", "rollouts", "syncing"},
     {"rooms"},
     {"gatekeeping"},
     {"workspace"},

@@ -3,31 +3,47 @@
 from __future__ import annotations
 
 import dataclasses
-import logging
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from misheard.blobs.cloud import refuse_bucket
 from misheard.settings import FILE_NAME
 from misheard.workspace import Workspace, workspace_directory
+from src.data._cloud import Buckets, created, in_buckets, require_local
+from src.data._log import log
 
-log = logging.getLogger("misheard.guide")
-"""Why a call came to nothing is said here, as the guide has it."""
+if TYPE_CHECKING:
+    from src.data.data_manager import DataManager
+
+__all__ = ["Plain", "iso", "log", "open_workspace", "plain", "present"]
 
 
 def open_workspace(
-    storage_dir: str | Path | None, use_gcs: bool | None, project_id: str | None = None
+    storage_dir: str | Path | None,
+    use_gcs: bool | None,
+    buckets: Buckets,
+    *,
+    of: DataManager | None = None,
 ) -> Workspace:
-    """The workspace in `storage_dir`, else the one that is meant; made where there is none.
+    """The workspace in `storage_dir`, else the one of `of`, else the one that is meant.
 
-    `use_gcs` left out means what the workspace at hand has, and it has local files. Where there is
-    no workspace yet, the guide's default holds, which is True.
+    Made where there is none. `use_gcs` left out means what the workspace at hand has; where there
+    is none yet, the guide's default holds, which is True.
     """
+    if of is not None and storage_dir is None:
+        return _opened(of.workspace, use_gcs, buckets)
     directory = Path(storage_dir) if storage_dir is not None else workspace_directory()
-    if use_gcs or (use_gcs is None and not (directory / FILE_NAME).exists()):
-        refuse_bucket(project_id)
-    return Workspace.open_or_create(directory)
+    if (directory / FILE_NAME).exists():
+        return _opened(Workspace.open(directory), use_gcs, buckets)
+    if use_gcs is False:
+        return require_local(Workspace.open_or_create(directory))
+    return created(directory, buckets)
+
+
+def _opened(found: Workspace, use_gcs: bool | None, buckets: Buckets) -> Workspace:
+    if use_gcs is None:
+        return found
+    return in_buckets(found, buckets) if use_gcs else require_local(found)
 
 
 class Plain:

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any, Self
 
 from misheard.audio import Recording, read_bytes
-from misheard.blobs.cloud import refuse_bucket
 from misheard.cases.records import CaseStatus, Correction, ErrorCase
 from misheard.errors import UnknownIdError
 from misheard.optional import optional
 from misheard.workspace import current_actor
+from src.data._cloud import Buckets
 from src.data._shared import Plain, iso, log, open_workspace
 
 
@@ -48,8 +48,8 @@ class DataManager:
         project_id: str | None = None,
     ) -> None:
         """Open the workspace in `local_storage_dir`; see `docs/API_REFERENCE.md` for the rest."""
-        del gcs_bucket_name, gcs_prefix
-        self.workspace = open_workspace(local_storage_dir, use_gcs, project_id)
+        buckets = Buckets(project_id=project_id, bucket_name=gcs_bucket_name, prefix=gcs_prefix)
+        self.workspace = open_workspace(local_storage_dir, use_gcs, buckets)
 
     def store_failed_case(
         self,
@@ -151,8 +151,16 @@ class DataManager:
         return pandas.DataFrame(rows, columns=[*columns, "timestamp"])
 
     def sync_from_gcs(self) -> bool:
-        """Fetch what other machines have stored in the bucket."""
-        refuse_bucket(None)
+        """Copy home from the bucket what is not here yet; False where a file of it is nowhere.
+
+        Without a bucket there is nothing to fetch: `NoBucketError`.
+        """
+        done = self.workspace.syncing.home(
+            actor=current_actor(), watching=lambda _, __: lambda _: None
+        )
+        for one in done.failed:
+            log.warning("%s", one)
+        return not done.failed
 
     def clear_all_data(self, confirm: bool = False) -> bool:
         """Forget every case and correction, for good; only with `confirm=True`."""

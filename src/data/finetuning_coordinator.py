@@ -49,10 +49,8 @@ class FinetuningCoordinator:
             deployment_config or DeploymentConfig(),
             regression_config or RegressionConfig(),
         )
-        if data_manager is None or storage_dir is not None or use_gcs:
-            opened = open_workspace(storage_dir, use_gcs, project_id)
-        else:
-            opened = data_manager.workspace
+        buckets = configs[2].buckets(project_id)
+        opened = open_workspace(storage_dir, use_gcs, buckets, of=data_manager)
         root = opened.root
         self.workspace: Workspace = opened
         for config in configs:

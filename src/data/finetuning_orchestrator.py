@@ -14,6 +14,7 @@ from misheard.cycle.states import Cycle, CycleState
 from misheard.errors import IllegalTransitionError, TrainingCallbackError, UnknownIdError
 from misheard.watch import going_on, watch
 from misheard.workspace import Workspace, current_actor
+from src.data._cloud import Buckets
 from src.data._shared import Plain, iso, log, open_workspace, present
 from src.data.data_manager import DataManager
 
@@ -122,10 +123,8 @@ class FinetuningOrchestrator:
     ) -> None:
         """Work on the data manager's workspace, else on the one in `storage_dir`."""
         self.config = config or FinetuningConfig()
-        if data_manager is None or storage_dir is not None or use_gcs:
-            opened = open_workspace(storage_dir, use_gcs, project_id)
-        else:
-            opened = data_manager.workspace
+        buckets = Buckets(project_id=project_id)
+        opened = open_workspace(storage_dir, use_gcs, buckets, of=data_manager)
         self.workspace: Workspace = opened.configured(self.config.sections)
         self._callback: TrainingCallback | None = None
 

@@ -11,6 +11,7 @@ from misheard.database.engine import now
 from misheard.errors import NothingDeployedError
 from misheard.optional import optional
 from misheard.reports.written import write_report
+from src.data._cloud import Buckets
 from src.data._shared import open_workspace, plain
 
 
@@ -26,8 +27,8 @@ class MetadataTracker:
         project_id: str | None = None,
     ) -> None:
         """Track the workspace in `local_storage_dir`."""
-        del gcs_bucket_name, gcs_prefix
-        self.workspace = open_workspace(local_storage_dir, use_gcs, project_id)
+        buckets = Buckets(project_id=project_id, bucket_name=gcs_bucket_name, prefix=gcs_prefix)
+        self.workspace = open_workspace(local_storage_dir, use_gcs, buckets)
 
     def record_performance(
         self,

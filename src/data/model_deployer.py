@@ -21,6 +21,7 @@ from misheard.errors import (
 )
 from misheard.reports.written import write_report
 from misheard.workspace import Workspace, current_actor
+from src.data._cloud import Buckets
 from src.data._shared import Plain, iso, log, open_workspace
 
 Status = Literal["registered", "deployed", "archived", "failed"]
@@ -36,8 +37,9 @@ class DeploymentConfig(Plain):
     enable_auto_rollback: bool = True
     rollback_on_error_threshold: float = 0.5
     sync_to_gcs: bool = True
-    """Only with `use_gcs=True`."""
+    """With `use_gcs=True`: files of models are in the bucket, too, not only audio and datasets."""
     gcs_models_prefix: str = "deployed_models"
+    """The folder that they have there."""
 
     def __post_init__(self) -> None:
         if self.deployment_strategy != "replace":
@@ -45,6 +47,14 @@ class DeploymentConfig(Plain):
                 f"deployment_strategy = {self.deployment_strategy!r}: the new version replaces the "
                 "one before at once, which is called 'replace'; there is no other."
             )
+
+    def buckets(self, project_id: str | None) -> Buckets:
+        """Where files are with `use_gcs=True`."""
+        return Buckets(
+            project_id=project_id,
+            models_prefix=self.gcs_models_prefix,
+            sync_models=self.sync_to_gcs,
+        )
 
     @property
     def sections(self) -> dict[str, dict[str, Any]]:
@@ -92,7 +102,7 @@ class ModelDeployer:
     ) -> None:
         """Deploy in the workspace in `storage_dir`."""
         self.config = config or DeploymentConfig()
-        opened = open_workspace(storage_dir, use_gcs, project_id)
+        opened = open_workspace(storage_dir, use_gcs, self.config.buckets(project_id))
         self.workspace: Workspace = opened.configured(self.config.sections)
 
     def register_model(

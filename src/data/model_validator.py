@@ -11,6 +11,7 @@ from misheard.datasets.samples import Sample, parse_samples, read_samples
 from misheard.gates.validation import Validation
 from misheard.reports.written import write_report
 from misheard.workspace import Workspace
+from src.data._cloud import Buckets
 from src.data._shared import Plain, iso, open_workspace
 
 Transcribe = Callable[[Any], Any]
@@ -74,7 +75,7 @@ class ModelValidator:
         """Judge by `config`; `evaluation_data_path` is the set where a call names none."""
         self.config = config or ValidationConfig()
         self._path = evaluation_data_path
-        opened = open_workspace(storage_dir, use_gcs, project_id)
+        opened = open_workspace(storage_dir, use_gcs, Buckets(project_id=project_id))
         self.workspace: Workspace = opened.configured(self.config.sections)
 
     def validate_model(

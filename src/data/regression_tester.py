@@ -16,6 +16,7 @@ from misheard.gates.contender import Contender
 from misheard.gates.suites import Suite, SuiteKind, SuiteRun
 from misheard.reports.written import write_report
 from misheard.workspace import Workspace
+from src.data._cloud import Buckets
 from src.data._shared import Plain, iso, open_workspace, present
 
 KINDS = {
@@ -79,7 +80,7 @@ class RegressionTester:
     ) -> None:
         """Judge by `config`, in the workspace in `storage_dir`."""
         self.config = config or RegressionConfig()
-        opened = open_workspace(storage_dir, use_gcs, project_id)
+        opened = open_workspace(storage_dir, use_gcs, Buckets(project_id=project_id))
         self.workspace: Workspace = opened.configured(self.config.sections)
 
     def register_test(

@@ -174,8 +174,8 @@ def require_sqlite(engine: Engine) -> None:
     raise BadInputError(
         "PostgreSQL is backed up and restored with its own tools, while it runs: "
         f"pg_dump --format=custom --file=misheard.dump '{url}', and back with "
-        f"pg_restore --clean --if-exists --dbname='{url}' misheard.dump. Keep a copy of the "
-        "directory 'blobs' that is made after the dump: rows point at it."
+        f"pg_restore --clean --if-exists --dbname='{url}' misheard.dump. Where files are in the "
+        "directory 'blobs', keep a copy of it that is made after the dump: rows point at it."
     )
 
 

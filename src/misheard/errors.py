@@ -133,8 +133,16 @@ class BlobCorruptError(MisheardError):
     """A stored file does not match its SHA-256."""
 
 
-class BucketUnavailableError(BadInputError):
+class BucketUnavailableError(MisheardError):
     """This bucket cannot be used as it is."""
+
+
+class BucketTakenError(BadInputError):
+    """The files of one workspace are not mixed with those of another."""
+
+
+class NoBucketError(BadInputError):
+    """This workspace has no bucket: all of its files are in its directory."""
 
 
 class MissingExtraError(MisheardError):

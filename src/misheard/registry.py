@@ -17,6 +17,8 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, null, select, update
 
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import present
+from misheard.blobs.transfers import fetch_all, put_all
 from misheard.database import audit
 from misheard.database.details import checked_details
 from misheard.database.engine import now, writing
@@ -93,7 +95,8 @@ class Registry:
         stands for other files.
         """
         found = _files_under(path)
-        files = {file: self._blobs.put_file(where) for file, where in found.items()}
+        keys = put_all(self._blobs, list(found.values()), threads=self._blobs.at_once)
+        files = dict(zip(found, keys, strict=True))
         made = ModelVersion(
             id=_hash_id(files) if version_id is None else _checked_id(version_id),
             created_at=now(),
@@ -109,8 +112,9 @@ class Registry:
         )
         with writing(self._engine) as connection:
             # Retention may have deleted them since: a version that it pruned had the same files.
+            there = present(self._blobs, files.values())
             for file, where in found.items():
-                if files[file] not in self._blobs and self._blobs.put_file(where) != files[file]:
+                if files[file] not in there and self._blobs.put_file(where) != files[file]:
                     raise ModelCorruptError(f"'{where}' changed while it was registered.")
             query = select(versions).where(versions.c.id == made.id)
             known = connection.execute(query).mappings().one_or_none()
@@ -167,9 +171,8 @@ class Registry:
         self._cache.mkdir(parents=True, exist_ok=True)
         partial = Path(tempfile.mkdtemp(dir=self._cache, prefix=".fetch-"))
         try:
-            for name, key in version.files.items():
-                (partial / name).parent.mkdir(parents=True, exist_ok=True)
-                self._blobs.fetch(key, partial / name)
+            wanted = {partial / name: key for name, key in version.files.items()}
+            fetch_all(self._blobs, wanted, threads=self._blobs.at_once)
             os.replace(partial, target)  # noqa: PTH105 - Path.replace would hide that it is atomic
         except FileExistsError:
             pass  # another process was faster

@@ -9,6 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, func, select, update
 
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import delete_all
 from misheard.database import audit
 from misheard.database.discarded import referred_to
 from misheard.database.engine import now, writing
@@ -55,10 +56,15 @@ class Retention:
         registry: Registry,
         *,
         final_cycle_states: Collection[str],
+        model_blobs: BlobStore | None = None,
     ) -> None:
-        """A cycle in another state than `final_cycle_states` keeps its versions."""
+        """A cycle in another state than `final_cycle_states` keeps its versions.
+
+        `model_blobs`, where files of models are in a store of their own.
+        """
         self._engine = engine
         self._blobs = blobs
+        self._model_blobs = model_blobs or blobs
         self._registry = registry
         self._final_cycle_states = final_cycle_states
 
@@ -120,8 +126,7 @@ class Retention:
             for version_id in sorted(still):
                 unused = sorted(set(begun[version_id]) - needed - deleted)
                 self._registry.drop_directory(version_id)
-                for key in unused:
-                    self._blobs.delete(key)
+                delete_all(self._model_blobs, unused)
                 deleted.update(unused)
                 _record(connection, actor, _DELETE, version_id, {"sha256": unused})
         return Pruned(versions=tuple(sorted(still)), files=len(deleted))

@@ -39,7 +39,7 @@ from misheard.gatekeeping import Gatekeeping
 from misheard.rollouts.judging import RolloutDecision
 from misheard.rollouts.signals import Signal
 from misheard.rollouts.states import Kind, Rollout, RolloutRules
-from misheard.rooms.opened import database_file
+from misheard.rooms.opened import database_file, require_buckets
 from misheard.scoring.normalize import normalizer
 from misheard.settings import FILE_NAME, Settings, load_settings, parse_settings, write_settings
 from misheard.speech.sources import DEFAULT_MODEL, served_directory
@@ -80,6 +80,7 @@ class Workspace(Gatekeeping):
         wanted["speech"] = {**wanted.get("speech", {}), "model": model}
         checked = parse_settings(wanted, source=FILE_NAME)
         _check(checked)
+        require_buckets(checked.storage)
         with served_directory(model) as files:
             root.mkdir(parents=True, exist_ok=True)
             made = cls(root, checked, is_new=True)
@@ -94,12 +95,21 @@ class Workspace(Gatekeeping):
         return cls.open(root)
 
     @classmethod
-    def open_or_create(cls, directory: str | Path, *, actor: str = "") -> Self:
-        """The workspace in `directory`, made with the bundled model where there is none."""
+    def open_or_create(
+        cls,
+        directory: str | Path,
+        *,
+        settings: dict[str, Any] | None = None,
+        actor: str = "",
+    ) -> Self:
+        """The workspace in `directory`, made with the bundled model where there is none.
+
+        `settings`: see `create`; those of a workspace that is there stay as they are.
+        """
         if not (Path(directory) / FILE_NAME).exists():
             # Another process may be making it at this moment; then the one that is there is right.
             with suppress(WorkspaceExistsError):
-                return cls.create(directory, actor=actor)
+                return cls.create(directory, settings=settings, actor=actor)
         return cls.open(directory)
 
     @classmethod
@@ -145,9 +155,15 @@ class Workspace(Gatekeeping):
         settings = parse_settings(values, source="the given configuration")
         _check(settings)
         other = copy.copy(self)
-        # The rooms were built for the settings before; loaded models stay where they still fit.
+        # The rooms were built for the settings before; loaded models stay where they still fit,
+        # and buckets stay open.
+        stay = {"_blobs", "_model_blobs", "_load"}
+        if settings.storage != self.settings.storage:
+            stay = set()
+        elif settings.speech != self.settings.speech:
+            stay.discard("_load")
         for name, _ in inspect.getmembers(type(self), lambda one: isinstance(one, cached_property)):
-            if name != "_load" or settings.speech != self.settings.speech:
+            if name not in stay:
                 vars(other).pop(name, None)
         other.settings = settings
         return other

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import pytest
 from sqlalchemy import select, update
 
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.blobs.together import delete_all
 from misheard.capture.captured import Captured
 from misheard.capture.digest import Digest, DigestRules, no_suspicion
 from misheard.capture.inferences import InferenceLog
@@ -225,7 +227,7 @@ def test_what_was_put_by_one_that_was_killed_before_its_row_goes_again(
     assert killed.returncode == -signal.SIGKILL
     assert (len(list(blobs)), log.count()) == (1, 0)
     datasets = Datasets(log._engine, blobs)
-    assert delete_discarded(log._engine, blobs.delete, datasets.in_use) == 1
+    assert delete_discarded(log._engine, partial(delete_all, blobs), datasets.in_use) == 1
     assert list(blobs) == []
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from misheard.blobs.deferred import DeferredBlobs
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.gcs import GcsBucket
-from misheard.blobs.memory import MemoryBlobs
+from misheard.blobs.layered import LayeredBlobs
+from misheard.blobs.memory import MemoryBlobs, MemoryBucket
 from misheard.blobs.objects import BucketBlobs
 from misheard.blobs.s3 import S3Bucket
 from misheard.blobs.store import BlobStore
@@ -20,7 +22,7 @@ from tests.emulators import GcsEmulator, S3Emulator
 ABSENT = "0" * 64
 
 
-@pytest.fixture(params=["directory", "memory", "gcs", "s3"])
+@pytest.fixture(params=["directory", "memory", "layered", "gcs", "s3"])
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> BlobStore:
@@ -28,6 +30,9 @@ def store(
         return DirectoryBlobs(tmp_path / "store")
     if request.param == "memory":
         return MemoryBlobs()
+    if request.param == "layered":
+        near = DirectoryBlobs(tmp_path / "near")
+        return LayeredBlobs(DeferredBlobs(lambda: BucketBlobs(MemoryBucket())), near)
     if request.param == "gcs":
         server: GcsEmulator = request.getfixturevalue("gcs")
         return BucketBlobs(GcsBucket(server.new_bucket(), "blobs", endpoint=server.url))

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlalchemy import Engine, insert, select
 
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.blobs.together import delete_all
 from misheard.database.discarded import delete_discarded, discard
 from misheard.database.engine import now, writing
 from misheard.database.schema import discarded, forgotten
@@ -23,7 +26,7 @@ def three(datasets: Datasets) -> Dataset:
 
 
 def clean_up(engine: Engine, blobs: DirectoryBlobs, datasets: Datasets) -> int:
-    return delete_discarded(engine, blobs.delete, datasets.in_use)
+    return delete_discarded(engine, partial(delete_all, blobs), datasets.in_use)
 
 
 def test_a_withdrawn_utterance_is_gone_and_the_id_stays(

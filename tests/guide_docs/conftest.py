@@ -93,7 +93,10 @@ def pasting(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[Path
         for name in list(os.environ):
             if name.startswith("MISHEARD_"):
                 patch.delenv(name)
-        patch.delenv("GOOGLE_APPLICATION_CREDENTIALS", raising=False)
+        for name in ("GOOGLE_APPLICATION_CREDENTIALS", "GOOGLE_CLOUD_PROJECT"):
+            patch.delenv(name, raising=False)
+        # Were this a machine of Google's, its own account would do.
+        patch.setenv("NO_GCE_CHECK", "true")
         patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
         # As `python` in the root of the checkout has it.
         patch.syspath_prepend(ROOT)

@@ -9,16 +9,17 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader
 from pathlib import Path
 from typing import IO
 
 from misheard.blobs.bucket import Sent, unwatched
-from misheard.blobs.store import is_key
+from misheard.blobs.store import BlobStore, is_key
 from misheard.errors import BlobCorruptError, BlobNotFoundError, DiskFullError
 
 _CHUNK_BYTES = 1 << 20
+_COPIED_BYTES = 8 << 20
 _PARTIAL = ".put-"
 
 
@@ -28,6 +29,9 @@ class DirectoryBlobs:
     def __init__(self, root: Path) -> None:
         self._root = root
         root.mkdir(parents=True, exist_ok=True)
+
+    at_once = 1
+    """See `BlobStore`."""
 
     def put_bytes(self, data: bytes) -> str:
         """See `BlobStore`."""
@@ -75,6 +79,34 @@ class DirectoryBlobs:
         except OSError:
             shutil.copyfile(self._existing(key), target)
         sent(target.stat().st_size)
+
+    def copy_from(self, store: BlobStore, key: str, *, sent: Sent = unwatched) -> None:
+        """Keep a copy of what `store` has under a key; only what has that SHA-256."""
+        for _ in range(2):  # what was damaged on its way is whole when it is fetched again
+            with suppress(BlobCorruptError):
+                self._copy_from(store, key, sent)
+                return
+        raise BlobCorruptError(f"What arrived is not {key}.")
+
+    def _copy_from(self, store: BlobStore, key: str, sent: Sent) -> None:
+        digest, start = hashlib.sha256(), 0
+        size_bytes = store.size_bytes(key)
+        with _room_for_more(self._root), self._partial() as file:
+            while start < size_bytes:
+                chunk = store.get_range(key, start, _COPIED_BYTES)
+                if not chunk:
+                    break
+                digest.update(chunk)
+                file.write(chunk)
+                start += len(chunk)
+                sent(len(chunk))
+            if digest.hexdigest() != key:
+                raise BlobCorruptError(f"What arrived is not {key}.")
+            self._keep(file, key)
+
+    def path(self, key: str) -> Path:
+        """Where the content of a key is; nothing may be written there."""
+        return self._existing(key)
 
     def verify(self, key: str) -> None:
         """See `BlobStore`."""

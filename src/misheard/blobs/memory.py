@@ -21,6 +21,9 @@ from misheard.errors import (
 class MemoryBlobs:
     """A `BlobStore` that is gone with the process."""
 
+    at_once = 1
+    """See `BlobStore`."""
+
     def __init__(self) -> None:
         self._blobs: dict[str, bytes] = {}
 

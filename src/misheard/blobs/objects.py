@@ -29,6 +29,9 @@ class BucketBlobs:
         """Where the blobs are."""
         return self._bucket.url
 
+    at_once = 32
+    """See `BlobStore`: each of them waits tens of milliseconds for an answer."""
+
     def put_bytes(self, data: bytes) -> str:
         """See `BlobStore`."""
         data = bytes(data)

@@ -5,12 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 
 from misheard.blobs.bucket import Bucket
+from misheard.blobs.patience import PATIENT, Patience
 from misheard.errors import InvalidSettingError
 
 _EXAMPLES = "gs://bucket/folder or s3://bucket/folder"
 
 
-def open_bucket(url: str, *, state: Path | None = None, project_id: str = "") -> Bucket:
+def open_bucket(
+    url: str, *, state: Path | None = None, project_id: str = "", patience: Patience = PATIENT
+) -> Bucket:
     """The bucket at gs://bucket/folder (Google Cloud Storage) or s3://bucket/folder.
 
     `state` is a directory where unfinished uploads are remembered, so that those of a process that
@@ -26,9 +29,9 @@ def open_bucket(url: str, *, state: Path | None = None, project_id: str = "") ->
     if scheme == "gs":
         from misheard.blobs.gcs import GcsBucket  # noqa: PLC0415
 
-        return GcsBucket(bucket, folder, state=state, project_id=project_id)
+        return GcsBucket(bucket, folder, state=state, project_id=project_id, patience=patience)
     if scheme == "s3":
         from misheard.blobs.s3 import S3Bucket  # noqa: PLC0415
 
-        return S3Bucket(bucket, folder)
+        return S3Bucket(bucket, folder, patience=patience)
     raise InvalidSettingError(f"'{url}' is no address of a bucket, such as {_EXAMPLES}.")

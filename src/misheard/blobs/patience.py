@@ -36,3 +36,5 @@ class Patience:
 
 
 PATIENT = Patience()
+FIRST_LOOK = Patience(deadline_s=10.0, answer_s=10.0)
+"""Whether a bucket is there at all: somebody waits to be told."""

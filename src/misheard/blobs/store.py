@@ -20,6 +20,11 @@ class BlobStore(Protocol):
     - Safe for several processes at once.
     """
 
+    @property
+    def at_once(self) -> int:
+        """How many calls are worth making at once: 1 where none of them is waited for."""
+        ...
+
     def put_bytes(self, data: bytes) -> str:
         """Keep `data`; returns its key."""
         ...

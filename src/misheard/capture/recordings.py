@@ -12,6 +12,7 @@ from sqlalchemy import Connection, Engine
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import put_missing
 from misheard.database.discarded import kept, put_announced
 from misheard.errors import NotAudioError
 from misheard.tags import noise_band
@@ -78,9 +79,7 @@ class Recordings:
         kept(connection, each)
 
     def _put_missing(self, each: Mapping[str, Recording]) -> None:
-        for key, one in each.items():
-            if key not in self._blobs:
-                self._blobs.put_bytes(one.read())
+        put_missing(self._blobs, {key: one.read for key, one in each.items()})
 
 
 def local_path(source: str) -> str:

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, delete, func, select, update
 
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import delete_all, require_reachable, stores_of
+from misheard.capture.copies import drop_forgotten
 from misheard.capture.free_rows import FreeRows, Place, free_audio, free_texts
 from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
@@ -91,11 +94,21 @@ class CaptureRetention:
     """Keeps the inference log within its rules; several processes may do so at once."""
 
     def __init__(
-        self, engine: Engine, blobs: BlobStore, *, rules: KeepRules, in_datasets: InUse
+        self,
+        engine: Engine,
+        blobs: BlobStore,
+        *,
+        rules: KeepRules,
+        in_datasets: InUse,
+        model_blobs: BlobStore | None = None,
     ) -> None:
-        """`in_datasets` says which recordings the manifest of a dataset names."""
+        """`in_datasets` says which recordings the manifest of a dataset names.
+
+        `model_blobs`, where files of models are in a store of their own.
+        """
         self._engine = engine
         self._blobs = blobs
+        self._stores = stores_of(blobs, model_blobs)
         self._rules = rules
         self._in_datasets = in_datasets
         self._came_to: dict[str, Place] = {}
@@ -121,8 +134,11 @@ class CaptureRetention:
         if rules.audio_gb:
             self._shrink(run, round(rules.audio_gb * _GIGABYTE))
         # Not only this run's: another may have been killed before it came to that.
-        self._blobs.sweep()
-        blobs = delete_discarded(self._engine, self._blobs.delete, self._in_datasets)
+        for store in self._stores:
+            store.sweep()
+        drop_forgotten(self._engine, self._stores)
+        require_reachable(*self._stores)
+        blobs = delete_discarded(self._engine, self._drop, self._in_datasets)
         return LetGo(
             recordings=run.recordings,
             bytes=run.bytes,
@@ -136,11 +152,16 @@ class CaptureRetention:
 
         Not while a model, a dataset or a validation is added: its files come before its row.
         """
-        found = list(unknown_blobs(self._engine, self._blobs, self._in_datasets))
-        for some in portions(found):
+        keys = chain.from_iterable(self._stores)
+        found = set(unknown_blobs(self._engine, keys, self._in_datasets))
+        for some in portions(sorted(found)):
             with writing(self._engine) as connection:
                 discard(connection, some)
         return len(found)
+
+    def _drop(self, keys: Collection[str]) -> None:
+        for store in self._stores:
+            delete_all(store, keys)
 
     def _shrink(self, run: _Run, limit: int) -> None:
         kept = self.kept()

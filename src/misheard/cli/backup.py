@@ -18,7 +18,8 @@ Examples:
   misheard -w calls backup /mnt/backups/calls.db
 \b
 Nothing has to be stopped. Audio, datasets and models are not in the copy: they are files under
-blobs/, which are never changed. Copy that directory after the database.
+blobs/, which are never changed: copy that directory after the database. What is in a bucket is safe
+there.
 """
 )
 @click.argument("file", required=False, type=click.Path(path_type=Path))
@@ -34,7 +35,9 @@ def command(directory: str | None, file: Path | None, as_json: bool) -> None:
         return
     rows = sum(made.rows.values())
     out.print(f"[bold]{escape(str(made.path))}[/]: {made.bytes / 1e6:,.1f} MB, {rows:,} rows.")
-    out.print("It was read again and is whole. Copy 'blobs' after it.", style="dim")
+    storage = workspace.settings.storage
+    after = f"Its files are in {storage.place}." if storage.buckets else "Copy 'blobs' after it."
+    out.print(f"It was read again and is whole. {escape(after)}", style="dim")
 
 
 def counted(shown: Bars, what: str) -> Callable[[int, int], None]:

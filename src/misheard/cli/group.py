@@ -49,6 +49,7 @@ VERBS: dict[str, str] = {
     "score": "Score transcripts of any tool against references, and compare two systems.",
     "backup": "Copy the database while it is in use, and verify the copy.",
     "restore": "Put a copy in the place of the database.",
+    "sync": "Move files to the bucket, or copy them home.",
     "check": "Is everything there and whole: database, files, counts?",
     "settings": "Show every setting and its value.",
     "recipe": "Every setting of a fine-tune, its value here, and the reason for its default.",

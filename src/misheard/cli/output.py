@@ -17,12 +17,14 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import (
     BarColumn,
+    DownloadColumn,
     MofNCompleteColumn,
     Progress,
     Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
+    TransferSpeedColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -222,6 +224,27 @@ def bars(make: Callable[[Progress], Bars] = Bars) -> Iterator[Bars]:
     )
     with Progress(*columns, console=err) as progress:
         yield make(progress)
+
+
+@contextmanager
+def byte_bars() -> Iterator[Callable[[str, int], Callable[[int], None]]]:
+    """Bars that count bytes, with speed and time left; `begin(what, total)` gives what counts."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        DownloadColumn(),
+        TransferSpeedColumn(),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=err) as progress:
+
+        def begin(what: str, total: int) -> Callable[[int], None]:
+            if not total:
+                return lambda _: None
+            task = progress.add_task(what, total=total)
+            return lambda done: progress.update(task, advance=done)
+
+        yield begin
 
 
 def _plain(value: Any) -> Any:

@@ -56,7 +56,8 @@ def command(directory: str | None, file: Path, actor: str | None, as_json: bool)
         names = ", ".join(done.revoked)
         out.print(f"Revoked since, and so they stay: {escape(names)}", soft_wrap=True)
     if missing:
-        out.print(f"[red]{len(missing):,} files that it names are not in 'blobs':[/]")
+        place = escape(workspace.settings.storage.place)
+        out.print(f"[red]{len(missing):,} files that it names are not in {place}:[/]")
         for one in missing[:_SHOWN]:
             out.print(f"  {one.sha256}  {escape(one.owner)}", soft_wrap=True)
-        out.print("Put them back from a copy of 'blobs'; misheard check lists them all.")
+        out.print(f"Put them back from a copy of {place}; misheard check lists them all.")

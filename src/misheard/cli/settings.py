@@ -22,6 +22,10 @@ def command(directory: str | None, as_json: bool) -> None:
         # Here secrets are asterisks.
         print_json(workspace.settings.model_dump(mode="json") | {"recipe": values["recipe"]})
         return
+    # What is empty there has a meaning, and it is where everything is.
+    storage, here = workspace.settings.storage, str(workspace.root / "blobs")
+    places = {"blobs": storage.blobs or here, "models": storage.of_models or here}
+    values["storage"] |= places
     rows = [
         (f"{section}.{key}", _shown(value))
         for section, inner in values.items()

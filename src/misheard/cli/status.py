@@ -62,7 +62,15 @@ def show(status: Status, console: Console) -> None:
         console.print(f"[bold]Cycles[/]  {past}; the newest is {status.cycle.id}")
     suites = "1 regression suite" if status.suites == 1 else f"{status.suites} regression suites"
     console.print(f"[bold]Gates[/]   {suites}")
+    _files(status, console)
     console.print(f"\n[bold cyan]Next:[/] [cyan]{escape(status.next_step)}[/]", soft_wrap=True)
+
+
+def _files(status: Status, console: Console) -> None:
+    storage = status.storage
+    console.print(f"[bold]Files[/]   {escape(storage.blobs)}", soft_wrap=True)
+    if storage.models != storage.blobs:
+        console.print(f"        {escape(storage.models)} (models)", soft_wrap=True)
 
 
 def _why(one: Waiting) -> tuple[str | tuple[str, str], ...]:

@@ -74,7 +74,9 @@ def unknown_blobs(engine: Engine, keys: Iterable[str], in_use: InUse) -> Iterato
             yield from sorted(set(some) - known - in_use(connection, some))
 
 
-def delete_discarded(engine: Engine, drop: Callable[[str], object], in_use: InUse) -> int:
+def delete_discarded(
+    engine: Engine, drop: Callable[[Collection[str]], object], in_use: InUse
+) -> int:
     """Delete what was noted and is named by nothing; how many blobs that were."""
     deleted = 0
     while True:
@@ -87,9 +89,9 @@ def delete_discarded(engine: Engine, drop: Callable[[str], object], in_use: InUs
             in_use(connection, keys)
         with writing(engine) as connection:
             used = referred_to(connection, keys) | in_use(connection, keys)
-            for key in sorted(set(keys) - used):
-                drop(key)
-                deleted += 1
+            unused = sorted(set(keys) - used)
+            drop(unused)
+            deleted += len(unused)
             connection.execute(delete(discarded).where(discarded.c.sha256.in_(keys)))
 
 

@@ -16,6 +16,8 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import put_missing
+from misheard.blobs.transfers import fetch_all
 from misheard.database.discarded import discard, portions, put_announced
 from misheard.database.engine import now, writing
 from misheard.database.paging import older_than
@@ -152,13 +154,11 @@ class Datasets:
             )
         wanted = {row.audio_sha256 for row in self._without_forgotten(rows)}
         data = {row.audio_sha256: one.data for row, one in zip(rows, samples, strict=True)}
-        for key in wanted:
-            self._blobs.put_bytes(data[key])
+        put = {key: partial(data.__getitem__, key) for key in sorted(wanted)}
+        put_missing(self._blobs, put)
         made = self.add(name, Purpose.EVALUATION, rows)
         # What another row named as well may have been deleted before this one named it.
-        for key in wanted:
-            if key not in self._blobs:
-                self._blobs.put_bytes(data[key])
+        put_missing(self._blobs, put)
         return made
 
     def get(self, wanted: str) -> Dataset:
@@ -296,12 +296,13 @@ class Datasets:
         """
         (target / "audio").mkdir(parents=True)
         lines: dict[Split, list[str]] = {split: [] for split in Split}
-        for row in self.rows(dataset):
-            path = Path("audio") / row.audio_sha256
-            if not (target / path).exists():
-                self._blobs.fetch(row.audio_sha256, target / path)
+        rows = self.rows(dataset)
+        keys = {row.audio_sha256 for row in rows}
+        wanted = {target / "audio" / key: key for key in sorted(keys)}
+        fetch_all(self._blobs, wanted, threads=self._blobs.at_once)
+        for row in rows:
             line = {
-                "audio_path": str(path),
+                "audio_path": f"audio/{row.audio_sha256}",
                 "reference": row.reference,
                 "kind": row.kind,
                 "speaker_group": row.speaker_group,

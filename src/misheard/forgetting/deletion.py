@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, delete, select
 
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import delete_all, present, require_reachable
 from misheard.capture.norms import drop_norms
 from misheard.cases.standing import Standing
 from misheard.database import tallies
@@ -76,7 +78,9 @@ class Deletion:
         self._discard_left(every)
         # What a process was writing when it was killed may be of anybody.
         changed["unfinished_blobs"] = self._blobs.sweep()
-        changed["blobs"] = delete_discarded(self._engine, self._blobs.delete, self._datasets.in_use)
+        require_reachable(self._blobs)
+        drop = partial(delete_all, self._blobs)
+        changed["blobs"] = delete_discarded(self._engine, drop, self._datasets.in_use)
         if asked:
             figures = withdrawn | changed
             with writing(self._engine) as connection:
@@ -162,7 +166,6 @@ class Deletion:
 
     def _discard_left(self, every: frozenset[str]) -> None:
         """What was there before its row was, or was put again since: not told by any row."""
-        left = [key for key in sorted(every) if key in self._blobs]
-        for some in portions(left):
+        for some in portions(sorted(present(self._blobs, every))):
             with writing(self._engine) as connection:
                 discard(connection, some)

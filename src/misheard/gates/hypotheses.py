@@ -12,6 +12,7 @@ from sqlalchemy import Engine, insert, select
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import get_all
 from misheard.database.engine import writing
 from misheard.database.schema import hypotheses
 from misheard.datasets.manifest import Row
@@ -79,7 +80,7 @@ class Hypotheses:
         """
         order = sorted(rows, key=lambda row: (row.duration_s, row.audio_sha256))
         chosen = order[:: max(1, len(order) // _TIMED_CLIPS)][:_TIMED_CLIPS]
-        clips = [audio.decode(self._blobs.get_bytes(row.audio_sha256)) for row in chosen]
+        clips = self._clips(chosen)
 
         def time_s(version_id: str) -> float:
             engine = self._transcriber(version_id)
@@ -103,10 +104,14 @@ class Hypotheses:
                 for row in connection.execute(query)
             }
 
+    def _clips(self, rows: Sequence[Row]) -> list[audio.Audio]:
+        data = get_all(self._blobs, [row.audio_sha256 for row in rows])
+        return [audio.decode(one) for one in data]
+
     def _transcribe(
         self, version_id: str, rows: Sequence[Row], progress: Progress
     ) -> dict[str, Hypothesis]:
-        clips = [audio.decode(self._blobs.get_bytes(row.audio_sha256)) for row in rows]
+        clips = self._clips(rows)
         heard = _heard(self._transcriber(version_id), clips, progress)
         made = {row.audio_sha256: one for row, one in zip(rows, heard, strict=True)}
         values = [

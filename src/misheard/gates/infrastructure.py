@@ -21,6 +21,7 @@ from sqlalchemy import Engine, Select, insert, select
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import get_all
 from misheard.database.engine import new_id, now, writing
 from misheard.database.schema import infrastructure_checks
 from misheard.datasets.manifest import Row
@@ -164,7 +165,7 @@ class Infrastructure:
     def _clips(self, rows: Sequence[Row], folder: Path) -> list[Path]:
         order = sorted({(row.duration_s, row.audio_sha256) for row in rows})
         chosen = [order[0], order[len(order) // 2], order[-1]] if order else []
-        data = [self._blobs.get_bytes(key) for _, key in chosen]
+        data = get_all(self._blobs, [key for _, key in chosen])
         if not data:
             silence = np.zeros(audio.SAMPLE_RATE_HZ, np.float32)
             data = [audio.encode_wav(silence, audio.SAMPLE_RATE_HZ)] * CLIPS

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain, islice
 
 from sqlalchemy import Connection, Engine, inspect, text
 from sqlalchemy.exc import DatabaseError
 
 from misheard.blobs.store import BlobStore
+from misheard.blobs.together import Presence, each, stores_of
 from misheard.database.discarded import unknown_blobs
 from misheard.database.schema import REVISION, metadata
 from misheard.datasets.datasets import Datasets
@@ -30,6 +32,10 @@ _CANNOT_MEND = (
     "It cannot be counted again, since {}. A sound backup from before may have it right; else it "
     "has to stay."
 )
+_ABSENT = "the file is not there"
+_READ = 200
+_LOOKED_UP = 2_000
+"""Files that are looked up together."""
 Looked = Callable[[int], None]
 """Called with how many files were looked at since the last call."""
 
@@ -37,9 +43,22 @@ Looked = Callable[[int], None]
 class Integrity:
     """Checks a workspace, while others may go on writing; only `mend` changes anything."""
 
-    def __init__(self, engine: Engine, blobs: BlobStore) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        blobs: BlobStore,
+        model_blobs: BlobStore | None = None,
+        *,
+        place: str = "'blobs'",
+    ) -> None:
+        """`model_blobs`, where files of models are in a store of their own.
+
+        `place`: what people call where the files are.
+        """
+        self._place = place
         self._engine = engine
         self._blobs = blobs
+        self._model_blobs = model_blobs or blobs
         self._restore = _RESTORE if engine.dialect.name == "sqlite" else _RESTORE_SERVER
 
     def check(
@@ -77,8 +96,21 @@ class Integrity:
     def missing_files(self) -> list[Reference]:
         """The files that are not there though a row points at them."""
         with self._engine.connect() as connection:
-            pointed_at = references(connection, self._blobs)
-            return [one for one in pointed_at if one.sha256 not in self._blobs]
+            return [one for one, is_there in self._looked_up(connection) if not is_there]
+
+    def _looked_up(self, connection: Connection) -> Iterator[tuple[Reference, bool]]:
+        """Every file that a row points at, and whether it is there."""
+        pointed_at = references(connection, self._blobs)
+        looked = {of_model: Presence(self._store(of_model)) for of_model in (False, True)}
+        while some := list(islice(pointed_at, _LOOKED_UP)):
+            there = {
+                of_model: presence.of({one.sha256 for one in some if one.is_of_model is of_model})
+                for of_model, presence in looked.items()
+            }
+            yield from ((one, one.sha256 in there[one.is_of_model]) for one in some)
+
+    def _store(self, of_model: bool) -> BlobStore:
+        return self._model_blobs if of_model else self._blobs
 
     def _database(self, connection: Connection, found: Findings) -> None:
         found.looked_at["tables"] = len(inspect(connection).get_table_names())
@@ -126,25 +158,35 @@ class Integrity:
                 found.add(Part.SCHEMA, name, detail, self._restore)
 
     def _files(self, connection: Connection, found: Findings, deep: bool, progress: Looked) -> None:
-        for one in references(connection, self._blobs):
-            problem = self._problem(one, deep)
+        looked_up = self._looked_up(connection)
+        for one, problem in self._read(looked_up) if deep else map(_absence, looked_up):
             if problem:
-                found.add(Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one))
+                found.add(
+                    Part.FILES, one.sha256, f"{one.owner}: {problem}", _remedy(one, self._place)
+                )
             found.looked_at["files"] += 1
             progress(1)
 
     def _unknown(self, connection: Connection, found: Findings) -> None:
         del connection  # which may be of a moment before the file came
         in_use = Datasets(self._engine, self._blobs).in_use
-        found.unused_files = sum(1 for _ in unknown_blobs(self._engine, self._blobs, in_use))
+        keys = chain.from_iterable(stores_of(self._blobs, self._model_blobs))
+        found.unused_files = len(set(unknown_blobs(self._engine, keys, in_use)))
 
-    def _problem(self, one: Reference, deep: bool) -> str:
-        if not deep:
-            return "" if one.sha256 in self._blobs else "the file is not there"
+    def _read(self, looked_up: Iterator[tuple[Reference, bool]]) -> Iterator[tuple[Reference, str]]:
+        """What is wrong with each; as many are read at once as the store bears."""
+        while some := list(islice(looked_up, _READ)):
+            for (one, _), problem in each(self._blobs, self._problem, some):
+                yield one, problem
+
+    def _problem(self, looked_up: tuple[Reference, bool]) -> str:
+        one, is_there = looked_up
+        if not is_there:
+            return _ABSENT
         try:
-            self._blobs.verify(one.sha256)
+            self._store(one.is_of_model).verify(one.sha256)
         except BlobNotFoundError:
-            return "the file is not there"
+            return _ABSENT
         except BlobCorruptError:
             return "the file is not what it was"
         except OSError as error:
@@ -167,13 +209,18 @@ def _add(found: Findings, one: Difference) -> None:
     found.add(Part.COUNTS, one.subject, one.detail, remedy)
 
 
-def _remedy(one: Reference) -> str:
+def _absence(looked_up: tuple[Reference, bool]) -> tuple[Reference, str]:
+    one, is_there = looked_up
+    return one, "" if is_there else _ABSENT
+
+
+def _remedy(one: Reference, place: str) -> str:
     path = f"{one.sha256[:2]}/{one.sha256}"
     if one.is_audio:
         return (
-            f"Put {path} back from a copy of 'blobs'. Until then nothing that needs this recording "
+            f"Put {path} back from a copy of {place}. Until then nothing that needs this recording "
             "can be trained or judged."
         )
-    return f"Put {path} back from a copy of 'blobs'" + (
+    return f"Put {path} back from a copy of {place}" + (
         ", or register the same model again." if one.owner.startswith("version") else "."
     )

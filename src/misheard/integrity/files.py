@@ -31,6 +31,8 @@ class Reference:
     owner: str
     """For people: "version v-1, model.bin", "audio of inferences"."""
     is_audio: bool
+    is_of_model: bool = False
+    """A version's: it may be in a store of its own."""
 
 
 def references(connection: Connection, blobs: BlobStore) -> Iterator[Reference]:
@@ -61,7 +63,8 @@ def _of_versions(connection: Connection) -> Iterator[Reference]:
     query = select(versions.c.id, versions.c.files).where(versions.c.pruned_at.is_(None))
     for row in connection.execute(query):
         for name, key in row.files.items():
-            yield Reference(sha256=key, owner=f"version {row.id}, {name}", is_audio=False)
+            owner = f"version {row.id}, {name}"
+            yield Reference(sha256=key, owner=owner, is_audio=False, is_of_model=True)
 
 
 def _of_verdicts(connection: Connection) -> Iterator[Reference]:

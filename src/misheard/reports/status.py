@@ -41,6 +41,16 @@ class Waiting:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Storage:
+    """Where files are: the address of a bucket, or a directory."""
+
+    blobs: str
+    """Audio, manifests, and what versions made of utterances."""
+    models: str
+    """The files of model versions."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Status:
     """Where the loop stands."""
 
@@ -72,6 +82,8 @@ class Status:
     """The newest one."""
     suites: int
     waiting: tuple[Waiting, ...]
+    storage: Storage
+    """Where its files are."""
     next_step: str
     """What happens next, and who has to do it."""
 
@@ -111,8 +123,14 @@ def status(workspace: Workspace) -> Status:
         cycle=newest,
         suites=len(workspace.suites.listed()),
         waiting=waiting,
+        storage=_storage(workspace),
         next_step=_next_step(trigger, waiting),
     )
+
+
+def _storage(workspace: Workspace) -> Storage:
+    here, set_here = str(workspace.root / "blobs"), workspace.settings.storage
+    return Storage(blobs=set_here.blobs or here, models=set_here.of_models or here)
 
 
 def _waiting(cycles: list[Cycle], cases: CaseStandings) -> list[Waiting]:

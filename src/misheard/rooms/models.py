@@ -40,7 +40,7 @@ class ModelRooms(RentedRooms):
     @cached_property
     def registry(self) -> Registry:
         """Model versions."""
-        return Registry(self._engine, self._blobs, self.root / "models")
+        return Registry(self._engine, self._model_blobs, self.root / "models")
 
     @cached_property
     def jobs(self) -> Jobs:

@@ -8,11 +8,19 @@ from pathlib import Path
 from sqlalchemy import URL, create_engine
 
 from misheard.backups import require_sqlite
+from misheard.blobs.bucket import Bucket
+from misheard.blobs.deferred import DeferredBlobs
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.blobs.layered import LayeredBlobs
+from misheard.blobs.objects import BucketBlobs
+from misheard.blobs.opening import open_bucket
+from misheard.blobs.patience import FIRST_LOOK
+from misheard.blobs.store import BlobStore
 from misheard.database.engine import migrate, open_engine
 from misheard.errors import WorkspaceNotFoundError
+from misheard.rooms.claiming import MARKER, claim
 from misheard.scoring.normalize import Normalizer, normalizer
-from misheard.settings import Settings
+from misheard.settings import Settings, StorageSettings
 
 _TOKEN_PATIENCE_S = 5.0
 """When a token was used is noted a minute later where the database is busy so long."""
@@ -42,13 +50,44 @@ class Opened:
         # Whoever waits to write holds connections of the others; who asks is known all the same.
         self._token_engine = open_engine(url, telemetry=True, patience_s=_TOKEN_PATIENCE_S)
         migrate(self._engine, may_be_new=is_new)
-        self._blobs = DirectoryBlobs(root / "blobs")
+        self._directory_blobs = DirectoryBlobs(root / "blobs")
+
+    @cached_property
+    def _blobs(self) -> BlobStore:
+        """Audio, manifests, and what versions made of utterances."""
+        return self._store(self.settings.storage.blobs)
+
+    @cached_property
+    def _model_blobs(self) -> BlobStore:
+        """The files of model versions; the same store where they have one address."""
+        storage = self.settings.storage
+        is_same = storage.of_models == storage.blobs
+        return self._blobs if is_same else self._store(storage.of_models)
+
+    def _store(self, address: str) -> BlobStore:
+        if not address:
+            return self._directory_blobs
+        far = DeferredBlobs(lambda: BucketBlobs(self._open_bucket(address)))
+        # What was here before there was a bucket stays in the directory until it is moved.
+        return LayeredBlobs(far, self._directory_blobs)
+
+    def _open_bucket(self, address: str) -> Bucket:
+        project_id, state = self.settings.storage.project_id, self.root / "uploads"
+        claim(self._engine, open_bucket(address, project_id=project_id, patience=FIRST_LOOK))
+        return open_bucket(address, state=state, project_id=project_id)
 
     @cached_property
     def normalizer(self) -> Normalizer:
         """What references and transcripts go through before they are compared."""
         scoring = self.settings.scoring
         return normalizer(scoring.normalizer, scoring.equivalents)
+
+
+def require_buckets(storage: StorageSettings) -> None:
+    """See that the buckets can be read, before anything is made that would need them."""
+    for address in storage.buckets:
+        looked_at = open_bucket(address, project_id=storage.project_id, patience=FIRST_LOOK)
+        looked_at.stat(MARKER)
 
 
 def database_file(root: Path, settings: Settings) -> Path:

@@ -17,6 +17,7 @@ from misheard.forgetting.forgetting import Forgetting
 from misheard.integrity.check import Integrity
 from misheard.retention import Retention
 from misheard.rooms.models import ModelRooms
+from misheard.syncing import Syncing
 
 
 class SafekeepingRooms(ModelRooms):
@@ -30,13 +31,31 @@ class SafekeepingRooms(ModelRooms):
     @cached_property
     def integrity(self) -> Integrity:
         """Looks whether everything is there and whole."""
-        return Integrity(self._engine, self._blobs)
+        place = self.settings.storage.place
+        return Integrity(self._engine, self._blobs, self._model_blobs, place=place)
+
+    @cached_property
+    def syncing(self) -> Syncing:
+        """Moves files between the directory and the bucket."""
+        return Syncing(
+            self._engine,
+            self._directory_blobs,
+            self._blobs,
+            self._model_blobs,
+            in_use=self.datasets.in_use,
+        )
 
     @cached_property
     def retention(self) -> Retention:
         """Lets go of the files of versions that are long gone."""
         final = [state for state in CycleState if state.is_decided]
-        return Retention(self._engine, self._blobs, self.registry, final_cycle_states=final)
+        return Retention(
+            self._engine,
+            self._blobs,
+            self.registry,
+            final_cycle_states=final,
+            model_blobs=self._model_blobs,
+        )
 
     @cached_property
     def capture_retention(self) -> CaptureRetention:
@@ -51,6 +70,7 @@ class SafekeepingRooms(ModelRooms):
                 text_days=rules.keep_text_days,
             ),
             in_datasets=self.datasets.in_use,
+            model_blobs=self._model_blobs,
         )
 
     @cached_property

@@ -99,7 +99,7 @@ _ANSWERS: dict[type[MisheardError], _Answer] = {
     errors.RolloutStateError: _Answer(status=409),
     errors.StagingFailedError: _Answer(status=409),
     errors.VersionExistsError: _Answer(status=409),
-    errors.BucketUnavailableError: _Answer(status=500, instead=_BROKEN),
+    errors.BucketTakenError: _Answer(status=500, instead=_BROKEN),
     errors.ModelCorruptError: _Answer(status=500, instead=_BROKEN),
     errors.ModelNotFoundError: _Answer(status=500, instead=_BROKEN),
     errors.NewerSchemaError: _Answer(status=500, instead=_BROKEN),

@@ -25,6 +25,7 @@ from misheard.settings.scoring import ScoringSettings
 from misheard.settings.serving import ServingSettings
 from misheard.settings.settings import Settings
 from misheard.settings.speech import SpeechSettings
+from misheard.settings.storage import StorageSettings
 from misheard.settings.triggers import TriggerSettings
 from misheard.settings.validation import ValidationSettings
 from misheard.settings.worker import WorkerSettings
@@ -44,6 +45,7 @@ __all__ = [
     "Settings",
     "SmtpSettings",
     "SpeechSettings",
+    "StorageSettings",
     "TriggerSettings",
     "ValidationSettings",
     "WebhookSettings",

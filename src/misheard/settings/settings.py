@@ -16,6 +16,7 @@ from misheard.settings.scoring import ScoringSettings
 from misheard.settings.section import Section
 from misheard.settings.serving import ServingSettings
 from misheard.settings.speech import SpeechSettings
+from misheard.settings.storage import StorageSettings
 from misheard.settings.triggers import TriggerSettings
 from misheard.settings.validation import ValidationSettings
 from misheard.settings.worker import WorkerSettings
@@ -25,6 +26,7 @@ class Settings(Section):
     """All of `misheard.toml`."""
 
     database: DatabaseSettings = DatabaseSettings()
+    storage: StorageSettings = StorageSettings()
     speech: SpeechSettings = SpeechSettings()
     scoring: ScoringSettings = ScoringSettings()
     capture: CaptureSettings = CaptureSettings()

@@ -61,7 +61,7 @@ UNTOLD: Mapping[type, tuple[str, ...]] = {
     Dataset: ("manifest_sha256",),
     Forgotten: ("backups", "rewritten"),
     Side: ("confusions",),
-    Status: ("evaluation", "rules"),
+    Status: ("evaluation", "rules", "storage"),
     Validation: ("utterances_sha256",),
 }
 """Fields that are left out."""
