@@ -104,6 +104,9 @@ def test_a_command_in_the_docs_can_be_typed(page: str, line: str) -> None:
             check_make(words)
         case "pytest" | "ruff" | "mypy":
             assert importlib.util.find_spec(Path(program).name)
+        case "gcloud" | "export":
+            # tests/guide_docs/test_gcp_guide.py looks at them.
+            assert page == "docs/GCP_SETUP_GUIDE.md"
         case "createdb" | "pg_dump" | "pg_restore":
             # PostgreSQL's own; tests/database/test_on_postgresql.py runs the last two.
             assert page == "docs/database.md"

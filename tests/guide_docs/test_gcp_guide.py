@@ -1,0 +1,170 @@
+"""The page on Google Cloud: its commands, its role, its settings and its figures."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import subprocess
+
+import pytest
+import yaml
+
+from tests.guide_docs.conftest import ROOT
+
+PAGE = ROOT / "docs" / "GCP_SETUP_GUIDE.md"
+TEXT = PAGE.read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
+INLINE = re.findall(r"`(gcloud [^`\n]+)`", TEXT)
+ROLE = yaml.safe_load((ROOT / "docs/gcp/controller-role.yaml").read_text(encoding="utf-8"))
+
+# Commands and those of their flags that the page uses, as https://cloud.google.com/sdk/gcloud/reference
+# has them (November 2026). Every command takes --project and --format.
+GCLOUD: dict[str, set[str]] = {
+    "auth login": set(),
+    "auth application-default login": {"--impersonate-service-account"},
+    "auth application-default revoke": set(),
+    "billing accounts list": set(),
+    "billing budgets create": {
+        "--billing-account",
+        "--display-name",
+        "--budget-amount",
+        "--filter-projects",
+        "--threshold-rule",
+    },
+    "billing budgets list": {"--billing-account"},
+    "billing projects link": {"--billing-account"},
+    "billing projects unlink": set(),
+    "compute accelerator-types list": {"--filter"},
+    "compute addresses list": set(),
+    "compute disks list": set(),
+    "compute images list": {"--no-standard-images"},
+    "compute instances get-serial-port-output": {"--zone"},
+    "compute instances list": {"--filter"},
+    "compute networks create": {"--subnet-mode"},
+    "compute networks list": set(),
+    "compute networks subnets update": {"--region", "--enable-private-ip-google-access"},
+    "compute project-info describe": {"--flatten"},
+    "compute regions describe": {"--flatten"},
+    "compute routers create": {"--network", "--region"},
+    "compute routers delete": {"--region"},
+    "compute routers nats create": {
+        "--router",
+        "--region",
+        "--auto-allocate-nat-external-ips",
+        "--nat-all-subnet-ip-ranges",
+    },
+    "config get-value": set(),
+    "config set": set(),
+    "iam roles create": {"--file"},
+    "iam roles update": {"--file"},
+    "iam service-accounts add-iam-policy-binding": {"--member", "--role"},
+    "iam service-accounts create": set(),
+    "projects add-iam-policy-binding": {"--member", "--role", "--condition"},
+    "projects create": set(),
+    "projects delete": set(),
+    "quotas preferences create": {
+        "--service",
+        "--quota-id",
+        "--preferred-value",
+        "--email",
+        "--justification",
+        "--dimensions",
+    },
+    "quotas preferences list": set(),
+    "services enable": set(),
+    "storage buckets add-iam-policy-binding": {"--member", "--role"},
+    "storage buckets create": {
+        "--location",
+        "--uniform-bucket-level-access",
+        "--public-access-prevention",
+        "--soft-delete-duration",
+    },
+    "storage buckets list": set(),
+    "storage buckets update": {"--lifecycle-file"},
+    "storage du": {"--summarize"},
+}
+
+
+def lines() -> list[str]:
+    """Every line of the page that a shell is to run."""
+    typed = [line.split("  #")[0].strip() for block in BLOCKS for line in block.splitlines()]
+    return [*dict.fromkeys([*filter(None, typed), *INLINE])]
+
+
+def gcloud_of(line: str) -> list[str]:
+    """The words after `gcloud`, up to a pipe or the end of a substitution."""
+    words = shlex.split(line.replace("$(", " ").replace(")", " ").partition(" | ")[0])
+    return words[words.index("gcloud") + 1 :]
+
+
+def test_a_shell_can_read_every_block() -> None:
+    assert len(BLOCKS) > 8
+    for block in BLOCKS:
+        read = subprocess.run(
+            ["bash", "-n"], input=block, capture_output=True, text=True, check=False
+        )
+        assert read.returncode == 0, read.stderr
+
+
+@pytest.mark.parametrize("line", [line for line in lines() if "gcloud " in line])
+def test_gcloud_has_this_command_with_these_flags(line: str) -> None:
+    words = gcloud_of(line)
+    (command,) = (one for one in GCLOUD if words[: len(one.split())] == one.split())
+    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
+    assert flags <= GCLOUD[command] | {"--project", "--format"}
+
+
+def test_no_command_of_the_list_is_unused() -> None:
+    used = [" ".join(gcloud_of(line)) for line in lines() if "gcloud " in line]
+    assert [one for one in GCLOUD if not any(line.startswith(one) for line in used)] == []
+
+
+def test_every_name_is_given_before_it_is_used() -> None:
+    known: set[str] = set()
+    for line in (line for block in BLOCKS for line in block.splitlines()):
+        assert set(re.findall(r"\$([A-Z_]+)", line)) <= known, line
+        known |= set(re.findall(r"^export ([A-Z_]+)=", line))
+    assert set(re.findall(r"\$([A-Z_]+)", TEXT)) == known
+
+
+def test_files_that_commands_take_are_there() -> None:
+    named = {name for line in lines() for name in re.findall(r"file=(\S+)", line)}
+    assert named == {"docs/gcp/controller-role.yaml", "docs/gcp/lifecycle.json"}
+    for name in named:
+        assert (ROOT / name).is_file()
+
+
+def test_the_table_of_permissions_is_the_role() -> None:
+    told = re.findall(r"`((?:compute|iam)\.\w+\.\w+)`", TEXT.partition("### Who may do what")[2])
+    assert sorted(told) == sorted(ROLE["includedPermissions"])
+    assert len(set(told)) == len(told)
+
+
+def test_the_role_cannot_give_rights_away_or_reach_files() -> None:
+    for permission in ROLE["includedPermissions"]:
+        assert permission.startswith("compute.")
+        assert "IamPolicy" not in permission
+
+
+def test_where_voices_lie_nothing_deleted_is_kept() -> None:
+    made = {}
+    for line in lines():
+        if line.startswith("gcloud storage buckets create "):
+            words = gcloud_of(line)
+            made[words[3]] = words
+    assert {name.removeprefix("gs://$PROJECT_ID-") for name in made} == {
+        "datasets",
+        "models",
+        "training",
+    }
+    for name, words in made.items():
+        assert {"--uniform-bucket-level-access", "--public-access-prevention"} <= set(words)
+        assert ("--soft-delete-duration=0" in words) == (not name.endswith("-models"))
+
+
+def test_the_lifecycle_rule_spares_what_jobs_share() -> None:
+    (rule,) = json.loads((ROOT / "docs/gcp/lifecycle.json").read_text())["rule"]
+    assert rule["action"] == {"type": "Delete"}
+    assert rule["condition"] == {"age": 30, "matchesPrefix": ["training/jobs/"]}
+    assert "left for 30 days" in TEXT
