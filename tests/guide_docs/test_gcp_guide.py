@@ -6,10 +6,17 @@ import json
 import re
 import shlex
 import subprocess
+import tomllib
 
 import pytest
 import yaml
 
+from misheard.blobs.memory import MemoryBucket
+from misheard.errors import BudgetError, ImageNotFoundError, NoMachineError, QuotaError
+from misheard.finetune.rented.layout import RentedJob
+from misheard.finetune.rented.machines import PURPOSE, Machine
+from misheard.finetune.rented.prices import price
+from misheard.settings import GceSettings, Settings
 from tests.guide_docs.conftest import ROOT
 
 PAGE = ROOT / "docs" / "GCP_SETUP_GUIDE.md"
@@ -72,6 +79,7 @@ GCLOUD: dict[str, set[str]] = {
         "--dimensions",
     },
     "quotas preferences list": set(),
+    "resource-manager org-policies disable-enforce": set(),
     "services enable": set(),
     "storage buckets add-iam-policy-binding": {"--member", "--role"},
     "storage buckets create": {
@@ -168,3 +176,47 @@ def test_the_lifecycle_rule_spares_what_jobs_share() -> None:
     assert rule["action"] == {"type": "Delete"}
     assert rule["condition"] == {"age": 30, "matchesPrefix": ["training/jobs/"]}
     assert "left for 30 days" in TEXT
+
+
+def test_the_lifecycle_rule_is_for_where_jobs_lie() -> None:
+    job = RentedJob(MemoryBucket(), "job-1")
+    assert job.folder.startswith("training/jobs/")
+
+
+def test_the_settings_of_the_page_are_settings() -> None:
+    (block,) = re.findall(r"```toml\n(.*?)```", TEXT, re.DOTALL)
+    settings = Settings.model_validate(tomllib.loads(block))
+    assert settings.backend == "gce"
+    assert settings.storage.of_models == "gs://my-project-models"
+    assert settings.gce.bucket == "gs://my-project-training"
+    assert settings.gce.monthly_budget_usd == 50
+
+
+def test_machines_are_looked_for_by_the_label_that_they_bear() -> None:
+    assert f'--filter="labels.misheard={PURPOSE}"' in TEXT
+
+
+@pytest.mark.parametrize("is_spot", [False, True])
+def test_prices_are_those_that_the_budget_reckons_with(is_spot: bool) -> None:
+    gce = GceSettings()
+    machine = Machine(
+        name="misheard-a-1",
+        zone=gce.zones[0],
+        machine_type=gce.machine_type,
+        is_spot=is_spot,
+        disk_gb=gce.disk_gb,
+        max_run_s=3600,
+    )
+    found = price(machine)
+    assert found is not None
+    assert f"`{gce.machine_type}`: 8 processors" in TEXT
+    told = re.findall(r"\| (0\.\d+) an hour; `spot` about (0\.\d+) \|", TEXT)
+    assert told[0][is_spot] == f"{found.machine_usd_per_hour:.2f}"
+    assert f"disk, {gce.disk_gb} GB | 10 a month: {found.disk_usd_per_hour:.3f} an hour" in TEXT
+    assert told[1][is_spot] == f"{found.address_usd_per_hour:.4f}".rstrip("0")
+
+
+def test_what_misheard_says_is_what_the_table_has() -> None:
+    told = re.findall(r"^\| (.+?) \|", TEXT.partition("## When it does not work")[2], re.MULTILINE)
+    for error in (QuotaError, NoMachineError, ImageNotFoundError, BudgetError):
+        assert str(error.__doc__).strip().rstrip(".") in told
