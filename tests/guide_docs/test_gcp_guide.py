@@ -45,6 +45,7 @@ GCLOUD: dict[str, set[str]] = {
     "compute accelerator-types list": {"--filter"},
     "compute addresses list": set(),
     "compute disks list": set(),
+    "compute firewall-rules delete": set(),
     "compute images list": {"--no-standard-images"},
     "compute instances get-serial-port-output": {"--zone"},
     "compute instances list": {"--filter"},
@@ -91,6 +92,29 @@ GCLOUD: dict[str, set[str]] = {
     "storage buckets list": set(),
     "storage buckets update": {"--lifecycle-file"},
     "storage du": {"--summarize"},
+}
+
+# "Required permissions" of creating an instance and "IAM Permissions" of the other methods, at
+# https://docs.cloud.google.com/compute/docs/reference/rest/v1 (November 2026).
+NEEDED = {
+    "instances.insert_unary": {
+        "compute.disks.create",
+        "compute.disks.setLabels",
+        "compute.instances.create",
+        "compute.instances.setLabels",
+        "compute.instances.setMetadata",
+        "compute.instances.setServiceAccount",
+        "compute.subnetworks.use",
+        "compute.subnetworks.useExternalIp",
+    },
+    "instances.get": {"compute.instances.get"},
+    "instances.aggregated_list": {"compute.instances.list"},
+    "instances.stop_unary": {"compute.instances.stop"},
+    "instances.delete_unary": {"compute.instances.delete"},
+    "operations.get": {"compute.zoneOperations.get"},
+    "operations.list": {"compute.zoneOperations.list"},
+    "regions.get": {"compute.regions.get"},
+    "projects.get": {"compute.projects.get"},
 }
 
 
@@ -153,6 +177,18 @@ def test_the_role_cannot_give_rights_away_or_reach_files() -> None:
     for permission in ROLE["includedPermissions"]:
         assert permission.startswith("compute.")
         assert "IamPolicy" not in permission
+
+
+def test_the_role_has_what_each_call_needs_and_no_more() -> None:
+    source = (ROOT / "src/misheard/finetune/rented/compute.py").read_text(encoding="utf-8")
+    calls = re.findall(
+        r"\b_?(instances|operations|regions|projects)\.(get|list|aggregated_list|\w+_unary)\b",
+        source,
+    )
+    assert {".".join(call) for call in calls} == set(NEEDED)
+    # Nothing of misheard reads the console; a person whose machine stays silent does.
+    for_people = {"compute.instances.getSerialPortOutput"}
+    assert set(ROLE["includedPermissions"]) == set().union(for_people, *NEEDED.values())
 
 
 def test_where_voices_lie_nothing_deleted_is_kept() -> None:
