@@ -22,6 +22,7 @@ from click.testing import CliRunner
 from misheard.cli.group import VERBS, cli
 from misheard.workspace import Workspace
 from tests.guide_docs.conftest import ROOT
+from tests.guide_docs.gcloud import require_gcloud
 from tests.tiny import model
 
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("examples/*.md")])
@@ -111,7 +112,11 @@ def test_a_command_in_the_docs_can_be_typed(page: str, line: str) -> None:
             check_make(words)
         case "pytest" | "ruff" | "mypy":
             assert importlib.util.find_spec(Path(program).name)
-        case "gcloud" | "export":
+        case "gcloud":
+            require_gcloud(words)
+        case "aws":
+            assert page == "docs/storage.md"
+        case "export":
             # tests/guide_docs/test_gcp_guide.py looks at them.
             assert page == "docs/GCP_SETUP_GUIDE.md"
         case "createdb" | "pg_dump" | "pg_restore":

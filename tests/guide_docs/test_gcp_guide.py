@@ -18,81 +18,13 @@ from misheard.finetune.rented.machines import PURPOSE, Machine
 from misheard.finetune.rented.prices import price
 from misheard.settings import GceSettings, Settings
 from tests.guide_docs.conftest import ROOT
+from tests.guide_docs.gcloud import require_gcloud
 
 PAGE = ROOT / "docs" / "GCP_SETUP_GUIDE.md"
 TEXT = PAGE.read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
 INLINE = re.findall(r"`(gcloud [^`\n]+)`", TEXT)
 ROLE = yaml.safe_load((ROOT / "docs/gcp/controller-role.yaml").read_text(encoding="utf-8"))
-
-# Commands and those of their flags that the page uses, as https://cloud.google.com/sdk/gcloud/reference
-# has them (November 2026). Every command takes --project and --format.
-GCLOUD: dict[str, set[str]] = {
-    "auth login": set(),
-    "auth application-default login": {"--impersonate-service-account"},
-    "auth application-default revoke": set(),
-    "billing accounts list": set(),
-    "billing budgets create": {
-        "--billing-account",
-        "--display-name",
-        "--budget-amount",
-        "--filter-projects",
-        "--threshold-rule",
-    },
-    "billing budgets list": {"--billing-account"},
-    "billing projects link": {"--billing-account"},
-    "billing projects unlink": set(),
-    "compute accelerator-types list": {"--filter"},
-    "compute addresses list": set(),
-    "compute disks list": set(),
-    "compute firewall-rules delete": set(),
-    "compute images list": {"--no-standard-images"},
-    "compute instances get-serial-port-output": {"--zone"},
-    "compute instances list": {"--filter"},
-    "compute networks create": {"--subnet-mode"},
-    "compute networks list": set(),
-    "compute networks subnets update": {"--region", "--enable-private-ip-google-access"},
-    "compute project-info describe": {"--flatten"},
-    "compute regions describe": {"--flatten"},
-    "compute routers create": {"--network", "--region"},
-    "compute routers delete": {"--region"},
-    "compute routers nats create": {
-        "--router",
-        "--region",
-        "--auto-allocate-nat-external-ips",
-        "--nat-all-subnet-ip-ranges",
-    },
-    "config get-value": set(),
-    "config set": set(),
-    "iam roles create": {"--file"},
-    "iam roles update": {"--file"},
-    "iam service-accounts add-iam-policy-binding": {"--member", "--role"},
-    "iam service-accounts create": set(),
-    "projects add-iam-policy-binding": {"--member", "--role", "--condition"},
-    "projects create": set(),
-    "projects delete": set(),
-    "quotas preferences create": {
-        "--service",
-        "--quota-id",
-        "--preferred-value",
-        "--email",
-        "--justification",
-        "--dimensions",
-    },
-    "quotas preferences list": set(),
-    "resource-manager org-policies disable-enforce": set(),
-    "services enable": set(),
-    "storage buckets add-iam-policy-binding": {"--member", "--role"},
-    "storage buckets create": {
-        "--location",
-        "--uniform-bucket-level-access",
-        "--public-access-prevention",
-        "--soft-delete-duration",
-    },
-    "storage buckets list": set(),
-    "storage buckets update": {"--lifecycle-file"},
-    "storage du": {"--summarize"},
-}
 
 # "Required permissions" of creating an instance and "IAM Permissions" of the other methods, at
 # https://docs.cloud.google.com/compute/docs/reference/rest/v1 (November 2026).
@@ -141,15 +73,7 @@ def test_a_shell_can_read_every_block() -> None:
 
 @pytest.mark.parametrize("line", [line for line in lines() if "gcloud " in line])
 def test_gcloud_has_this_command_with_these_flags(line: str) -> None:
-    words = gcloud_of(line)
-    (command,) = (one for one in GCLOUD if words[: len(one.split())] == one.split())
-    flags = {word.partition("=")[0] for word in words if word.startswith("--")}
-    assert flags <= GCLOUD[command] | {"--project", "--format"}
-
-
-def test_no_command_of_the_list_is_unused() -> None:
-    used = [" ".join(gcloud_of(line)) for line in lines() if "gcloud " in line]
-    assert [one for one in GCLOUD if not any(line.startswith(one) for line in used)] == []
+    require_gcloud(gcloud_of(line))
 
 
 def test_every_name_is_given_before_it_is_used() -> None:
