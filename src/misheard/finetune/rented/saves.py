@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -181,12 +182,16 @@ def restore(
         save = left[-1]
         try:
             files = _files(job, save)
-            keys = {paths.root / name: key for name, key in files.items()}
+            # A folder of its own: threads of a try that was cut off may still write to another.
+            folder = paths.saving / secrets.token_hex(8)
+            keys = {folder / name: key for name, key in files.items()}
             fetch_all(job.attempt(save.attempt).state, keys, progress)
         except (BlobNotFoundError, BlobCorruptError) as error:
             say(f"the save at {save.name} cannot be used: {error}")
             passed.add(save)
             continue
+        for path in folder.iterdir():
+            path.rename(paths.root / path.name)
         if paths.curve.exists():
             os.utime(paths.curve)  # as ever, not older than the best weights
         return save.step
