@@ -120,7 +120,9 @@ def test_the_first_error_stops_the_rest_and_the_next_call_goes_on(
     assert 10_000 - fault.times <= 2
     proxy.faults.clear()
     copied = copy_missing(source, bucket, keys)
-    assert (copied.blobs, copied.there) == (30, 10)
+    # The other thread may have been at work still.
+    assert copied.there in (9, 10)
+    assert copied.blobs + copied.there == len(keys)
     assert set(bucket) == set(keys)
 
 
@@ -131,7 +133,7 @@ def test_what_is_fetched_already_is_not_fetched_again(
     targets = {tmp_path / f"{number}.wav": one for number, one in enumerate(keys)}
     proxy.add(Fault(method="GET", skip=15, times=10_000, status=403, body=b"no"))
     with pytest.raises(BucketUnavailableError):
-        fetch_all(bucket, targets, threads=2)
+        fetch_all(bucket, targets, threads=1)
     done = sum(path.exists() for path in targets)
     assert done == 15
     proxy.faults.clear()
