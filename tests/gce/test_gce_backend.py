@@ -30,7 +30,7 @@ from misheard.finetune.rented.machines import labels
 from tests.emulators import GcsEmulator
 from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
-from tests.gce.scene import Scene, quick_program, scene, wait_until
+from tests.gce.scene import Scene, scene, wait_until
 
 
 @pytest.fixture
@@ -253,7 +253,9 @@ def stray(here: Scene, owner: str, job_id: str = "job-stray", attempt: int = 1) 
     """A machine without a row."""
     name = f"stray-{len(here.double.history)}"
     told = labels(owner=owner, job_id=job_id, attempt=attempt)
+    usual, here.double.program = here.double.program, lambda _metadata, _disk: ["sleep", "600"]
     here.gce.machines.create(machine(job_id, name=name, labels=told), attempt=1)
+    here.double.program = usual
     return name
 
 
@@ -275,9 +277,7 @@ def test_a_sweep_deletes_what_is_nobody_s_and_touches_no_other_s(here: Scene) ->
 def test_every_start_sweeps(here: Scene) -> None:
     here.submit("job-1")
     here.workspace.jobs.wait("job-1")
-    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
     forgotten = stray(here, here.workspace.rentals.owner)
-    here.double.program = quick_program
     here.submit("job-2")
     assert forgotten not in here.double.names
     here.workspace.jobs.wait("job-2")
