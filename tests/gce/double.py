@@ -108,6 +108,12 @@ class ComputeDouble:
         """A metric such as "GPUS_ALL_REGIONS" that is used up."""
         self.quota_at_once = True
         """It is told with HTTP 403, instead of in the operation."""
+        self.region_quotas = {
+            "NVIDIA_L4_GPUS": (1.0, 0.0),
+            "PREEMPTIBLE_NVIDIA_L4_GPUS": (1.0, 0.0),
+        }
+        self.project_quotas = {"GPUS_ALL_REGIONS": (1.0, 0.0)}
+        """Limit and use, as they are told; what is refused is `quota`."""
         self.missing_types: set[tuple[str, str]] = set()
         """(zone, machine type) that do not exist."""
         self.image_families = set(IMAGE_FAMILIES)
@@ -249,7 +255,7 @@ class ComputeDouble:
 
     # The API.
 
-    def _answer(self, request: Request) -> dict[str, Any]:  # noqa: PLR0911
+    def _answer(self, request: Request) -> dict[str, Any]:  # noqa: PLR0911, PLR0912
         if self.refusals:
             raise self.refusals.pop(0)
         path = request.path.removeprefix("/compute/v1/projects/").split("/")
@@ -259,6 +265,10 @@ class ComputeDouble:
         match (request.method, *path[1:]):
             case ("GET", "aggregated", "instances"):
                 return self._aggregated(request.query)
+            case ("GET",):
+                return {"name": self.project_id, "quotas": _quotas(self.project_quotas)}
+            case ("GET", "regions", region):
+                return {"name": region, "quotas": _quotas(self.region_quotas)}
             case ("GET", "global", "images", "family", family):
                 return self._image(family)
             case ("POST", "zones", zone, "instances"):
@@ -604,6 +614,13 @@ class ComputeDouble:
 def _problem(status: int, reason: str, message: str) -> dict[str, Any]:
     one = {"message": message, "domain": "global", "reason": reason}
     return {"error": {"code": status, "message": message, "errors": [one]}}
+
+
+def _quotas(quotas: dict[str, tuple[float, float]]) -> list[dict[str, Any]]:
+    return [
+        {"metric": metric, "limit": limit, "usage": used}
+        for metric, (limit, used) in quotas.items()
+    ]
 
 
 def _clauses(expression: str) -> dict[str, str]:

@@ -144,7 +144,7 @@ def test_a_quota_says_how_to_ask_for_more(
     with pytest.raises(QuotaError, match=f"Quota '{metric}' exceeded") as caught:
         compute.create(machine())
     wanted = metric.replace("_", "-")
-    assert "gcloud beta quotas preferences create" in str(caught.value)
+    assert "gcloud quotas preferences create" in str(caught.value)
     assert f"--quota-id={wanted}-per-project" in str(caught.value)
     assert "console.cloud.google.com/iam-admin/quotas?project=my-project" in str(caught.value)
     assert double.names == []
@@ -167,6 +167,30 @@ def test_a_quota_says_how_to_ask_for_more(
             Refused(403, "BILLING_DISABLED", "This API method requires billing to be enabled."),
             ComputeRefusedError,
             "gcloud billing projects link my-project",
+        ),
+        (
+            Refused(
+                412,
+                "conditionNotMet",
+                "Constraint constraints/compute.vmExternalIpAccess violated for project 4711.",
+            ),
+            ComputeRefusedError,
+            "Set gce.external_ip = false",
+        ),
+        (
+            Refused(
+                412,
+                "conditionNotMet",
+                "Constraint constraints/compute.requireShieldedVm violated for project "
+                "projects/my-project. Secure Boot is not enabled.",
+            ),
+            ComputeRefusedError,
+            "compute.requireShieldedVm --project=my-project",
+        ),
+        (
+            Refused(412, "conditionNotMet", "'us' violates constraint 'constraints/gcp.other'"),
+            ComputeRefusedError,
+            "Ask whoever administers your organisation's policies.",
         ),
         (
             Refused(*FORBIDDEN, "Required 'compute.instances.create' permission"),
@@ -438,6 +462,20 @@ def test_a_zone_that_cannot_be_asked_hides_no_other(
     with caplog.at_level(logging.WARNING):
         assert len(compute.listed(owned("me"))) == 1
     assert "zones/us-east1-b cannot be asked" in caplog.text
+
+
+def test_quotas_are_those_of_the_region_and_of_the_project(
+    compute: Compute, double: ComputeDouble
+) -> None:
+    double.project_quotas = {"GPUS_ALL_REGIONS": (4.0, 3.0)}
+    told = compute.quotas("us-central1")
+    assert told["GPUS_ALL_REGIONS"] == (4.0, 3.0)
+    assert told["NVIDIA_L4_GPUS"] == (1.0, 0.0)
+    shown: list[str] = []
+    assert DryCompute("my-project", show=shown.append).quotas("us-central1") == {}
+    assert [each.path for each in double.asked] == [
+        json.loads(text)["url"].removeprefix("https://compute.googleapis.com") for text in shown
+    ]
 
 
 def test_whoever_is_not_logged_in_is_told_how(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,7 @@ def test_the_whole_of_a_machine_as_the_api_wants_it() -> None:
             "maxRunDuration": {"seconds": "5400"},
             "instanceTerminationAction": "DELETE",
             "provisioningModel": "SPOT",
+            "preemptionNoticeDuration": {"seconds": "120"},
             "automaticRestart": False,
             "onHostMaintenance": "TERMINATE",
         },

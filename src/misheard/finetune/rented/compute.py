@@ -26,7 +26,14 @@ from misheard.errors import (
     NotOursError,
 )
 from misheard.finetune.rented.machines import Instance, InstanceState, Machine
-from misheard.finetune.rented.refusals import Asked, Refusal, translated, without_credentials
+from misheard.finetune.rented.refusals import (
+    Asked,
+    Refusal,
+    of_answer,
+    of_operation,
+    translated,
+    without_credentials,
+)
 from misheard.optional import optional
 
 _log = logging.getLogger(__name__)
@@ -208,7 +215,7 @@ class Compute:
                     f"{zone} was not done within {self._patience.operation_s:g} s."
                 )
             operation = self._call(self._operations.get, request, zone=zone)
-        refusal = _failure(operation)
+        refusal = of_operation(operation)
         if refusal is not None:
             self._raise(refusal, None, zone=zone, image=image)
 
@@ -226,7 +233,7 @@ class Compute:
             try:
                 return call(retry=None, timeout=self._patience.call_s)
             except google.GoogleAPICallError as error:
-                refusal = _refusal(error)
+                refusal = of_answer(error)
                 if refusal.is_passing and pauses.sleep():
                     continue
                 self._raise(refusal, error, zone=zone, image=image)
@@ -314,32 +321,6 @@ class _Pauses:
         time.sleep(self._next_s)
         self._next_s = min(self._next_s * 1.5, self._longest_s)
         return True
-
-
-def _refusal(error: Any) -> Refusal:
-    """Of an answer to a request."""
-    codes = {str(each.get("reason", "")) for each in error.errors if isinstance(each, dict)}
-    codes.add(str(error.reason or ""))
-    return Refusal(
-        # "POST https://…: " stands before what the API said.
-        message=str(error.message).partition(": ")[2] or str(error.message),
-        status=int(error.code or 0),
-        codes=frozenset(codes - {""}),
-    )
-
-
-def _failure(operation: Any) -> Refusal | None:
-    """Of an operation that is done; None where it succeeded."""
-    errors = list(operation.error.errors)
-    status = int(operation.http_error_status_code)
-    if not errors and not status:
-        return None
-    said = " ".join(each.message or each.code for each in errors)
-    return Refusal(
-        message=said or operation.http_error_message or f"{operation.operation_type} failed.",
-        status=status,
-        codes=frozenset(each.code for each in errors),
-    )
 
 
 def _instance(found: Any) -> Instance:

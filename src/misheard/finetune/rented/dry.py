@@ -82,6 +82,12 @@ class DryCompute(Compute):
         self._send("GET", f"/zones/{zone}/operations?{query}")
         return False
 
+    def quotas(self, region: str) -> dict[str, tuple[float, float]]:
+        """See `Compute`; nothing is known of them."""
+        self._send("GET", f"/regions/{region}")
+        self._send("GET", "")
+        return {}
+
     def _end(self, verb: str, name: str, zone: str, *, wait: bool) -> bool:  # noqa: ARG002
         """Delete or stop; whether there is such a machine is not known, so both are shown."""
         found = self._made.pop((name, zone), None)

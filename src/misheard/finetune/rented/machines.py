@@ -48,6 +48,8 @@ _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _LABEL_KEY = re.compile(r"[a-z][a-z0-9_-]{0,62}")
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1035
 _LEAST_RUN_S = 30
+_NOTICE_S = "120"
+"""How long before it is taken away a spot machine is told so: the most that may be asked for."""
 _MOST_RUN_S = 120 * 24 * 3600
 
 PURPOSE = "training"
@@ -256,7 +258,7 @@ class Machine:
         return made
 
     def _scheduling(self) -> dict[str, Any]:
-        return {
+        scheduling: dict[str, Any] = {
             "maxRunDuration": {"seconds": str(round(self.max_run_s))},
             "instanceTerminationAction": "DELETE",
             "provisioningModel": "SPOT" if self.is_spot else "STANDARD",
@@ -264,6 +266,9 @@ class Machine:
             # GPUs cannot move to another host; of the rest, some types (e2) must be able to.
             "onHostMaintenance": "TERMINATE" if self.is_spot or self.gpu else "MIGRATE",
         }
+        if self.is_spot:
+            scheduling["preemptionNoticeDuration"] = {"seconds": _NOTICE_S}
+        return scheduling
 
     def _metadata(self) -> dict[str, str]:
         # Nobody has to log in there; whoever wants to, does it with an account of the project.

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import Any
 
 from misheard.errors import (
     ComputeError,
@@ -39,6 +40,20 @@ _TOO_MANY_CALLS = {"rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXC
 _BUSY = {"resourceNotReady", "RESOURCE_NOT_READY", "INTERNAL_ERROR"}
 _API_OFF = {"accessNotConfigured", "SERVICE_DISABLED", "serviceDisabled"}
 _NO_BILLING = {"BILLING_DISABLED", "billingNotEnabled", "UREQ_PROJECT_BILLING_NOT_FOUND"}
+_POLICY = re.compile(r"constraints/([\w.]+)")
+_POLICIES = {
+    "compute.vmExternalIpAccess": "Set gce.external_ip = false, and give the network Cloud NAT.",
+    "compute.trustedImageProjects": (
+        "Have its project allowed, deeplearning-platform-release by default, or set gce.image."
+    ),
+    "compute.requireShieldedVm": (
+        "NVIDIA's driver of the image does not load with Secure Boot, so whoever administers "
+        "policies has to except the project: gcloud resource-manager org-policies disable-enforce "
+        "compute.requireShieldedVm --project={project}"
+    ),
+    "gcp.resourceLocations": "Set gce.zones to some that it allows.",
+}
+"""What each policy of an organisation leaves to be done."""
 _MISSING = ("was not found", "does not exist", "cannot be found", "Unknown zone")
 _ZONE = re.compile(r"/zones/[^/']+'|Unknown zone")
 _PROJECT = re.compile(r"projects/[^/']+'")
@@ -65,6 +80,11 @@ class Refusal:
         )
 
     @property
+    def is_against_policy(self) -> bool:
+        """The project's organisation does not allow it."""
+        return _POLICY.search(self.message) is not None
+
+    @property
     def is_taken_name(self) -> bool:
         """There is such a machine already."""
         return bool(self.codes & {"alreadyExists", "RESOURCE_ALREADY_EXISTS"})
@@ -84,6 +104,32 @@ class Refusal:
             or self.status >= 500
             or bool(self.codes & (_TOO_MANY_CALLS | _BUSY))
         )
+
+
+def of_answer(error: Any) -> Refusal:
+    """What an answer to a request says, from the error that the client library makes of it."""
+    codes = {str(each.get("reason", "")) for each in error.errors if isinstance(each, dict)}
+    codes.add(str(error.reason or ""))
+    return Refusal(
+        # "POST https://…: " stands before what the API said.
+        message=str(error.message).partition(": ")[2] or str(error.message),
+        status=int(error.code or 0),
+        codes=frozenset(codes - {""}),
+    )
+
+
+def of_operation(operation: Any) -> Refusal | None:
+    """What an operation that is done has failed with; None where it succeeded."""
+    errors = list(operation.error.errors)
+    status = int(operation.http_error_status_code)
+    if not errors and not status:
+        return None
+    said = " ".join(each.message or each.code for each in errors)
+    return Refusal(
+        message=said or operation.http_error_message or f"{operation.operation_type} failed.",
+        status=status,
+        codes=frozenset(each.code for each in errors),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -116,6 +162,8 @@ def _by_code(refusal: Refusal, asked: Asked) -> ComputeError | None:
         error = NoMachineError(f"{asked.zone}: {said}")
     elif refusal.codes & _QUOTA:
         error = QuotaError(f"{said} {_more_quota(said, asked)}")
+    elif refusal.is_against_policy:
+        error = ComputeRefusedError(f"{said} {_policy(said, project)}")
     elif refusal.codes & _API_OFF:
         command = f"gcloud services enable compute.googleapis.com --project {project}"
         error = ComputeRefusedError(f"Its API is off in {project}: {command}")
@@ -144,10 +192,19 @@ def _more_quota(said: str, asked: Asked) -> str:
     region = asked.zone.rpartition("-")[0]
     where = f" --dimensions=region={region}" if quota.endswith("region") and region else ""
     command = (
-        "gcloud beta quotas preferences create --service=compute.googleapis.com "
+        "gcloud quotas preferences create --service=compute.googleapis.com "
         f"--project={asked.project_id} --quota-id={quota} --preferred-value=1{where}"
     )
     return f"Ask for more: {command} (or {page})"
+
+
+def _policy(said: str, project_id: str) -> str:
+    """What a policy of the organisation leaves to be done."""
+    named = _POLICY.search(said)
+    remedy = _POLICIES.get(named[1] if named else "")
+    if remedy is None:
+        return "Ask whoever administers your organisation's policies."
+    return remedy.format(project=project_id)
 
 
 def _permission(said: str, project_id: str) -> str:
@@ -161,7 +218,7 @@ def _permission(said: str, project_id: str) -> str:
         )
     return (
         f"Ask for the role: gcloud projects add-iam-policy-binding {project_id} {account} "
-        "--role=roles/compute.instanceAdmin.v1"
+        "--role=roles/compute.instanceAdmin.v1, or one with less: docs/GCP_SETUP_GUIDE.md"
     )
 
 
