@@ -7,13 +7,14 @@ and moto's server. Both keep everything in memory.
 from __future__ import annotations
 
 import json
+import os
 import socket
 import subprocess
 import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
@@ -44,6 +45,9 @@ def call(
 
 
 class _Emulator:
+    settings: Mapping[str, str] = {}
+    """Of its own environment."""
+
     def __init__(self) -> None:
         self.port = free_port()
         self._server: subprocess.Popen[bytes] | None = None
@@ -57,7 +61,9 @@ class _Emulator:
 
     def start(self) -> None:
         quiet = subprocess.DEVNULL
-        self._server = subprocess.Popen(self.command(), stdout=quiet, stderr=quiet)
+        environment = os.environ | self.settings
+        command = self.command()
+        self._server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
         for _ in range(600):
             if self._server.poll() is not None:
                 break
@@ -116,6 +122,8 @@ class GcsEmulator(_Emulator):
 
 class S3Emulator(_Emulator):
     """moto's server: any key is let in, and a bucket has to be made."""
+
+    settings: Mapping[str, str] = {"S3_UPLOAD_PART_MIN_SIZE": "1024"}  # small parts are quick
 
     @property
     def environment(self) -> dict[str, str]:

@@ -40,3 +40,17 @@ def test_help_loads_no_model_library() -> None:
         "sys.exit(repr(heavy) if heavy else 0)"
     )
     subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
+
+
+def test_no_library_of_a_cloud_is_loaded_before_a_bucket_is_opened() -> None:
+    program = (
+        "import sys, misheard, misheard.blobs.opening, misheard.blobs.transfers\n"
+        "import misheard.blobs.gcs, misheard.blobs.s3, misheard.cli\n"
+        "sys.argv = ['misheard', '--help']\n"
+        "try: misheard.cli.main()\n"
+        "except SystemExit: pass\n"
+        "of_clouds = ('google', 'obstore', 'requests')\n"
+        "clouds = [m for m in sys.modules if m.split('.')[0] in of_clouds]\n"
+        "sys.exit(repr(clouds) if clouds else 0)"
+    )
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)

@@ -255,6 +255,17 @@ def test_an_emulator_named_by_the_environment_needs_no_credentials(
     assert bucket.get("name") == b"content"
 
 
+def test_an_emulator_on_another_machine_needs_none_either(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", "/nowhere.json")
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", "http://emulator.invalid:4443")
+    with pytest.raises(BucketUnavailableError, match="cannot be reached"):
+        GcsBucket("b", patience=IMPATIENT).get("name")
+    with pytest.raises(BucketUnavailableError, match="no such file"):
+        GcsBucket("b", endpoint="https://storage.example.org")
+
+
 def test_a_key_file_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("GOOGLE_APPLICATION_CREDENTIALS", str(tmp_path / "key.json"))
     with pytest.raises(

@@ -54,6 +54,42 @@ def test_a_file_and_its_bytes_have_the_same_key_and_the_file_stays(
     assert path.read_bytes() == b"samples" * 300_000
 
 
+def test_a_range_is_what_lies_there_and_less_where_it_ends(store: BlobStore) -> None:
+    key = store.put_bytes(b"0123456789")
+    assert store.size_bytes(key) == 10
+    assert store.get_range(key, 0, 3) == b"012"
+    assert store.get_range(key, 3, 4) == b"3456"
+    assert store.get_range(key, 8, 9) == b"89"
+    assert store.get_range(key, 10, 1) == b""
+    assert store.get_range(key, 4, 0) == b""
+    assert store.get_range(store.put_bytes(b""), 0, 5) == b""
+    for absent in (ABSENT, "../../etc/passwd"):
+        with pytest.raises(BlobNotFoundError):
+            store.get_range(absent, 0, 1)
+        with pytest.raises(BlobNotFoundError):
+            store.size_bytes(absent)
+
+
+def test_what_has_travelled_is_told_in_bytes(store: BlobStore, tmp_path: Path) -> None:
+    path = tmp_path / "clip.wav"
+    path.write_bytes(b"samples" * 1_500_000)  # over the 8 MiB that travel at once
+    for _ in range(2):  # what is there already counts as well
+        told: list[int] = []
+        key = store.put_file(path, sent=told.append)
+        assert sum(told) == path.stat().st_size
+    told = []
+    store.fetch(key, tmp_path / "target", sent=told.append)
+    assert sum(told) == path.stat().st_size
+    assert store.get_bytes(key) == path.read_bytes()
+    store.verify(key)
+
+
+def test_there_is_nothing_to_sweep(store: BlobStore) -> None:
+    key = store.put_bytes(b"content")
+    assert store.sweep() == 0
+    assert key in store
+
+
 def test_putting_twice_changes_nothing(store: BlobStore) -> None:
     assert store.put_bytes(b"twice") == store.put_bytes(b"twice")
     assert list(store) == [hashlib.sha256(b"twice").hexdigest()]

@@ -6,6 +6,7 @@ import hashlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,7 +22,8 @@ from misheard.errors import (
 )
 from tests.emulators import GcsEmulator, S3Emulator
 
-LARGE = bytes(range(256)) * 70_000  # 17.9 MB: three pieces
+LARGE = bytes(range(256)) * 5_000  # 1.28 MB: three pieces
+SMALL: dict[str, Any] = {"piece_bytes": 512 << 10, "page_objects": 40}
 
 
 @pytest.fixture(params=["memory", "gcs", "s3"])
@@ -35,13 +37,11 @@ def bucket(
     if request.param == "gcs":
         server: GcsEmulator = request.getfixturevalue("gcs")
         state = tmp_path_factory.mktemp("uploads")
-        return GcsBucket(
-            server.new_bucket(), "a folder", endpoint=server.url, state=state, page_objects=40
-        )
+        return GcsBucket(server.new_bucket(), "a folder", endpoint=server.url, state=state, **SMALL)
     moto: S3Emulator = request.getfixturevalue("s3")
     for variable, value in moto.environment.items():
         monkeypatch.setenv(variable, value)
-    return S3Bucket(moto.new_bucket(), "a folder", page_objects=40)
+    return S3Bucket(moto.new_bucket(), "a folder", **SMALL)
 
 
 @pytest.mark.parametrize("data", [b"", b"x", b"\x00" * 3_000_000, LARGE])
@@ -101,6 +101,20 @@ def test_a_name_is_put_anew_unless_only_to_be_created(bucket: Bucket) -> None:
     with pytest.raises(ObjectExistsError, match="name"):
         bucket.put("name", b"third", create_only=True)
     assert bucket.get("name") == b"second"
+
+
+def test_a_large_object_is_put_anew_unless_only_to_be_created(
+    bucket: Bucket, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_bytes(LARGE)
+    bucket.put("name", tmp_path / "file", create_only=True)
+    (tmp_path / "file").write_bytes(LARGE[::-1])
+    for content in (tmp_path / "file", LARGE[::-1]):
+        with pytest.raises(ObjectExistsError, match="name"):
+            bucket.put("name", content, create_only=True)
+    assert bucket.get("name") == LARGE
+    bucket.put("name", tmp_path / "file")
+    assert bucket.get("name") == LARGE[::-1]
 
 
 def test_of_many_who_create_one_wins(bucket: Bucket) -> None:

@@ -14,6 +14,7 @@ import torch
 from misheard import audio
 from misheard.datasets.split import Split
 from misheard.errors import InvalidSettingError, JobFailedError
+from misheard.finetune.backends.backend import RunState
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.events import read_events
@@ -181,3 +182,36 @@ def test_validation_in_which_nobody_speaks_has_no_rate_and_does_no_harm(workshop
     assert result["validation_wer"] == [None]
     assert [point["validation"]["wer"] for point in result["sweep"]] == [None] * 5
     assert "right_sized" not in result["checked"]
+
+
+class GivesUp:
+    """A place to train that cannot: it says why, once it is asked to begin."""
+
+    name = "gives up"
+
+    def __init__(self) -> None:
+        self.begun = 0
+
+    def start(self, paths: JobPaths) -> None:
+        self.begun += 1
+        paths.failure.write_text("There is no machine to be had.\n", encoding="utf-8")
+
+    def state(self, paths: JobPaths) -> RunState:
+        return RunState.STOPPED
+
+    def cancel(self, paths: JobPaths) -> None:
+        pass
+
+
+def test_a_place_to_train_that_gives_up_is_not_asked_again_and_its_reason_is_told(
+    workshop: Workshop,
+) -> None:
+    backend = GivesUp()
+    jobs = workshop.jobs(backend)
+    jobs.submit("job-given-up", workshop.base.id, workshop.dataset, quick())
+    # What is in the log is older than that.
+    jobs.paths("job-given-up").log.write_text("Traceback (most recent call last):\nKeyError\n")
+    with pytest.raises(JobFailedError, match="There is no machine to be had"):
+        jobs.wait("job-given-up")
+    assert failed(workshop, "job-given-up").error == "There is no machine to be had."
+    assert backend.begun == 1

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from misheard.blobs.bucket import Bucket
+from misheard.blobs.gcs import GcsBucket
 from misheard.blobs.opening import open_bucket
 from misheard.finetune.backends.local import LocalBackend
 from misheard.finetune.paths import JobPaths
@@ -25,6 +26,7 @@ from misheard.finetune.rented.machines import Machine, labels, machine_name
 from misheard.finetune.rented.saves import Save, saves
 from misheard.finetune.rented.wheel import build_wheel
 from tests.emulators import GcsEmulator
+from tests.faults import FaultProxy, faults
 from tests.finetune.conftest import Waiting, Workshop, quick, tiny_base, wait_until, workshop
 from tests.gce.double import ComputeDouble
 
@@ -95,6 +97,13 @@ def bucket(gcs: GcsEmulator, monkeypatch: pytest.MonkeyPatch) -> Bucket:
 
 
 @pytest.fixture
+def behind(gcs: GcsEmulator) -> Iterator[tuple[Bucket, FaultProxy]]:
+    """A bucket behind a proxy, which counts and can do harm."""
+    with faults(gcs.url) as proxy:
+        yield GcsBucket(gcs.new_bucket(), "models", endpoint=proxy.url), proxy
+
+
+@pytest.fixture
 def ordered(workshop: Workshop) -> Callable[..., JobPaths]:
     """The files of a job at home, before it begins."""
 
@@ -115,11 +124,12 @@ def rent(
 
     def make(
         job_id: str,
+        recipe: Recipe = SHORT,
         *,
         prepare: Callable[[JobPaths], object] = lambda _: None,
         released: bool = True,
     ) -> Rented:
-        home = ordered(job_id)
+        home = ordered(job_id, recipe)
         prepare(home)
         job = RentedJob(bucket, job_id)
         send_bundle(home, job, wheel)

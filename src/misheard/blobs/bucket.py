@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+PIECE_BYTES = 8 << 20
+"""What is larger is sent and fetched in pieces of this size."""
+
 Sent = Callable[[int], None]
 """Called with how many bytes have travelled since the last call, from any thread.
 
@@ -61,7 +64,8 @@ class Bucket(Protocol):
         `BlobCorruptError` where it changes meanwhile, or has another SHA-256 than the one given.
 
         With `create_only`, raises `ObjectExistsError` where there is one: of several who write at
-        once, one wins. Of large files that promise is the provider's alone: emulators break it.
+        once, one wins. Over 8 MiB that holds with Google alone: S3, and emulators, look first
+        whether there is one, and of two at once both may write.
         """
         ...
 

@@ -5,16 +5,22 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 from misheard.blobs.arriving import arriving
-from misheard.blobs.bucket import Sent, Stored, unwatched
+from misheard.blobs.bucket import PIECE_BYTES, Sent, Stored, unwatched
 from misheard.blobs.google.checksums import as_google_writes, checksum
 from misheard.blobs.google.client import GcsClient
-from misheard.blobs.google.resumable import CHUNK_BYTES, Resumable
+from misheard.blobs.google.resumable import Resumable
 from misheard.blobs.google.uploads import TRIES_IF_DAMAGED, GcsUploads, stored
 from misheard.blobs.patience import PATIENT, Patience
-from misheard.errors import BlobCorruptError, BlobNotFoundError, ObjectChangedError
+from misheard.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    ObjectChangedError,
+    ObjectExistsError,
+)
 
 
 class GcsBucket:
@@ -34,6 +40,7 @@ class GcsBucket:
         endpoint: str = "",
         credentials: Any = None,
         patience: Patience = PATIENT,
+        piece_bytes: int = PIECE_BYTES,
         page_objects: int = 1000,
     ) -> None:
         """Raises `BucketUnavailableError` without credentials.
@@ -41,8 +48,10 @@ class GcsBucket:
         `state`: where unfinished uploads are remembered; without it only while a `put` lasts.
         `project_id` pays where the bucket's owner lets others pay. `endpoint`: another server than
         Google's, such as http://127.0.0.1:4443. `credentials`: of google-auth; else they are
-        looked for. `page_objects`: how many a listing asks for at once.
+        looked for. `piece_bytes`: of what is larger, so much travels at once, a multiple of
+        256 KiB. `page_objects`: how many a listing asks for at once.
         """
+        self._piece_bytes = piece_bytes
         self._client = GcsClient(
             bucket,
             folder,
@@ -54,7 +63,7 @@ class GcsBucket:
         )
         self._uploads = GcsUploads(
             self._client,
-            Resumable(self._client.connection, patience, state),
+            Resumable(self._client.connection, patience, state, piece_bytes=piece_bytes),
             lambda name, generation: self.delete(name, generation=generation),
         )
 
@@ -73,10 +82,19 @@ class GcsBucket:
         sent: Sent = unwatched,
     ) -> Stored:
         """See `Bucket`."""
-        if isinstance(content, Path) and content.stat().st_size > CHUNK_BYTES:
+        if isinstance(content, Path) and content.stat().st_size > self._piece_bytes:
+            if create_only and self.stat(name) is not None:  # Google would say so, emulators not
+                raise ObjectExistsError(f"{self.url}/{name}")
             return self._uploads.put_file(
                 name, content, create_only=create_only, sha256=sha256, sent=sent
             )
+        if not isinstance(content, Path) and len(content) > self._piece_bytes:
+            with NamedTemporaryFile() as file:
+                file.write(content)
+                file.flush()
+                return self.put(
+                    name, Path(file.name), create_only=create_only, sha256=sha256, sent=sent
+                )
         data = content.read_bytes() if isinstance(content, Path) else bytes(content)
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise BlobCorruptError(f"What was to be put at {self.url}/{name} has changed.")
@@ -150,20 +168,27 @@ class GcsBucket:
         file.truncate()
         whole, crc, arrived = hashlib.sha256(), checksum(), 0
         generation = expected and expected.generation
-        while True:
-            chunk = self._client.asked(
-                lambda start=arrived: self._fetched(name, start, CHUNK_BYTES, generation),  # type: ignore[misc]
-                name,
-            )
-            whole.update(chunk)
-            crc.update(chunk)
-            file.write(chunk)
-            sent(len(chunk))
-            arrived += len(chunk)
-            if len(chunk) < CHUNK_BYTES:
-                break
-        if whole.hexdigest() == sha256 if sha256 else as_google_writes(crc) == expected.crc32c:
-            return True
+        try:
+            while True:
+                chunk = self._client.asked(
+                    lambda: self._fetched(name, arrived, self._piece_bytes, generation),  # noqa: B023
+                    name,
+                )
+                whole.update(chunk)
+                crc.update(chunk)
+                file.write(chunk)
+                sent(len(chunk))
+                arrived += len(chunk)
+                if len(chunk) < self._piece_bytes:
+                    break
+        except BlobNotFoundError:
+            if expected is None:
+                raise
+            # Another generation was written since; or it is gone, which the next look says.
+        else:
+            found = whole.hexdigest() if sha256 else as_google_writes(crc)
+            if found == (sha256 or expected.crc32c):
+                return True
         sent(-arrived)
         return False
 

@@ -6,11 +6,10 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from misheard.blobs.bucket import Bucket, Sent, unwatched
+from misheard.blobs.bucket import PIECE_BYTES, Bucket, Sent, unwatched
 from misheard.blobs.store import is_key
 from misheard.errors import BlobCorruptError, BlobNotFoundError, ObjectExistsError
 
-_CHUNK_BYTES = 8 << 20
 _SENT_UNASKED_BYTES = 1 << 20
 """Up to here sending what may be there already costs less than asking first."""
 
@@ -40,7 +39,7 @@ class BucketBlobs:
     def put_file(self, path: Path, *, sent: Sent = unwatched) -> str:
         """See `BlobStore`; `BlobCorruptError` where the file changes while it is sent."""
         size_bytes = path.stat().st_size
-        if size_bytes <= _CHUNK_BYTES:
+        if size_bytes <= PIECE_BYTES:
             # Read once, so that key and content agree even if it changes.
             data = path.read_bytes()
             key = hashlib.sha256(data).hexdigest()
@@ -106,14 +105,14 @@ class BucketBlobs:
         try:
             self._bucket.put(_name(key), content, create_only=True, sha256=key, sent=sent)
         except ObjectExistsError:
-            return
+            sent(size_bytes)
 
     def _digest(self, key: str) -> str:
         digest, read, name = hashlib.sha256(), 0, _name(key)
-        while chunk := self._bucket.get(name, start=read, length=_CHUNK_BYTES):
+        while chunk := self._bucket.get(name, start=read, length=PIECE_BYTES):
             digest.update(chunk)
             read += len(chunk)
-            if len(chunk) < _CHUNK_BYTES:
+            if len(chunk) < PIECE_BYTES:
                 break
         return digest.hexdigest()
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import IO, Any, TypeVar
 
 from misheard.blobs.arriving import arriving
-from misheard.blobs.bucket import Sent, Stored, unwatched
+from misheard.blobs.bucket import PIECE_BYTES, Sent, Stored, unwatched
 from misheard.blobs.patience import PATIENT, Patience
 from misheard.blobs.s3_errors import S3Errors
 from misheard.errors import (
@@ -22,8 +22,6 @@ from misheard.errors import (
 )
 from misheard.optional import optional
 
-_CHUNK_BYTES = 8 << 20
-"""What is larger is sent in parts and fetched in ranges of this size."""
 _PARTS_AT_ONCE = 4
 _TRIES_IF_DAMAGED = 3
 _SHA256, _TOKEN = "sha256", "misheard-put"
@@ -55,15 +53,18 @@ class S3Bucket:
         *,
         endpoint: str = "",
         patience: Patience = PATIENT,
+        piece_bytes: int = PIECE_BYTES,
         page_objects: int = 1000,
     ) -> None:
         """`endpoint`: another server than Amazon's, such as http://127.0.0.1:9000.
 
+        `piece_bytes`: of what is larger, so much travels at once; S3 takes no less than 5 MiB.
         `page_objects`: how many a listing takes at once.
         """
         self._url = f"s3://{bucket}/{folder}".rstrip("/")
         self._folder = f"{folder}/" if folder else ""
         self._patience = patience
+        self._piece_bytes = piece_bytes
         self._page_objects = page_objects
         self._obstore = optional("obstore", extra="s3")
         self._errors = S3Errors(bucket)
@@ -86,7 +87,7 @@ class S3Bucket:
         sent: Sent = unwatched,
     ) -> Stored:
         """See `Bucket`."""
-        if isinstance(content, Path) and content.stat().st_size > _CHUNK_BYTES:
+        if isinstance(content, Path) and content.stat().st_size > self._piece_bytes:
             with content.open("rb") as file:
                 meant = sha256 or hashlib.file_digest(file, "sha256").hexdigest()
             if create_only and self.stat(name) is not None:
@@ -123,10 +124,8 @@ class S3Bucket:
                 if expected is None:
                     there = self._there(name)
                     etag, expected = there.meta["e_tag"], there.attributes.get(_SHA256)
-                found, arrived = self._fetch(name, file, etag, sent)
-                if expected in (None, found):
+                if self._fetch(name, file, etag, expected, sent):
                     return
-                sent(-arrived)
             raise BlobCorruptError(f"{self._url}/{name} is not what was put there.")
 
     def stat(self, name: str) -> Stored | None:
@@ -188,9 +187,9 @@ class S3Bucket:
             return self._obstore.put(
                 self._parts,
                 name,
-                _chunks(path, sha256, tell),
+                _pieces(path, sha256, self._piece_bytes, tell),
                 attributes={_SHA256: sha256},
-                chunk_size=_CHUNK_BYTES,
+                chunk_size=self._piece_bytes,
                 max_concurrency=_PARTS_AT_ONCE,
             )
 
@@ -209,19 +208,28 @@ class S3Bucket:
         answer = self._obstore.get(self._store, name)
         return bytes(answer.bytes()), answer.attributes.get(_SHA256)
 
-    def _fetch(self, name: str, file: IO[bytes], etag: str | None, sent: Sent) -> tuple[str, int]:
-        """Fill the file; the SHA-256 and the number of bytes of what has arrived."""
+    def _fetch(
+        self, name: str, file: IO[bytes], etag: str | None, sha256: str | None, sent: Sent
+    ) -> bool:
+        """Fill the file; False where what has arrived is something else."""
         file.seek(0)
         file.truncate()
         digest, arrived = hashlib.sha256(), 0
-        while chunk := self._range(name, arrived, _CHUNK_BYTES, etag):
-            digest.update(chunk)
-            file.write(chunk)
-            sent(len(chunk))
-            arrived += len(chunk)
-            if len(chunk) < _CHUNK_BYTES:
-                break
-        return digest.hexdigest(), arrived
+        try:
+            while chunk := self._range(name, arrived, self._piece_bytes, etag):
+                digest.update(chunk)
+                file.write(chunk)
+                sent(len(chunk))
+                arrived += len(chunk)
+                if len(chunk) < self._piece_bytes:
+                    break
+        except ObjectChangedError:
+            pass  # somebody has written it since we looked: from the beginning
+        else:
+            if sha256 in (None, digest.hexdigest()):
+                return True
+        sent(-arrived)
+        return False
 
     def _range(self, name: str, start: int, length: int | None, etag: str | None = None) -> bytes:
         options: dict[str, Any] = {"range": {"offset": start}}
@@ -252,6 +260,8 @@ class S3Bucket:
                 done = do()
             except self._errors.exists as error:
                 raise ObjectExistsError(f"{self._url}/{name}") from error
+            except self._errors.changed as error:
+                raise ObjectChangedError(f"{self._url}/{name}") from error
             except self._errors.kinds as error:
                 failed = error
                 if not self._errors.passes(error):
@@ -301,11 +311,11 @@ class S3Bucket:
         )
 
 
-def _chunks(path: Path, sha256: str, sent: Sent) -> Iterator[bytes]:
+def _pieces(path: Path, sha256: str, piece_bytes: int, sent: Sent) -> Iterator[bytes]:
     """A file in pieces; before the end it is an error if it was not the content that was meant."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
+        while chunk := file.read(piece_bytes):
             digest.update(chunk)
             yield chunk
             sent(len(chunk))

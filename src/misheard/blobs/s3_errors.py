@@ -18,7 +18,7 @@ EXPORT = 'eval "$(aws configure export-credentials --format env)"'
 _STATUS = re.compile(r"non-2xx status code: (\d{3})")
 _CODE = re.compile(r"<Code>(\w+)</Code>")
 _REGION = re.compile(r"<Region>([\w-]+)</Region>|expecting '([\w-]+)'")
-_OF_THE_MACHINE = re.compile(r"/latest/(api/token|meta-data)|169\.254\.")
+_OF_THE_MACHINE = re.compile(r"http://[^/]+/latest/(api/token|meta-data)")
 _UNKNOWN_KEYS = (
     "InvalidAccessKeyId",
     "SignatureDoesNotMatch",
@@ -45,7 +45,8 @@ class S3Errors:
         exceptions = optional("obstore.exceptions", extra="s3")
         self.kinds: tuple[Any, ...] = (exceptions.BaseError, FileNotFoundError)
         """What `translated` translates."""
-        self.exists = (exceptions.AlreadyExistsError, exceptions.PreconditionError)
+        self.exists = exceptions.AlreadyExistsError
+        self.changed = exceptions.PreconditionError
 
     def passes(self, error: BaseException) -> bool:
         """Whether it is worth another attempt."""
@@ -72,17 +73,17 @@ class S3Errors:
         """
         address, text = f"s3://{self._bucket}", _said(error)
         status, code = _status(text), (_CODE.findall(text) or [""])[0]
+        if _OF_THE_MACHINE.search(text):
+            return BucketUnavailableError(
+                "There are no AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not "
+                f"set, and this machine has no role. Log in with aws configure, then: {EXPORT}"
+            )
         if code in _DAMAGED:
             return BlobCorruptError(f"{address}/{name} was damaged on its way: {text}")
         if status == 404 and code != "NoSuchBucket" and is_there():
             return BlobNotFoundError(f"{address}/{name}")
         if status == 404:
             return BucketUnavailableError(f"There is no {address}. Make it: aws s3 mb {address}")
-        if _OF_THE_MACHINE.search(text):
-            return BucketUnavailableError(
-                "There are no AWS credentials: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY are not "
-                f"set, and this machine has no role. Log in with aws configure, then: {EXPORT}"
-            )
         if status is None:
             return BucketUnavailableError(
                 f"{address} cannot be reached: {text} Is there a network, is AWS_ENDPOINT_URL "

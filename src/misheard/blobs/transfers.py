@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -49,7 +50,9 @@ def fetch_all(
         folder.mkdir(parents=True, exist_ok=True)
 
     def fetch(one: tuple[Path, str], sent: Sent) -> None:
-        store.fetch(one[1], one[0], sent=sent)
+        # A thread of an earlier call, which nobody waits for, may have been faster.
+        with suppress(FileExistsError):
+            store.fetch(one[1], one[0], sent=sent)
 
     _each(missing, fetch, progress, threads)
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar
 
 from misheard.blobs.google.errors import GcsErrors
-from misheard.blobs.google.login import google_credentials
+from misheard.blobs.google.login import anonymous, google_credentials
 from misheard.blobs.patience import Patience
 from misheard.optional import optional
 
@@ -32,10 +32,13 @@ class GcsClient:
         page_objects: int,
     ) -> None:
         """See `misheard.blobs.gcs.GcsBucket`."""
-        endpoint = endpoint or os.environ.get("STORAGE_EMULATOR_HOST", "")
-        if endpoint and "://" not in endpoint:
-            endpoint = f"http://{endpoint}"
-        credentials = credentials or google_credentials(endpoint)
+        emulator = os.environ.get("STORAGE_EMULATOR_HOST", "")
+        if emulator and "://" not in emulator:
+            emulator = f"http://{emulator}"
+        if credentials is None:
+            nobody = emulator and not endpoint
+            credentials = anonymous() if nobody else google_credentials(endpoint)
+        endpoint = endpoint or emulator
         self.url = f"gs://{bucket}/{folder}".rstrip("/")
         self.folder = f"{folder}/" if folder else ""
         self.connection = _connection(credentials)

@@ -28,7 +28,6 @@ def google_credentials(endpoint: str = "", *, limit_s: float = _LIMIT_S) -> Any:
     login` wrote, or the service account of the machine. Raises `BucketUnavailableError`, after
     `limit_s` at the latest.
     """
-    anonymous = optional("google.auth.credentials", extra="gcp").AnonymousCredentials
     if on_loopback(endpoint):
         return anonymous()
     _check_key_file()
@@ -45,6 +44,11 @@ def google_credentials(endpoint: str = "", *, limit_s: float = _LIMIT_S) -> Any:
     if isinstance(found, Exception):
         raise BucketUnavailableError(f"There are no Google credentials. {_what_to_do()}") from found
     return found
+
+
+def anonymous() -> Any:
+    """Nobody's credentials, for emulators."""
+    return optional("google.auth.credentials", extra="gcp").AnonymousCredentials()
 
 
 def on_loopback(endpoint: str) -> bool:

@@ -25,7 +25,6 @@ from misheard.blobs.patience import Patience
 from misheard.errors import BlobCorruptError
 from misheard.optional import optional
 
-CHUNK_BYTES = 8 << 20
 _KEPT_S = 7 * 24 * 3600
 _PASSES = (408, 429, 500, 502, 503, 504)
 _GONE = (404, 410)
@@ -52,12 +51,13 @@ class Resumable:
     """Sends files in pieces through a session of requests."""
 
     def __init__(
-        self, session: Any, patience: Patience, state: Path | None, chunk_bytes: int = CHUNK_BYTES
+        self, session: Any, patience: Patience, state: Path | None, *, piece_bytes: int
     ) -> None:
+        """Google takes pieces of a multiple of 256 KiB."""
         self._session = session
         self._patience = patience
         self._state = state
-        self._chunk_bytes = chunk_bytes
+        self._piece_bytes = piece_bytes
         self._api = optional("google.api_core.exceptions", extra="gcp")
         self._passing = (
             optional("requests", extra="gcp").RequestException,
@@ -93,24 +93,27 @@ class Resumable:
     def _send(
         self, address: str, arrived: int | None, upload: Upload, sent: Sent
     ) -> dict[str, Any]:
-        told = _Told(sent)
-        attempts = self._attempts()
+        told, attempts = _Told(sent), self._attempts()
         with upload.path.open("rb") as file, told:
             while True:
                 try:
                     answer = self._step(address, file, arrived, upload.seen.size_bytes)
+                    if isinstance(answer, dict):
+                        told.arrived(upload.seen.size_bytes)
+                        return answer
+                    if arrived is not None and answer <= arrived:
+                        stuck = f"Google says that {answer} bytes have arrived, and no more do."
+                        raise _PassingError(self._api.ServiceUnavailable(stuck))
                 except _PassingError:
                     if next(attempts, None) is None:
                         raise
                     arrived = None
                     continue
-                if isinstance(answer, dict):
-                    told.arrived(upload.seen.size_bytes)
-                    return answer
                 if answer > told.size_bytes:
                     attempts = self._attempts()
                 told.arrived(answer)
-                arrived = answer
+                # Where all has arrived, and Google does not make an object of it yet, it is asked.
+                arrived = answer if answer < upload.seen.size_bytes else None
 
     def _attempts(self) -> Iterator[int]:
         """Those after the first."""
@@ -128,7 +131,7 @@ class Resumable:
         data, what = b"", "*"
         if arrived is not None:
             file.seek(arrived)
-            data = file.read(self._chunk_bytes)
+            data = file.read(min(self._piece_bytes, size_bytes - arrived))
             if not data:
                 raise BlobCorruptError(f"'{file.name}' has become shorter while it was sent.")
             what = f"{arrived}-{arrived + len(data) - 1}"

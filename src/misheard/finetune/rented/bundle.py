@@ -15,6 +15,7 @@ from misheard.errors import BlobNotFoundError, BundleError, ObjectExistsError
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.homecoming import clean
 from misheard.finetune.rented.layout import RentedJob, is_plain, key_of
+from misheard.finetune.rented.sealed import read_sealed, sealed
 
 _FORMAT = 1
 _BASE = "base"
@@ -68,8 +69,7 @@ def send_bundle(
         clean(job)
     put_all(job.shared, [*shared.values(), wheel], progress)
     put_all(job.inputs, list(inputs.values()), progress)
-    data = json.dumps({"format": _FORMAT} | asdict(bundle), indent=2).encode()
-    job.bucket.put(job.bundle, data)
+    job.bucket.put(job.bundle, sealed({"format": _FORMAT} | asdict(bundle)))
     return bundle
 
 
@@ -81,11 +81,12 @@ def bundle_bytes(paths: JobPaths) -> int:
 def read_bundle(job: RentedJob) -> Bundle | None:
     """The bundle that is in the bucket; None before one is complete.
 
-    Raises `BundleError` where it is not what this version of misheard makes.
+    Raises `BundleError` where it is not what this version of misheard makes, `BlobCorruptError`
+    where it is damaged.
     """
     where = f"{job.bucket.url}/{job.bundle}"
     try:
-        values = json.loads(job.bucket.get(job.bundle))
+        values = read_sealed(job.bucket, job.bundle)
     except BlobNotFoundError:
         return None
     if values.pop("format", None) != _FORMAT:

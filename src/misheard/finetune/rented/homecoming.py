@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from misheard.finetune.rented.layout import RentedAttempt, RentedJob, key_of
 from misheard.finetune.rented.manifest import MODEL, RESULT, Manifest, Outcome, read_manifest
 from misheard.finetune.written import write_json
 
-_SPARE_BYTES = 64 << 20
+_SPARE_BYTES = 16 << 20
 _AT_ONCE_BYTES = 8 << 20
 
 
@@ -136,7 +137,8 @@ def _fetch(job: RentedJob, paths: JobPaths, manifest: Manifest, progress: Sent) 
 def _fetch_again(job: RentedJob, paths: JobPaths, keys: dict[Path, str]) -> None:
     for path, key in keys.items():
         try:
-            job.outputs.fetch(key, path)
+            with suppress(FileExistsError):  # a thread of the first try was faster
+                job.outputs.fetch(key, path)
         except (BlobCorruptError, BlobNotFoundError) as error:
             what = "is not there" if isinstance(error, BlobNotFoundError) else "is damaged"
             raise _wrong(job, paths, path, what) from error

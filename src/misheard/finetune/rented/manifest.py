@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
 
 from misheard.blobs.store import is_key
 from misheard.errors import BlobCorruptError, BlobNotFoundError, HomecomingError
 from misheard.finetune.rented.layout import RentedJob, is_plain
+from misheard.finetune.rented.sealed import read_sealed, sealed
 
 RESULT = "result.json"
 MODEL = "model"
@@ -47,35 +45,15 @@ class Manifest:
 
     def to_json(self) -> bytes:
         """As it is kept, with a SHA-256 of all the rest."""
-        values = {
-            "attempt": self.attempt,
-            "outcome": self.outcome.value,
-            "reason": self.reason,
-            "files": {name: vars(made) for name, made in sorted(self.files.items())},
-        }
-        return json.dumps(values | {"sha256": _digest(values)}, indent=2).encode()
-
-    @classmethod
-    def from_json(cls, data: bytes, where: str) -> Manifest:
-        """Read what `to_json` made; `HomecomingError` for anything that is not that."""
-        try:
-            values = json.loads(data)
-            told = values.pop("sha256")
-            if told != _digest(values):
-                raise HomecomingError(f"{where} does not have the SHA-256 that it tells of itself.")
-            files = {name: Made(**made) for name, made in values.pop("files").items()}
-            manifest = cls(**values | {"files": files, "outcome": Outcome(values["outcome"])})
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise HomecomingError(f"{where} is no manifest: {error!r}") from error
-        manifest.check(where)
-        return manifest
+        files = {name: vars(made) for name, made in sorted(self.files.items())}
+        return sealed(vars(self) | {"outcome": self.outcome.value, "files": files})
 
     def check(self, where: str) -> None:
         """Raise `HomecomingError` unless its files may be written to a job's directory."""
         for name, made in self.files.items():
             if not _is_allowed(name):
                 raise HomecomingError(f"{where} names '{name}', which is no file of a model.")
-            if not is_key(made.sha256) or not _is_size(made.size_bytes):
+            if not _is_digest(made.sha256) or not _is_size(made.size_bytes):
                 raise HomecomingError(f"{where} does not say what '{name}' is.")
         size_bytes = sum(made.size_bytes for made in self.files.values())
         if len(self.files) > _MOST_FILES or size_bytes > _MOST_BYTES:
@@ -95,19 +73,21 @@ def read_manifest(job: RentedJob) -> Manifest | None:
     """
     where = f"{job.bucket.url}/{job.manifest}"
     try:
-        try:
-            return Manifest.from_json(job.bucket.get(job.manifest), where)
-        except (HomecomingError, BlobCorruptError):
-            # What was damaged on its way is whole when it comes again.
-            return Manifest.from_json(job.bucket.get(job.manifest), where)
+        values = read_sealed(job.bucket, job.manifest)
+        files = {name: Made(**made) for name, made in values["files"].items()}
+        manifest = Manifest(**values | {"files": files, "outcome": Outcome(values["outcome"])})
     except BlobNotFoundError:
         return None
     except BlobCorruptError as error:
-        raise HomecomingError(f"{where} is damaged.") from error
+        raise HomecomingError(error.detail) from error
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise HomecomingError(f"{where} is no manifest: {error!r}") from error
+    manifest.check(where)
+    return manifest
 
 
-def _digest(values: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and is_key(value)
 
 
 def _is_size(value: object) -> bool:

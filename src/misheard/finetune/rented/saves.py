@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from misheard.errors import BlobCorruptError, BlobNotFoundError
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import require_newest
 from misheard.finetune.rented.layout import RentedAttempt, RentedJob, is_plain
+from misheard.finetune.rented.sealed import read_sealed, sealed
 
 TRAINED = 10**12 - 1
 """Stands for the step of a save after which nothing is left to train."""
@@ -127,7 +129,7 @@ def send(attempt: RentedAttempt, taken: Taken, progress: Sent = unwatched) -> No
     keys = put_all(attempt.state, list(files.values()), progress)
     require_newest(attempt)
     listed = {"files": dict(zip(files, keys, strict=True))}
-    attempt.job.bucket.put(attempt.save(taken.step), json.dumps(listed, indent=2).encode())
+    attempt.job.bucket.put(attempt.save(taken.step), sealed(listed))
     _prune(attempt)
 
 
@@ -149,7 +151,7 @@ def _prune(attempt: RentedAttempt) -> None:
 def _files(job: RentedJob, save: Save) -> Mapping[str, str]:
     """The keys of a save's files by their path; `BlobCorruptError` for what is no such list."""
     try:
-        files = json.loads(job.bucket.get(save.name))["files"]
+        files = read_sealed(job.bucket, save.name)["files"]
         names = ("scratch/", "best.safetensors", "curve.json", "trained.json", "events.jsonl")
         right = all(is_plain(name) and name.startswith(names) for name in files)
         if right and all(is_key(key) for key in files.values()):
@@ -180,12 +182,16 @@ def restore(
         save = left[-1]
         try:
             files = _files(job, save)
-            keys = {paths.root / name: key for name, key in files.items()}
+            # A folder of its own: threads of a try that was cut off may still write to another.
+            folder = paths.saving / secrets.token_hex(8)
+            keys = {folder / name: key for name, key in files.items()}
             fetch_all(job.attempt(save.attempt).state, keys, progress)
         except (BlobNotFoundError, BlobCorruptError) as error:
             say(f"the save at {save.name} cannot be used: {error}")
             passed.add(save)
             continue
+        for path in folder.iterdir():
+            path.rename(paths.root / path.name)
         if paths.curve.exists():
             os.utime(paths.curve)  # as ever, not older than the best weights
         return save.step
