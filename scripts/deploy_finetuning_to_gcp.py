@@ -162,7 +162,10 @@ def work(tuning: Tuning, given: argparse.Namespace, shown: Bars) -> ModelVersion
 
 def judge(tuning: Tuning, version: ModelVersion) -> int:
     """Tell of the new version, and what the gate says of it; the exit code."""
-    tell(f"{version.id} is home and registered, trained by {version.job_id}.")
+    tell(
+        f"{version.id} is home and registered, trained by {version.job_id} for "
+        f"{tuning.usd:.2f} USD."
+    )
     if tuning.is_live(version):
         tell("It is live already.")
         return 0

@@ -94,8 +94,9 @@ def test_one_call_brings_a_model_home_and_the_same_call_again_does_nothing(here:
     assert version.figures == {"trained_s": 0.4}
     assert version.source == version.job_id
     assert f"{version.id} is home and registered" in done.out
+    assert f"trained by {version.job_id} for 0.0" in done.out
     assert "Nothing was held out" in done.out
-    assert "5.23 USD" in done.out or "at most 5.23" in done.out
+    assert "at most 5.23" in done.out
     job = here.workspace.jobs.get(str(version.job_id))
     assert (job.state, job.backend, job.recipe.epochs) == (JobState.COMPLETED, "gce", 3)
     assert here.is_clean(job.id)
@@ -242,11 +243,17 @@ def test_without_the_library_it_says_what_to_install(here: Scene, tmp_path: Path
 
 @contextmanager
 def phone_prompts(folder: Path, gcs: GcsEmulator) -> Iterator[tuple[Workspace, Any]]:
-    """A workspace with the prompts as the demo has them: corrected, and held out."""
+    """A workspace with the prompts as the demo has them: corrected, and held out.
+
+    All there is to train on, and of the rest as much as it takes to tell; two epochs, after which
+    the validation split was heard with 4 % of errors instead of more than 11 %, and no sweep.
+    """
     with serving(folder, gcs, program=real_program) as (double, rules):
-        workspace = Workspace.create(folder / "ws", settings={"gce": rules})
+        settings = {"gce": rules, "recipe": {"epochs": 2, "sweep": False}}
+        workspace = Workspace.create(folder / "ws", settings=settings)
         prompts = [one for one in read_prompts() if one.duration_s <= 30.0]
-        heard = [one for one in prompts if one.split is not Split.TEST]
+        by_split = {split: [one for one in prompts if one.split is split] for split in Split}
+        heard = by_split[Split.TRAIN] + by_split[Split.VALIDATION][::3]
         rows = [
             Row(
                 audio_sha256=workspace._blobs.put_bytes(sample.data),
@@ -259,8 +266,7 @@ def phone_prompts(folder: Path, gcs: GcsEmulator) -> Iterator[tuple[Workspace, A
             for prompt, sample in zip(heard, read_samples(heard), strict=True)
         ]
         workspace.datasets.add("prompts", Purpose.TRAINING, rows)
-        test = [one for one in prompts if one.split is Split.TEST]
-        workspace.evaluation_set("held-out", read_samples(test))
+        workspace.evaluation_set("held-out", read_samples(by_split[Split.TEST][::2]))
         yield workspace, double
 
 
@@ -272,8 +278,7 @@ def test_a_model_that_was_trained_on_a_rented_machine_passes_the_gate_and_goes_l
     with phone_prompts(tmp_path, gcs) as (workspace, double):
         newest = workspace.datasets.latest("prompts")
         assert newest is not None
-        flags = (*ALL, "--dataset-id", newest.id, "--epochs", "2")
-        done = run(workspace.root, *flags, timeout_s=1500.0)
+        done = run(workspace.root, *ALL, "--dataset-id", newest.id, timeout_s=1500.0)
         assert done.code == 0, done.out + done.err
         assert double.names == []
         assert workspace.rentals.still_open() == []
