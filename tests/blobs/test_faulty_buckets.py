@@ -132,6 +132,20 @@ def test_a_server_that_is_not_there_is_an_error_after_the_deadline(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_server_that_says_nothing_is_asked_again(opens: Opens, proxy: FaultProxy) -> None:
+    bucket = opens(Patience(first_s=0.005, most_s=0.02, deadline_s=20, answer_s=0.3))
+    bucket.put("name", b"content")
+    silent = threading.Event()
+    for method in ("GET", "POST" if isinstance(bucket, GcsBucket) else "PUT"):
+        proxy.add(Fault(method=method, call=lambda: silent.wait(10)))
+    began = time.monotonic()
+    bucket.put("name", b"other")
+    assert bucket.get("name") == b"other"
+    assert time.monotonic() - began < 8
+    assert all(fault.times == 0 for fault in proxy.faults)
+    silent.set()
+
+
 def test_an_upload_that_is_cut_off_goes_on(
     opens: Opens, proxy: FaultProxy, large: Path, tmp_path: Path
 ) -> None:
@@ -411,7 +425,7 @@ def test_what_is_written_anew_while_it_is_fetched_arrives_as_one_of_the_two(
 
 @pytest.mark.parametrize("size", [3 * PIECE, len(LARGE)])
 def test_a_file_that_changes_while_it_is_put_is_not_kept(
-    opens: Opens, proxy: FaultProxy, large: Path, size: int
+    opens: Opens, proxy: FaultProxy, large: Path, size: int, s3: S3Emulator
 ) -> None:
     bucket = opens()
     large.write_bytes(b"before" * (size // 6))
@@ -425,6 +439,10 @@ def test_a_file_that_changes_while_it_is_put_is_not_kept(
     with pytest.raises(BlobCorruptError, match="changed"):
         bucket.put("large", large)
     assert list(bucket.listed()) == []
+    if isinstance(bucket, S3Bucket):
+        begun = [one for one in proxy.passed if "?uploads" in one.path]
+        assert len(begun) == 1
+        assert s3.unfinished(bucket.url.split("/")[2]) == 0  # its parts are not left to be billed
 
 
 def test_a_file_that_becomes_shorter_while_it_is_put_is_not_kept(

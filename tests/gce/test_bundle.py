@@ -115,7 +115,7 @@ def test_cut_off_anywhere_there_is_no_bundle_and_the_next_call_goes_on(
 
         def count(size: int, told: list[int] = told) -> None:
             told.append(size)
-            if len(told) > 2:
+            if len(told) > 2 + 3 * kills:
                 raise Killed
 
         try:

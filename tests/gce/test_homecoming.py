@@ -22,6 +22,7 @@ from misheard.finetune.rented.manifest import Made, Manifest, Outcome, read_mani
 from misheard.finetune.rented.sealed import sealed
 from tests.emulators import GcsEmulator
 from tests.faults import FaultProxy
+from tests.finetune.conftest import wait_until
 from tests.small_disk import MountsDisk
 
 FILES = {
@@ -304,6 +305,8 @@ def test_only_what_is_new_travels(home: JobPaths, behind: tuple[Bucket, FaultPro
     long = b"x" * 500_000 + b"\n"
     bucket.put(job.attempt(1).log, long)
     follow(job, home)
+    # The proxy counts when it has answered.
+    wait_until(lambda: proxy.bytes_down("GET") >= len(long), timeout_s=10)
     before = proxy.bytes_down("GET")
     bucket.put(job.attempt(1).log, long + b"more\n")
     follow(job, home)

@@ -295,7 +295,7 @@ class S3Bucket:
             client_options={
                 "allow_http": endpoint.startswith("http://"),
                 "connect_timeout": timedelta(seconds=5),
-                "timeout": seconds["answer_s"] + timedelta(seconds=60),
+                "timeout": timedelta(hours=1),  # what stalls is what `read_timeout` notices
                 "read_timeout": seconds["answer_s"],
             },
             retry_config={
