@@ -169,6 +169,18 @@ def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
         here.workspace.jobs.wait("job-endless")
 
 
+def test_a_job_that_is_cancelled_before_it_has_a_machine_leaves_nothing_either(
+    here: Scene,
+) -> None:
+    here.double.quota = "GPUS_ALL_REGIONS"
+    with pytest.raises(QuotaError):
+        here.submit("job-1")
+    assert here.objects("training/jobs/job-1/") != []
+    here.workspace.jobs.cancel("job-1")
+    assert here.is_clean("job-1")
+    assert here.gce.state(here.paths("job-1")) is RunState.STOPPED
+
+
 def test_where_a_zone_has_none_the_next_one_is_asked(here: Scene) -> None:
     here.double.stock_outs["us-central1-a"] = -1
     here.submit("job-1")
