@@ -20,6 +20,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from rich.console import Console
+
 from misheard.cli.comparison import show_comparison, show_verdict
 from misheard.cli.gce import show_estimate
 from misheard.cli.output import Bars, acting, bars, err, open_workspace, out
@@ -104,7 +106,7 @@ def main(arguments: list[str]) -> int:
         return run(given)
     except MisheardError as error:
         err.print("[red bold]error:[/] ", end="")
-        err.print(str(error), markup=False)
+        tell(str(error), err)
         return error.exit_code
 
 
@@ -133,7 +135,7 @@ def run(given: argparse.Namespace) -> int:
     if trained is not None:
         code = judge(tuning, trained)
     if given.download_model:
-        out.print(f"The model is in '{tuning.copy_model(given.local_dest)}'.", soft_wrap=True)
+        tell(f"The model is in '{tuning.copy_model(given.local_dest)}'.")
     end(tuning, given)
     return code
 
@@ -144,11 +146,11 @@ def work(tuning: Tuning, given: argparse.Namespace, shown: Bars) -> ModelVersion
         show_estimate(tuning.estimate)
     if given.prepare_dataset:
         tuning.send(shown.progress)
-        out.print(f"{tuning.dataset.id} is in the bucket, as {tuning.job_id}.")
+        tell(f"{tuning.dataset.id} is in the bucket, as {tuning.job_id}.")
     if given.create_vm:
         machine = tuning.rent(shown.progress)
         if machine is not None:
-            out.print(
+            tell(
                 f"{machine.name} runs in {machine.zone}; Google deletes it after "
                 f"{machine.max_hours:g} hours, whatever happens here."
             )
@@ -160,19 +162,22 @@ def work(tuning: Tuning, given: argparse.Namespace, shown: Bars) -> ModelVersion
 
 def judge(tuning: Tuning, version: ModelVersion) -> int:
     """Tell of the new version, and what the gate says of it; the exit code."""
-    out.print(f"[bold]{version.id}[/] is home and registered, trained by {version.job_id}.")
+    tell(
+        f"{version.id} is home and registered, trained by {version.job_id} for "
+        f"{tuning.usd:.2f} USD."
+    )
     if tuning.is_live(version):
-        out.print("It is live already.")
+        tell("It is live already.")
         return 0
     with bars() as shown:
         made = tuning.judge(version, shown.progress)
     if made is None:
-        out.print("Nothing was held out, so it was not judged: misheard dataset hold-out FILE")
+        tell("Nothing was held out, so it was not judged: misheard dataset hold-out FILE")
         return 0
     show_comparison(out, made.comparison, (made.baseline_id, made.candidate_id))
     show_verdict(out, made.verdict)
     instead = "" if made.verdict.passed else " --force   (if you know better)"
-    out.print(f"\nTo make it live: misheard deploy {version.id}{instead}")
+    tell(f"\nTo make it live: misheard deploy {version.id}{instead}")
     return EXIT_CODES[made.verdict.answer]
 
 
@@ -180,25 +185,30 @@ def end(tuning: Tuning, given: argparse.Namespace) -> None:
     """Switch off or delete what is left; after a training nothing is."""
     if given.stop_vm:
         names = tuning.stop_machine()
-        out.print(f"Off: {', '.join(names) or 'there is no machine, and nothing costs'}.")
+        tell(f"Off: {', '.join(names) or 'there is no machine, and nothing costs'}.")
     if given.delete_vm:
         names = tuning.delete_machine()
-        out.print(f"Deleted: {', '.join(names) or 'there is no machine any more'}.")
+        tell(f"Deleted: {', '.join(names) or 'there is no machine any more'}.")
 
 
 def interrupted(tuning: Tuning) -> None:
     """After Ctrl-C: what goes on without us, and how to end it."""
     machine = tuning.machine
     if machine is None:
-        err.print("\nStopped. No machine is rented.")
+        tell("\nStopped. No machine is rented.", err)
         return
     ends = machine.asked_at.astimezone()
-    err.print(
+    tell(
         f"\nStopped here; {machine.name} in {machine.zone} goes on. The same command follows it "
         f"again. Google deletes it {machine.max_hours:g} hours after {ends:%Y-%m-%d %H:%M}. To end "
         f"it now: --delete-vm with --dataset-id {tuning.dataset.id}",
-        soft_wrap=True,
+        err,
     )
+
+
+def tell(text: str, console: Console = out) -> None:
+    """A line for people; nothing in it is markup, and it is not broken."""
+    console.print(text, markup=False, soft_wrap=True)
 
 
 def rehearse(tuning: Tuning, given: argparse.Namespace) -> None:

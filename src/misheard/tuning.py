@@ -120,6 +120,11 @@ class Tuning:
         rows = self.workspace.rentals.of_job(self.job_id)
         return rows[-1] if rows and rows[-1].is_open else None
 
+    @property
+    def usd(self) -> float:
+        """What its machines have cost so far, by the list of prices."""
+        return sum(one.usd() for one in self.workspace.rentals.of_job(self.job_id))
+
     def is_live(self, version: ModelVersion) -> bool:
         """Whether a version is what answers now."""
         return self.workspace.deployments.live().version_id == version.id

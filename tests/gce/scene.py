@@ -144,11 +144,16 @@ def serving(
 
 @contextmanager
 def scene(
-    folder: Path, gcs: GcsEmulator, *, program: Program = quick_program, **settings: Any
+    folder: Path,
+    gcs: GcsEmulator,
+    *,
+    program: Program = quick_program,
+    sections: dict[str, Any] | None = None,
+    **settings: Any,
 ) -> Iterator[Scene]:
     """`settings` are those of `[gce]`; STORAGE_EMULATOR_HOST is that of `gcs` in here."""
     with serving(folder, gcs, program=program) as (double, rules), HoldingProxy(gcs.url) as proxy:
-        plain: dict[str, Any] = {"backend": "gce", "gce": rules | settings}
+        plain: dict[str, Any] = {"backend": "gce", "gce": rules | settings, **(sections or {})}
         workspace = tiny.make(folder / "ws", **plain)
         rows = [
             Row(

@@ -30,7 +30,7 @@ from misheard.finetune.rented.machines import labels
 from tests.emulators import GcsEmulator
 from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
-from tests.gce.scene import Scene, quick_program, scene, wait_until
+from tests.gce.scene import Scene, scene, wait_until
 
 
 @pytest.fixture
@@ -169,6 +169,18 @@ def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
         here.workspace.jobs.wait("job-endless")
 
 
+def test_a_job_that_is_cancelled_before_it_has_a_machine_leaves_nothing_either(
+    here: Scene,
+) -> None:
+    here.double.quota = "GPUS_ALL_REGIONS"
+    with pytest.raises(QuotaError):
+        here.submit("job-1")
+    assert here.objects("training/jobs/job-1/") != []
+    here.workspace.jobs.cancel("job-1")
+    assert here.is_clean("job-1")
+    assert here.gce.state(here.paths("job-1")) is RunState.STOPPED
+
+
 def test_where_a_zone_has_none_the_next_one_is_asked(here: Scene) -> None:
     here.double.stock_outs["us-central1-a"] = -1
     here.submit("job-1")
@@ -253,7 +265,9 @@ def stray(here: Scene, owner: str, job_id: str = "job-stray", attempt: int = 1) 
     """A machine without a row."""
     name = f"stray-{len(here.double.history)}"
     told = labels(owner=owner, job_id=job_id, attempt=attempt)
+    usual, here.double.program = here.double.program, lambda _metadata, _disk: ["sleep", "600"]
     here.gce.machines.create(machine(job_id, name=name, labels=told), attempt=1)
+    here.double.program = usual
     return name
 
 
@@ -275,9 +289,7 @@ def test_a_sweep_deletes_what_is_nobody_s_and_touches_no_other_s(here: Scene) ->
 def test_every_start_sweeps(here: Scene) -> None:
     here.submit("job-1")
     here.workspace.jobs.wait("job-1")
-    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
     forgotten = stray(here, here.workspace.rentals.owner)
-    here.double.program = quick_program
     here.submit("job-2")
     assert forgotten not in here.double.names
     here.workspace.jobs.wait("job-2")

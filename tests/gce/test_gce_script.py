@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,6 +55,23 @@ def run(root: Path, *flags: str, timeout_s: float = 120.0, **environment: str) -
 
 
 @pytest.fixture
+def call(capsys: pytest.CaptureFixture[str]) -> Callable[..., Done]:
+    """As `run`, in this process: loading Google's library for each call takes longer than it."""
+    found = importlib.util.spec_from_file_location("the_script", SCRIPT)
+    assert found is not None
+    assert found.loader is not None
+    script = importlib.util.module_from_spec(found)
+    found.loader.exec_module(script)
+
+    def make(root: Path, *flags: str) -> Done:
+        capsys.readouterr()
+        code = script.main(["-w", str(root), *flags])
+        return Done(code, *capsys.readouterr())
+
+    return make
+
+
+@pytest.fixture
 def here(gcs: GcsEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
     with scene(tmp_path, gcs) as made:
@@ -76,8 +94,9 @@ def test_one_call_brings_a_model_home_and_the_same_call_again_does_nothing(here:
     assert version.figures == {"trained_s": 0.4}
     assert version.source == version.job_id
     assert f"{version.id} is home and registered" in done.out
+    assert f"trained by {version.job_id} for 0.0" in done.out
     assert "Nothing was held out" in done.out
-    assert "5.23 USD" in done.out or "at most 5.23" in done.out
+    assert "at most 5.23" in done.out
     job = here.workspace.jobs.get(str(version.job_id))
     assert (job.state, job.backend, job.recipe.epochs) == (JobState.COMPLETED, "gce", 3)
     assert here.is_clean(job.id)
@@ -91,47 +110,49 @@ def test_one_call_brings_a_model_home_and_the_same_call_again_does_nothing(here:
     assert "no machine any more" in again.out
 
 
-def test_each_step_alone(here: Scene) -> None:
+def test_each_step_alone(here: Scene, call: Callable[..., Done]) -> None:
     root, on = here.workspace.root, dataset(here)
-    sent = run(root, "--prepare-dataset", *on)
+    sent = call(root, "--prepare-dataset", *on)
     assert sent.code == 0, sent.err
     assert here.double.names == []
     assert [name for name in here.objects() if name.endswith("/bundle.json")] != []
-    without = run(root, "--run-training", *on)
+    without = call(root, "--run-training", *on)
     assert (without.code, "--create-vm" in without.err) == (2, True)
-    rented = run(root, "--create-vm", *on)
+    rented = call(root, "--create-vm", *on)
     assert rented.code == 0, rented.err
     (name,) = here.double.names
     assert f"{name} runs in us-central1-a" in rented.out
     assert not [one for one in here.objects() if one.endswith("/go.json")]
     # It waits, and another call finds it as it is.
-    assert run(root, "--create-vm", *on).code == 0
+    assert call(root, "--create-vm", *on).code == 0
     assert here.double.names == [name]
-    trained = run(root, "--run-training", *on)
+    trained = call(root, "--run-training", *on)
     assert trained.code == 0, trained.err
     assert len(here.double.history) == 1
     assert here.double.names == []
 
 
-def test_a_machine_is_stopped_and_deleted_by_hand(here: Scene) -> None:
+def test_a_machine_is_stopped_and_deleted_by_hand(here: Scene, call: Callable[..., Done]) -> None:
     root, on = here.workspace.root, dataset(here)
     named = ("--vm-name", "trainer", "--zone", "us-central1-f", "--spot")
-    assert run(root, "--create-vm", *on, *named).code == 0
+    assert call(root, "--create-vm", *on, *named).code == 0
     assert here.double.names == ["trainer"]
     (request,) = here.double.requests("POST", "/zones/us-central1-f/instances")
     assert request.body["scheduling"]["provisioningModel"] == "SPOT"
-    stopped = run(root, "--stop-vm", *on, *named)
+    stopped = call(root, "--stop-vm", *on, *named)
     assert (stopped.code, "Off: trainer" in stopped.out) == (0, True)
     assert here.double.status("trainer") == "TERMINATED"
-    deleted = run(root, "--delete-vm", *on, *named)
+    deleted = call(root, "--delete-vm", *on, *named)
     assert (deleted.code, "Deleted: trainer" in deleted.out) == (0, True)
     assert here.double.names == []
     assert here.workspace.rentals.still_open() == []
 
 
-def test_a_dry_run_shows_every_request_and_sends_none(here: Scene) -> None:
+def test_a_dry_run_shows_every_request_and_sends_none(
+    here: Scene, call: Callable[..., Done]
+) -> None:
     before = len(here.objects(""))
-    done = run(here.workspace.root, *ALL, *dataset(here), "--dry-run")
+    done = call(here.workspace.root, *ALL, *dataset(here), "--dry-run")
     assert done.code == 0, done.err
     assert here.double.asked == []
     assert len(here.objects("")) == before
@@ -165,15 +186,15 @@ def test_ctrl_c_says_that_the_machine_goes_on_and_how_to_end_it(here: Scene) -> 
 
 
 def test_a_training_that_fails_leaves_with_its_reason_and_the_next_call_is_another_job(
-    here: Scene,
+    here: Scene, call: Callable[..., Done]
 ) -> None:
     here.double.program = lambda _metadata, _directory: ["false"]
-    failed = run(here.workspace.root, *ALL, *dataset(here))
+    failed = call(here.workspace.root, *ALL, *dataset(here))
     assert failed.code == 1
     assert "have not begun to train" in failed.err
     assert here.double.names == []
     here.double.program = here.program
-    assert run(here.workspace.root, *ALL, *dataset(here)).code == 0
+    assert call(here.workspace.root, *ALL, *dataset(here)).code == 0
     (version,) = [one for one in here.workspace.registry.listed() if one.job_id]
     assert str(version.job_id).endswith("-2")
 
@@ -190,10 +211,10 @@ def test_a_training_that_fails_leaves_with_its_reason_and_the_next_call_is_anoth
     ],
 )
 def test_what_cannot_be_done_says_why(
-    here: Scene, flags: tuple[str, ...], code: int, told: str
+    here: Scene, call: Callable[..., Done], flags: tuple[str, ...], code: int, told: str
 ) -> None:
     given = flags if "--dataset-id" in flags else (*flags, *dataset(here))
-    done = run(here.workspace.root, *given)
+    done = call(here.workspace.root, *given)
     assert (done.code, told in done.err) == (code, True), done.err
     assert here.double.names == []
 
@@ -222,11 +243,17 @@ def test_without_the_library_it_says_what_to_install(here: Scene, tmp_path: Path
 
 @contextmanager
 def phone_prompts(folder: Path, gcs: GcsEmulator) -> Iterator[tuple[Workspace, Any]]:
-    """A workspace with the prompts as the demo has them: corrected, and held out."""
+    """A workspace with the prompts as the demo has them: corrected, and held out.
+
+    All there is to train on, and of the rest as much as it takes to tell; two epochs, after which
+    the validation split was heard with 4 % of errors instead of more than 11 %, and no sweep.
+    """
     with serving(folder, gcs, program=real_program) as (double, rules):
-        workspace = Workspace.create(folder / "ws", settings={"gce": rules})
+        settings = {"gce": rules, "recipe": {"epochs": 2, "sweep": False}}
+        workspace = Workspace.create(folder / "ws", settings=settings)
         prompts = [one for one in read_prompts() if one.duration_s <= 30.0]
-        heard = [one for one in prompts if one.split is not Split.TEST]
+        by_split = {split: [one for one in prompts if one.split is split] for split in Split}
+        heard = by_split[Split.TRAIN] + by_split[Split.VALIDATION][::3]
         rows = [
             Row(
                 audio_sha256=workspace._blobs.put_bytes(sample.data),
@@ -239,8 +266,7 @@ def phone_prompts(folder: Path, gcs: GcsEmulator) -> Iterator[tuple[Workspace, A
             for prompt, sample in zip(heard, read_samples(heard), strict=True)
         ]
         workspace.datasets.add("prompts", Purpose.TRAINING, rows)
-        test = [one for one in prompts if one.split is Split.TEST]
-        workspace.evaluation_set("held-out", read_samples(test))
+        workspace.evaluation_set("held-out", read_samples(by_split[Split.TEST][::2]))
         yield workspace, double
 
 
@@ -252,8 +278,7 @@ def test_a_model_that_was_trained_on_a_rented_machine_passes_the_gate_and_goes_l
     with phone_prompts(tmp_path, gcs) as (workspace, double):
         newest = workspace.datasets.latest("prompts")
         assert newest is not None
-        flags = (*ALL, "--dataset-id", newest.id, "--epochs", "2")
-        done = run(workspace.root, *flags, timeout_s=1500.0)
+        done = run(workspace.root, *ALL, "--dataset-id", newest.id, timeout_s=1500.0)
         assert done.code == 0, done.out + done.err
         assert double.names == []
         assert workspace.rentals.still_open() == []

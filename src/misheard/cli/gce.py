@@ -69,7 +69,7 @@ Examples:
 @json_option
 @click.pass_obj
 def sweep(directory: str | None, dry_run: bool, as_json: bool) -> None:
-    """Delete machines of this workspace that no training needs; no others are touched."""
+    """Delete machines of this workspace that no training needs; no others."""
     swept = open_workspace(directory).gce.sweep(dry_run=dry_run)
     if as_json:
         print_json({"dry_run": dry_run, "swept": swept})
@@ -176,7 +176,7 @@ def show_estimate(made: Estimate) -> None:
 @json_option
 @click.pass_obj
 def check(directory: str | None, as_json: bool) -> None:
-    """Whether credentials, API, bucket and quota are ready; nothing is made or changed."""
+    """Whether credentials, API, bucket and quota are ready; nothing is changed."""
     checks = open_workspace(directory).check_gce()
     if as_json:
         print_json(checks)

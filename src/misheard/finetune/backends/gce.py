@@ -103,7 +103,8 @@ class GceBackend:
 
     def cancel(self, paths: JobPaths) -> None:
         """See `TrainingBackend`."""
-        if _is_over(paths) or not self._rentals.of_job(paths.root.name):
+        # Recordings may be in the bucket though no machine was asked for yet.
+        if _is_over(paths) or not paths.control.exists():
             return
         with self._turn(paths, patient=True):
             if not _is_over(paths):

@@ -122,8 +122,8 @@ class Renting:
             try:
                 self.make(rental, program)
             except NoMachineError as error:
-                _log.warning("%s has no machine: %s", rental.zone, error.detail)
-                refused.append(f"{rental.zone}: {error.detail}")
+                _log.warning("%s", error)
+                refused.append(error.detail)
                 continue
             return self._rentals.get(rental.number)
         raise NoMachineError(
