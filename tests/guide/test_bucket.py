@@ -200,7 +200,7 @@ def test_another_bucket_than_the_workspaces_is_refused(
 
 
 def test_what_is_in_the_bucket_is_fetched(
-    root: Path, project: str, clip: Callable[[int], str], gcs: GcsEmulator
+    root: Path, project: str, clip: Callable[[int], str]
 ) -> None:
     manager = DataManager(root, use_gcs=True, project_id=project)
     manager.store_failed_case(clip(1), "wrong")
@@ -212,7 +212,8 @@ def test_what_is_in_the_bucket_is_fetched(
     assert DataManager(root, use_gcs=False).workspace.integrity.check(deep=True).is_sound
     lost = min(there)
     (root / "blobs" / lost[:2] / lost).unlink()
-    gcs.spoil(f"{project}-datasets", f"{lost[:2]}/{lost}", b"something else")
+    bucket = open_bucket(f"gs://{project}-datasets")
+    bucket.put(f"{lost[:2]}/{lost}", b"something else")
     assert manager.sync_from_gcs() is False
 
 

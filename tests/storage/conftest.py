@@ -31,3 +31,8 @@ def keys(address: str) -> set[str]:
     """The keys of the blobs below an address."""
     found = {one.name for one in open_bucket(address).listed()} - {MARKER}
     return {name.partition("/")[2] for name in found}
+
+
+def spoil(address: str, key: str) -> None:
+    """Make a blob something else, as no writer of ours would."""
+    open_bucket(address).put(f"{key[:2]}/{key}", b"something else")

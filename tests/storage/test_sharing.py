@@ -23,7 +23,7 @@ from tests.postgres import Cluster
 from tests.server.site import PATIENCE_S
 from tests.server.test_processes import hear, running
 from tests.serving.letters import QUICK, ask, deploy, letter_of, make, make_letters, run, serving
-from tests.storage.conftest import keys
+from tests.storage.conftest import keys, spoil
 
 SLOW_S = 0.15
 CLIPS = 40
@@ -100,17 +100,11 @@ def test_a_version_is_fetched_once_and_sent_once(
         assert proxy.bytes_up("POST") < sum(one for one in small if one <= 1 << 20) + 50_000
 
 
-def spoil(gcs: GcsEmulator, address: str, workspace: Workspace, version_id: str) -> None:
-    key = workspace.registry.get(version_id).files["model.bin"]
-    bucket, _, folder = address.removeprefix("gs://").partition("/")
-    gcs.spoil(bucket, f"{folder}/{key[:2]}/{key}", b"something else")
-
-
 def test_what_arrives_damaged_is_not_served(
-    machines: tuple[Workspace, Workspace], gcs: GcsEmulator, address: str
+    machines: tuple[Workspace, Workspace], address: str
 ) -> None:
     first, second = machines
-    spoil(gcs, address, first, "C")
+    spoil(address, first.registry.get("C").files["model.bin"])
     with pytest.raises(BlobCorruptError):
         second.registry.directory("C")
     assert not (second.root / "models" / "C").exists()

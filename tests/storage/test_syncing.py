@@ -29,7 +29,7 @@ from misheard.syncing import Syncing
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.emulators import GcsEmulator
-from tests.storage.conftest import contents, keys
+from tests.storage.conftest import contents, keys, spoil
 
 MISHEARD = [sys.executable, "-c", "from misheard.cli import main; main()"]
 SILENT: dict[str, Any] = {"actor": "ann", "watching": lambda _, __: lambda _: None}
@@ -135,13 +135,10 @@ def test_a_recording_that_was_forgotten_elsewhere_is_not_sent_and_goes_here(
     assert key not in here(local) | keys(address)
 
 
-def test_what_the_bucket_has_damaged_is_sent_again(
-    local: Workspace, address: str, gcs: GcsEmulator
-) -> None:
+def test_what_the_bucket_has_damaged_is_sent_again(local: Workspace, address: str) -> None:
     key = sorted(here(local))[0]
     data = local._blobs.get_bytes(key)
-    bucket, _, folder = address.removeprefix("gs://").partition("/")
-    gcs.spoil(bucket, f"{folder}/{key[:2]}/{key}", b"something else")
+    spoil(address, key)
     assert under(local, address).syncing.to_bucket(**SILENT).failed == ()
     assert contents(address)[f"{key[:2]}/{key}"] == data
 
@@ -163,12 +160,11 @@ def test_what_is_damaged_here_stays_here_and_is_told(
     assert key not in keys(address)
 
 
-def test_what_arrives_damaged_is_not_kept(local: Workspace, address: str, gcs: GcsEmulator) -> None:
+def test_what_arrives_damaged_is_not_kept(local: Workspace, address: str) -> None:
     there = under(local, address)
     there.syncing.to_bucket(**SILENT)
     key = sorted(keys(address))[0]
-    bucket, _, folder = address.removeprefix("gs://").partition("/")
-    gcs.spoil(bucket, f"{folder}/{key[:2]}/{key}", b"something else")
+    spoil(address, key)
     told = there.syncing.home(**SILENT)
     assert [key in one for one in told.failed] == [True]
     assert here(local) == keys(address) - {key}
