@@ -113,9 +113,9 @@ def test_cut_off_anywhere_there_is_no_bundle_and_the_next_call_goes_on(
     while True:
         told: list[int] = []
 
-        def count(size: int, told: list[int] = told) -> None:
+        def count(size: int, told: list[int] = told, most: int = 2 + 3 * kills) -> None:
             told.append(size)
-            if len(told) > 2 + 3 * kills:
+            if len(told) > most:
                 raise Killed
 
         try:
