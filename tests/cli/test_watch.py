@@ -27,6 +27,7 @@ NOTHING = {
     "suspicion": None,
     "advanced": [],
     "let_go": {"recordings": 0, "bytes": 0, "transcripts": 0, "blobs": 0, "is_done": True},
+    "swept": [],
     "failed": [],
 }
 ASKING = {"triggers": {**tiny.TRIGGERS, "require_approval": True}}
