@@ -245,15 +245,14 @@ def test_without_the_library_it_says_what_to_install(here: Scene, tmp_path: Path
 def phone_prompts(folder: Path, gcs: GcsEmulator) -> Iterator[tuple[Workspace, Any]]:
     """A workspace with the prompts as the demo has them: corrected, and held out.
 
-    All there is to train on, and of the rest as much as it takes to tell; two epochs, after which
-    the validation split was heard with 4 % of errors instead of more than 11 %, and no sweep.
+    Two epochs: more hear the validation split little better, and half of the test split is too
+    few words for the gate to be sure.
     """
     with serving(folder, gcs, program=real_program) as (double, rules):
-        settings = {"gce": rules, "recipe": {"epochs": 2, "sweep": False}}
+        settings = {"gce": rules, "recipe": {"epochs": 2}}
         workspace = Workspace.create(folder / "ws", settings=settings)
         prompts = [one for one in read_prompts() if one.duration_s <= 30.0]
-        by_split = {split: [one for one in prompts if one.split is split] for split in Split}
-        heard = by_split[Split.TRAIN] + by_split[Split.VALIDATION][::3]
+        heard = [one for one in prompts if one.split is not Split.TEST]
         rows = [
             Row(
                 audio_sha256=workspace._blobs.put_bytes(sample.data),
@@ -266,7 +265,8 @@ def phone_prompts(folder: Path, gcs: GcsEmulator) -> Iterator[tuple[Workspace, A
             for prompt, sample in zip(heard, read_samples(heard), strict=True)
         ]
         workspace.datasets.add("prompts", Purpose.TRAINING, rows)
-        workspace.evaluation_set("held-out", read_samples(by_split[Split.TEST][::2]))
+        test = [one for one in prompts if one.split is Split.TEST]
+        workspace.evaluation_set("held-out", read_samples(test))
         yield workspace, double
 
 
@@ -278,7 +278,7 @@ def test_a_model_that_was_trained_on_a_rented_machine_passes_the_gate_and_goes_l
     with phone_prompts(tmp_path, gcs) as (workspace, double):
         newest = workspace.datasets.latest("prompts")
         assert newest is not None
-        done = run(workspace.root, *ALL, "--dataset-id", newest.id, timeout_s=1500.0)
+        done = run(workspace.root, *ALL, "--dataset-id", newest.id, timeout_s=3000.0)
         assert done.code == 0, done.out + done.err
         assert double.names == []
         assert workspace.rentals.still_open() == []
