@@ -110,6 +110,8 @@ def test_what_is_not_what_the_manifest_says_never_comes_home(here: Scene, wrong:
     # It may be all that is left of a night of training, so it is kept, and where is told.
     left = here.objects(f"training/jobs/{job_id}/")
     assert f"training/jobs/{job_id}/manifest.json" in left
+    # What people said is not.
+    assert not [name for name in left if "/inputs/" in name]
     assert "gcloud storage rm -r gs://" in str(here.workspace.jobs.get(job_id).error)
 
 

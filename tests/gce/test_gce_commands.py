@@ -102,6 +102,9 @@ def test_estimate_tells_the_worst_case_and_after_a_training_what_is_likely(here:
     assert "does not fit" in call(here, "estimate").output
 
 
+_REGIONAL = ("NVIDIA_L4_GPUS", "PREEMPTIBLE_NVIDIA_L4_GPUS", "CPUS")
+
+
 class Project(HoldingDouble):
     """With quotas, as the API tells them of a region and of a project."""
 
@@ -112,7 +115,7 @@ class Project(HoldingDouble):
         if path == [self.project_id]:
             return {"name": self.project_id, "quotas": self._told("GPUS_ALL_REGIONS")}
         if path[1:] == ["regions", "us-central1"]:
-            return {"name": "us-central1", "quotas": self._told("NVIDIA_L4_GPUS", "CPUS")}
+            return {"name": "us-central1", "quotas": self._told(*_REGIONAL)}
         return super()._answer(request)
 
     def _told(self, *names: str) -> list[dict[str, Any]]:
@@ -146,6 +149,18 @@ def test_check_says_which_quota_is_missing_and_where_to_ask(checked: Scene, miss
     assert result.exit_code == 1
     (wrong,) = [one for one in json.loads(result.stdout) if not one["passed"]]
     assert f"Ask for more of {missing}: https://console.cloud.google.com" in wrong["detail"]
+
+
+@pytest.mark.parametrize(("hours", "is_ready"), [("168", True), ("169", False)])
+def test_a_machine_of_a_week_may_use_the_quota_of_spot_machines(
+    checked: Scene, monkeypatch: pytest.MonkeyPatch, hours: str, is_ready: bool
+) -> None:
+    checked.double.quotas |= {"NVIDIA_L4_GPUS": 0.0, "PREEMPTIBLE_NVIDIA_L4_GPUS": 1.0}  # type: ignore[attr-defined]
+    monkeypatch.setenv("MISHEARD_GCE__MAX_RUN_HOURS", hours)
+    found = {
+        one["what"]: one["passed"] for one in json.loads(call(checked, "check", "--json").stdout)
+    }
+    assert found["quota in us-central1"] is is_ready
 
 
 def test_check_tells_of_an_api_that_is_off_and_of_a_bucket_that_is_not_there(

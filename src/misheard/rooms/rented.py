@@ -14,6 +14,8 @@ from misheard.finetune.rented.rentals import Rentals
 from misheard.finetune.rented.renting import machine_for, wanted_for
 from misheard.rooms.opened import Opened
 
+_GOOGLE = "gs://"
+
 
 class RentedRooms(Opened):
     """Training on Google Compute Engine; nothing of Google's is loaded before it is needed."""
@@ -54,8 +56,11 @@ class RentedRooms(Opened):
     @property
     def training_address(self) -> str:
         """Of the bucket through which trainings, and what they make, travel."""
-        given = self.settings.gce.bucket or f"gs://{self.gce_project}-models"
-        return given if "://" in given else f"gs://{given}"
+        given, models = self.settings.gce.bucket, self.settings.storage.of_models
+        if not given and models.startswith(_GOOGLE):
+            given = models.removeprefix(_GOOGLE).partition("/")[0]
+        given = given or f"{self.gce_project}-models"
+        return given if "://" in given else f"{_GOOGLE}{given}"
 
     @property
     def gce_project(self) -> str:

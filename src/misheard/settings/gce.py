@@ -19,7 +19,7 @@ class GceSettings(Section):
     bucket: str = ""
     """Where a training and its files travel through; empty: that of models."""
     zones: tuple[_Name, ...] = Field(
-        default=("us-central1-a", "us-central1-b", "us-central1-c", "us-central1-f"), min_length=1
+        default=("us-central1-a", "us-central1-b", "us-central1-c"), min_length=1
     )
     """Where a machine may be, in this order: the next one is asked when one has none left."""
     machine_type: _Name = "g2-standard-8"

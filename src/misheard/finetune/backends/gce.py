@@ -25,7 +25,7 @@ from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import read_heartbeat
 from misheard.finetune.rented.bundle import release, send_bundle
-from misheard.finetune.rented.homecoming import bring_home, clean, follow
+from misheard.finetune.rented.homecoming import bring_home, clean, clean_inputs, follow
 from misheard.finetune.rented.layout import RentedJob
 from misheard.finetune.rented.machines import Instance
 from misheard.finetune.rented.manifest import Outcome
@@ -284,8 +284,9 @@ class GceBackend:
         try:
             manifest = bring_home(job, paths)
         except HomecomingError as error:
-            # What was sent is left there: it may be all that is left of hours of training.
-            self._release_machines(paths, Ending.FAILED)
+            # What it made is left there: it may be all that is left of hours of training. What
+            # people said is not.
+            self._release_machines(paths, Ending.FAILED, before=lambda: clean_inputs(job))
             where = f"{job.bucket.url}/{job.folder}"
             write_text(
                 paths.failure,

@@ -177,8 +177,16 @@ def clean(job: RentedJob) -> int:
 
     The bundle goes last: as long as it is there, whoever sends the job anew knows of the old one.
     """
-    names = [stored.name for stored in job.bucket.listed(f"{job.folder}/")]
-    names.sort(key=lambda name: (name == job.bundle, not name.startswith(f"{job.folder}/inputs/")))
-    for name in names:
+    return clean_inputs(job) + _delete(job, f"{job.folder}/")
+
+
+def clean_inputs(job: RentedJob) -> int:
+    """Delete the recordings and texts that a job was sent; how many there were."""
+    return _delete(job, f"{job.folder}/inputs/")
+
+
+def _delete(job: RentedJob, below: str) -> int:
+    names = [stored.name for stored in job.bucket.listed(below)]
+    for name in sorted(names, key=lambda name: name == job.bundle):
         job.bucket.delete(name)
     return len(names)

@@ -11,6 +11,9 @@ from misheard.finetune.rented.compute import Compute
 from misheard.finetune.rented.machines import PURPOSE, Machine
 
 _EVERYWHERE = "GPUS_ALL_REGIONS"
+_SHORT_S = 7 * 24 * 3600
+"""A machine that is deleted so soon may use the quota of spot machines, too. See
+https://docs.cloud.google.com/compute/docs/instances/limit-vm-runtime"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,15 +65,17 @@ def _quota(machine: Machine, machines: Compute) -> tuple[bool, str]:
         return True, f"{machine.machine_type} has no GPU"
     wanted = machine.accelerator_count if machine.accelerator else 1
     told = machines.quotas(machine.region)
+    either = [quota_metric(machine.gpu, is_spot=machine.is_spot)]
+    if not machine.is_spot and machine.max_run_s <= _SHORT_S:
+        either.append(quota_metric(machine.gpu, is_spot=True))
     missing, seen = [], []
-    for metric in (quota_metric(machine.gpu, is_spot=machine.is_spot), _EVERYWHERE):
+    for metrics in (either, [_EVERYWHERE]):
         # What is not told there is not limited there.
-        if metric not in told:
-            continue
-        limit, used = told[metric]
-        seen.append(f"{metric}: {used:g} of {limit:g} in use")
-        if limit - used < wanted:
-            missing.append(metric)
+        limited = {metric: told[metric] for metric in metrics if metric in told}
+        seen += [f"{one}: {used:g} of {limit:g} in use" for one, (limit, used) in limited.items()]
+        has_room = any(limit - used >= wanted for limit, used in limited.values())
+        if limited and not has_room:
+            missing.append(metrics[0])
     detail = "; ".join(seen) or "nothing is limited"
     if missing:
         detail += (
