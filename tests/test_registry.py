@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, event, func, select, update
 
+from misheard.blobs.bucket import Sent, unwatched
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.database.audit import AuditLog
 from misheard.database.engine import now, writing
@@ -344,8 +345,8 @@ def test_a_version_that_is_pruned_while_its_directory_is_made_leaves_none(
     register: Register, engine: Engine, tmp_path: Path
 ) -> None:
     class PrunedMeanwhile(DirectoryBlobs):
-        def fetch(self, key: str, target: Path) -> None:
-            super().fetch(key, target)
+        def fetch(self, key: str, target: Path, *, sent: Sent = unwatched) -> None:
+            super().fetch(key, target, sent=sent)
             prune_row(engine, version.id)
 
     version = register("a")
