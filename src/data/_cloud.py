@@ -99,4 +99,4 @@ def _or_local() -> Iterator[None]:
     try:
         yield
     except BucketUnavailableError as error:
-        raise BucketUnavailableError(f"{error.detail} {_LOCAL}") from error
+        raise type(error)(f"{error.detail} {_LOCAL}") from error

@@ -10,6 +10,7 @@ from misheard.errors import (
     BlobCorruptError,
     BlobNotFoundError,
     BucketUnavailableError,
+    BucketUnreachableError,
     MisheardError,
 )
 from misheard.optional import optional
@@ -84,12 +85,13 @@ class S3Errors:
             return BlobNotFoundError(f"{address}/{name}")
         if status == 404:
             return BucketUnavailableError(f"There is no {address}. Make it: aws s3 mb {address}")
+        kind = BucketUnreachableError if self.passes(error) else BucketUnavailableError
         if status is None:
-            return BucketUnavailableError(
+            return kind(
                 f"{address} cannot be reached: {text} Is there a network, is AWS_ENDPOINT_URL "
                 "right? Run the same command again; what has arrived stays."
             )
-        return BucketUnavailableError(self._refusal(status, code, text))
+        return kind(self._refusal(status, code, text))
 
     def _refusal(self, status: int, code: str, text: str) -> str:
         address = f"s3://{self._bucket}"

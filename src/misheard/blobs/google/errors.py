@@ -11,6 +11,7 @@ from misheard.errors import (
     BlobCorruptError,
     BlobNotFoundError,
     BucketUnavailableError,
+    BucketUnreachableError,
     MisheardError,
     ObjectChangedError,
 )
@@ -19,6 +20,7 @@ from misheard.optional import optional
 _ROLE = "roles/storage.objectAdmin"
 _REFUSED = re.compile(r"(?P<who>[\w.+-]+@[\w.-]+) does not have (?P<what>[\w.]+) access")
 _USED_UP = ("quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded")
+_PASSES = (408, 429, 500, 502, 503, 504)
 _UNPAID = ("accountDisabled", "billingDisabled", "billing account")
 _WHO_PAYS = re.compile("requester pays|user project", re.IGNORECASE)
 
@@ -63,7 +65,7 @@ class GcsErrors:
         if self._is_no_login(error):
             return BucketUnavailableError(f"Google refuses these credentials: {error} Run: {LOGIN}")
         if status is None:
-            return BucketUnavailableError(
+            return BucketUnreachableError(
                 f"gs://{self._bucket} cannot be reached: {error} "
                 "Is there a network? Run the same command again; what has arrived stays."
             )
@@ -71,7 +73,8 @@ class GcsErrors:
             return ObjectChangedError(address)
         if status == 404 and is_there():
             return BlobNotFoundError(address)
-        return BucketUnavailableError(self._refusal(status, error))
+        kind = BucketUnreachableError if status in _PASSES else BucketUnavailableError
+        return kind(self._refusal(status, error))
 
     def is_not_found(self, error: BaseException) -> bool:
         """Whether it is a 404."""
