@@ -367,6 +367,23 @@ def test_a_server_that_takes_the_question_for_the_end_makes_no_half_object(
 
 
 @only_google
+def test_an_upload_that_was_done_and_whose_object_is_gone_begins_anew(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    proxy.add(Fault(method="PUT", path="upload_id", skip=2, lose_answer=True))
+    proxy.add(Fault(method="PUT", path="upload_id", skip=2, times=10_000, status=503))
+    with pytest.raises(BucketUnavailableError):
+        opens(IMPATIENT).put("large", large)
+    proxy.faults.clear()
+    bucket = opens()
+    assert bucket.delete("large")
+    told: list[int] = []
+    stored = bucket.put("large", large, sent=told.append)
+    assert bucket.stat("large") == stored
+    assert sum(told) == len(LARGE)
+
+
+@only_google
 def test_what_was_remembered_of_another_content_is_not_gone_on_with(
     opens: Opens, proxy: FaultProxy, large: Path
 ) -> None:

@@ -41,6 +41,8 @@ class Upload:
     """gs://bucket/name, with whatever else makes it another upload."""
     begin: Callable[[], str]
     """Opens a session; returns its address."""
+    is_there: Callable[[str], bool]
+    """Whether the object is, of a generation."""
 
 
 class _ExpiredError(Exception):
@@ -71,14 +73,20 @@ class Resumable:
         with self._memory(upload) as memory:
             for address, arrived in self._sessions(memory, upload):
                 try:
-                    return self._send(address, arrived, upload, sent)
+                    made = self._send(address, arrived, upload, sent)
                 except _ExpiredError:
                     memory.forget()
+                    continue
                 except _PassingError as failure:
                     raise failure.error from failure  # what has arrived stays, and is remembered
                 except self._api.GoogleAPIError:
                     memory.forget()
                     raise
+                # A session that was done before says so, even if its object was deleted since.
+                if arrived is not None or upload.is_there(str(made.get("generation", ""))):
+                    return made
+                sent(-upload.seen.size_bytes)
+                memory.forget()
         raise self._api.ServiceUnavailable("Google has dropped the upload several times.")
 
     def _sessions(self, memory: _Memory, upload: Upload) -> Iterator[tuple[str, int | None]]:

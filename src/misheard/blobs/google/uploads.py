@@ -11,7 +11,12 @@ from misheard.blobs.bucket import Sent, Stored
 from misheard.blobs.google.checksums import Fingerprint, crc32c, fingerprint
 from misheard.blobs.google.client import GcsClient
 from misheard.blobs.google.resumable import Resumable, Upload
-from misheard.errors import BlobCorruptError, ObjectChangedError, ObjectExistsError
+from misheard.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    ObjectChangedError,
+    ObjectExistsError,
+)
 
 TRIES_IF_DAMAGED = 3
 _CONTENT_TYPE = "application/octet-stream"
@@ -65,6 +70,7 @@ class GcsUploads:
             seen=seen,
             address=f"{address} create" if create_only else address,
             begin=lambda: self._session(name, seen, token, create_only),
+            is_there=lambda generation: self._is_there(name, generation),
         )
         for _ in range(TRIES_IF_DAMAGED):
             try:
@@ -103,6 +109,12 @@ class GcsUploads:
             **self._client.how,
         )
         return str(address)
+
+    def _is_there(self, name: str, generation: str) -> bool:
+        try:
+            return str(self._client.there(name).generation) == generation
+        except BlobNotFoundError:
+            return False
 
     def _mine(self, name: str, token: str, error: ObjectChangedError) -> Stored:
         """The object that is there already, if it came of an attempt whose answer was lost."""
