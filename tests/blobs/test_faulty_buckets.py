@@ -102,7 +102,9 @@ def test_what_passes_by_itself_is_tried_again(
     assert [one.name for one in bucket.listed()] == ["large"]
 
 
-@pytest.mark.parametrize(("status", "says"), [(429, "quota list|service-quotas"), (503, "503")])
+@pytest.mark.parametrize(
+    ("status", "says"), [(429, "quotas info list|service-quotas"), (503, "503")]
+)
 def test_what_does_not_pass_is_an_error_after_the_deadline(
     opens: Opens, proxy: FaultProxy, large: Path, status: int, says: str
 ) -> None:

@@ -40,7 +40,10 @@ CASES = {
         ["s3://b", "aws sts get-caller-identity", "aws s3api put-bucket-policy --bucket b"],
     ),
     "a key that is none": (answered(403, "InvalidAccessKeyId"), ["InvalidAccessKeyId", EXPORT]),
-    "a session that is over": (answered(400, "ExpiredToken"), ["ExpiredToken", EXPORT]),
+    "a session that is over": (
+        answered(400, "ExpiredToken"),
+        ["ExpiredToken", EXPORT, "start this program again"],
+    ),
     "another region": (
         answered(400, "AuthorizationHeaderMalformed", "<Region>eu-west-3</Region>"),
         ["export AWS_REGION=eu-west-3"],

@@ -96,7 +96,10 @@ class S3Errors:
     def _refusal(self, status: int, code: str, text: str) -> str:
         address = f"s3://{self._bucket}"
         if code in _UNKNOWN_KEYS or status == 401:
-            return f"{address}: AWS does not take these credentials ({code or text}). Run: {EXPORT}"
+            return (
+                f"{address}: AWS does not take these credentials ({code or text}). Run: {EXPORT} ; "
+                "then start this program again: it reads them when it starts."
+            )
         if code in _ELSEWHERE or status == 301:
             region = next(
                 (one for found in _REGION.findall(text) for one in found if one), "REGION"

@@ -17,7 +17,7 @@ from misheard.errors import (
 )
 from misheard.optional import optional
 
-_ROLE = "roles/storage.objectAdmin"
+_ROLE = "roles/storage.objectUser"
 _REFUSED = re.compile(r"(?P<who>[\w.+-]+@[\w.-]+) does not have (?P<what>[\w.]+) access")
 _USED_UP = ("quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded")
 _PASSES = (408, 429, 500, 502, 503, 504)
@@ -94,8 +94,8 @@ class GcsErrors:
             )
         if status == 429 or any(one in reasons for one in _USED_UP):
             return (
-                f"{bucket}: a quota is used up ({text}). See which: gcloud alpha services quota "
-                f"list --service=storage.googleapis.com --consumer=projects/{self._project} ; "
+                f"{bucket}: a quota is used up ({text}). See which: gcloud quotas info list "
+                f"--service=storage.googleapis.com --project={self._project} ; "
                 "then wait, or ask for more: console, IAM & Admin, Quotas."
             )
         if self.asks_who_pays(error):
@@ -107,7 +107,8 @@ class GcsErrors:
             401: f"Google does not know these credentials ({text}). Run: {LOGIN}",
             403: self._denied(text),
             404: f"There is no {bucket}. Make it: gcloud storage buckets create {bucket} "
-            f"--location=us-central1 --uniform-bucket-level-access --project={self._project}",
+            "--location=us-central1 --uniform-bucket-level-access --public-access-prevention "
+            f"--soft-delete-duration=0 --project={self._project}",
         }
         return known.get(status, f"{bucket}: Google answers {status}: {text}")
 
