@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -383,6 +384,25 @@ def test_an_upload_that_was_done_and_whose_object_is_gone_begins_anew(
     stored = bucket.put("large", large, sent=told.append)
     assert bucket.stat("large") == stored
     assert sum(told) == len(LARGE)
+
+
+@only_google
+def test_bytes_that_are_large_are_in_no_file_and_their_upload_goes_on_too(
+    opens: Opens, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[Path] = []
+    away = {"method": "PUT", "path": "upload_id", "status": 503, "times": 10_000}
+    proxy.add(Fault(**away, skip=2, call=lambda: seen.extend(tmp_path.iterdir())))
+    with pytest.raises(BucketUnavailableError):
+        opens(IMPATIENT).put("large", LARGE)
+    proxy.faults.clear()
+    before, told = proxy.bytes_up("PUT"), list[int]()
+    bucket = opens()
+    bucket.put("large", LARGE, sent=told.append)
+    assert (bucket.get("large"), sum(told)) == (LARGE, len(LARGE))
+    assert proxy.bytes_up("PUT") - before == len(LARGE) - 2 * PIECE
+    assert seen == []
 
 
 @only_google

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from misheard.blobs.bucket import Sent
-from misheard.blobs.google.checksums import Fingerprint
+from misheard.blobs.google.checksums import Fingerprint, opened
 from misheard.blobs.patience import Patience
 from misheard.errors import BlobCorruptError
 from misheard.optional import optional
@@ -33,9 +33,9 @@ _GOES_ON = 308
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A file on its way to a name in a bucket."""
+    """A file, or what would be a large one, on its way to a name in a bucket."""
 
-    path: Path
+    content: bytes | Path
     seen: Fingerprint
     address: str
     """gs://bucket/name, with whatever else makes it another upload."""
@@ -102,7 +102,7 @@ class Resumable:
         self, address: str, arrived: int | None, upload: Upload, sent: Sent
     ) -> dict[str, Any]:
         told, attempts = _Told(sent), self._attempts()
-        with upload.path.open("rb") as file, told:
+        with opened(upload.content) as file, told:
             while True:
                 try:
                     answer = self._step(address, file, arrived, upload.seen.size_bytes)
@@ -141,7 +141,7 @@ class Resumable:
             file.seek(arrived)
             data = file.read(min(self._piece_bytes, size_bytes - arrived))
             if not data:
-                raise BlobCorruptError(f"'{file.name}' has become shorter while it was sent.")
+                raise BlobCorruptError("A file has become shorter while it was sent.")
             what = f"{arrived}-{arrived + len(data) - 1}"
         try:
             answer = self._session.put(

@@ -56,17 +56,18 @@ class GcsUploads:
             self._drop(name, str(blob.generation))
         raise self._damaged(name)
 
-    def put_file(
-        self, name: str, path: Path, *, create_only: bool, sha256: str | None, sent: Sent
+    def put_large(
+        self, name: str, content: bytes | Path, *, create_only: bool, sha256: str | None, sent: Sent
     ) -> Stored:
         """In pieces that go on where they were."""
-        seen, token = fingerprint(path), secrets.token_hex(16)
+        seen, token = fingerprint(content), secrets.token_hex(16)
         address = f"{self._client.url}/{name}"
-        changed = BlobCorruptError(f"'{path}' has changed while it was put at {address}.")
+        what = f"'{content}'" if isinstance(content, Path) else "Something"
+        changed = BlobCorruptError(f"{what} has changed while it was put at {address}.")
         if sha256 not in (None, seen.sha256):
             raise changed
         upload = Upload(
-            path=path,
+            content=content,
             seen=seen,
             address=f"{address} create" if create_only else address,
             begin=lambda: self._session(name, seen, token, create_only),
@@ -85,7 +86,7 @@ class GcsUploads:
             if made:
                 self._drop(name, generation)
                 sent(-seen.size_bytes)
-            if fingerprint(path) != seen:
+            if fingerprint(content) != seen:
                 raise changed
         raise self._damaged(name)
 
