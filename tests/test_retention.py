@@ -12,6 +12,7 @@ import pytest
 from sqlalchemy import Engine, insert, select, update
 
 from misheard import audio
+from misheard.blobs.deferred import DeferredBlobs
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.capture.inferences import Heard, InferenceLog
 from misheard.database.audit import AuditLog
@@ -275,6 +276,18 @@ def test_a_damaged_manifest_deletes_nothing_until_it_is_mended(
     assert prune(retention, 0) == sorted(deployed[:4])
 
 
+def test_a_store_whose_opening_is_written_down_is_opened_before_others_are_kept_waiting(
+    engine: Engine, blobs: DirectoryBlobs, registry: Registry, deployed: list[str]
+) -> None:
+    def opening() -> DirectoryBlobs:
+        with writing(engine):
+            return blobs
+
+    models = DeferredBlobs(opening)
+    retention = Retention(engine, blobs, registry, final_cycle_states=(), model_blobs=models)
+    assert prune(retention, 1) == sorted(deployed[:4])
+
+
 def test_a_pruned_version_that_is_registered_again_is_kept_and_can_be_pruned_again(
     retention: Retention,
     deployed: list[str],
@@ -324,6 +337,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from sqlalchemy import event
+from misheard.blobs.deferred import DeferredBlobs
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.database.engine import open_engine
 from misheard.registry import Registry
@@ -400,6 +414,7 @@ def test_a_run_that_is_killed_anywhere_is_finished_by_the_next(
 REGISTER = """
 import sys
 from pathlib import Path
+from misheard.blobs.deferred import DeferredBlobs
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.database.engine import open_engine
 from misheard.deployment import Deployments

@@ -15,6 +15,7 @@ from misheard.settings.storage import LOCAL
 from misheard.workspace import Workspace
 from src.data._log import log
 
+_MODELS_PREFIX = "deployed_models"
 _LOCAL = "To keep everything in local files, pass use_gcs=False."
 
 
@@ -25,7 +26,7 @@ class Buckets:
     project_id: str | None = None
     bucket_name: str | None = None
     prefix: str = ""
-    models_prefix: str = "deployed_models"
+    models_prefix: str = _MODELS_PREFIX
     sync_models: bool = True
     """Whether the files of models are in a bucket, too."""
 
@@ -44,6 +45,19 @@ class Buckets:
         blobs = self.named or f"gs://{project}-datasets/{self.prefix}"
         return StorageSettings(blobs=blobs, models=models, project_id=project)
 
+    def differs(self, there: StorageSettings) -> str:
+        """What says otherwise than settings that are there; what was left out says nothing."""
+        blobs, models = there.blobs, there.of_models
+        given = {
+            "project_id": there.project_id and self.project_id not in (None, there.project_id),
+            "gcs_bucket_name": self.named not in ("", blobs),
+            "gcs_prefix": self.prefix and not self.named and _folder(blobs) != self.prefix,
+            "sync_to_gcs": models and not self.sync_models,
+            "gcs_models_prefix": self.sync_models
+            and self.models_prefix not in (_MODELS_PREFIX, _folder(models)),
+        }
+        return ", ".join(name for name, is_other in given.items() if is_other)
+
 
 def created(directory: Path, buckets: Buckets) -> Workspace:
     """A new workspace whose files are in buckets; nothing is made where these cannot be used."""
@@ -57,9 +71,9 @@ def in_buckets(found: Workspace, buckets: Buckets) -> Workspace:
     """A workspace that is there, with its files in buckets; its `misheard.toml` stays as it is."""
     set_here = found.settings.storage
     if set_here.buckets:
-        if buckets.named not in ("", set_here.blobs):
+        if differs := buckets.differs(set_here):
             raise InvalidSettingError(
-                f"gcs_bucket_name: the files of '{found.root}' are in {set_here.blobs}, as its "
+                f"{differs}: the files of '{found.root}' are in {set_here.place}, as its "
                 f"{FILE_NAME} says. To move them: misheard sync --home, the new address in that "
                 "file, misheard sync."
             )
@@ -94,9 +108,13 @@ def require_local(found: Workspace) -> Workspace:
     return found
 
 
+def _folder(address: str) -> str:
+    return "".join(address.split("/", 3)[3:])
+
+
 @contextmanager
 def _or_local() -> Iterator[None]:
     try:
         yield
     except BucketUnavailableError as error:
-        raise BucketUnavailableError(f"{error.detail} {_LOCAL}") from error
+        raise type(error)(f"{error.detail} {_LOCAL}") from error

@@ -137,6 +137,10 @@ class BucketUnavailableError(MisheardError):
     """This bucket cannot be used as it is."""
 
 
+class BucketUnreachableError(BucketUnavailableError):
+    """This bucket cannot be used just now."""
+
+
 class BucketTakenError(BadInputError):
     """The files of one workspace are not mixed with those of another."""
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, func, select, update
 
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import delete_all
+from misheard.blobs.together import delete_all, require_reachable, stores_of
 from misheard.database import audit
 from misheard.database.discarded import referred_to
 from misheard.database.engine import now, writing
@@ -117,6 +117,8 @@ class Retention:
         keys = {key for files in begun.values() for key in files}
         # Before the lock is taken: there may be many manifests, and they are large.
         in_manifests = self._named_in(manifests, keys)
+        # A bucket's first use is written down, for which the lock has to be free.
+        require_reachable(*stores_of(self._blobs, self._model_blobs))
         deleted: set[str] = set()
         with writing(self._engine) as connection:
             # One that was registered again meanwhile keeps its files.

@@ -162,3 +162,11 @@ def test_a_file_that_cannot_be_read_leaves_nothing_behind(tmp_path: Path) -> Non
 def test_a_second_store_on_the_directory_sees_the_same_blobs(tmp_path: Path) -> None:
     key = DirectoryBlobs(tmp_path).put_bytes(b"content")
     assert DirectoryBlobs(tmp_path).get_bytes(key) == b"content"
+
+
+def test_what_somebody_else_has_left_there_is_no_blob(tmp_path: Path) -> None:
+    store = DirectoryBlobs(tmp_path)
+    key = store.put_bytes(b"content")
+    for stray in (".DS_Store", f".{key}.Xy12ab", key.upper()):
+        (tmp_path / key[:2] / stray).write_bytes(b"x")
+    assert list(store) == [key]

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -24,6 +25,7 @@ from misheard.blobs.s3 import S3Bucket
 from misheard.errors import (
     BlobCorruptError,
     BucketUnavailableError,
+    BucketUnreachableError,
     ObjectChangedError,
     ObjectExistsError,
 )
@@ -101,7 +103,9 @@ def test_what_passes_by_itself_is_tried_again(
     assert [one.name for one in bucket.listed()] == ["large"]
 
 
-@pytest.mark.parametrize(("status", "says"), [(429, "quota list|service-quotas"), (503, "503")])
+@pytest.mark.parametrize(
+    ("status", "says"), [(429, "quotas info list|service-quotas"), (503, "503")]
+)
 def test_what_does_not_pass_is_an_error_after_the_deadline(
     opens: Opens, proxy: FaultProxy, large: Path, status: int, says: str
 ) -> None:
@@ -109,7 +113,7 @@ def test_what_does_not_pass_is_an_error_after_the_deadline(
     proxy.add(Fault(status=status, times=10_000))
     for content in (b"small", large):
         began = time.monotonic()
-        with pytest.raises(BucketUnavailableError, match=says):
+        with pytest.raises(BucketUnreachableError, match=says):
             bucket.put("name", content)
         assert time.monotonic() - began < 5
 
@@ -127,7 +131,7 @@ def test_a_server_that_is_not_there_is_an_error_after_the_deadline(
         lambda: bucket.download("name", tmp_path / "target"),
     ]
     for step in steps:
-        with pytest.raises(BucketUnavailableError, match="cannot be reached"):
+        with pytest.raises(BucketUnreachableError, match="cannot be reached"):
             step()
     assert list(tmp_path.iterdir()) == []
 
@@ -363,6 +367,42 @@ def test_a_server_that_takes_the_question_for_the_end_makes_no_half_object(
     stored = bucket.put("large", large, sent=told.append)
     assert bucket.get("large") == LARGE
     assert sum(told) == stored.size_bytes == len(LARGE)
+
+
+@only_google
+def test_an_upload_that_was_done_and_whose_object_is_gone_begins_anew(
+    opens: Opens, proxy: FaultProxy, large: Path
+) -> None:
+    proxy.add(Fault(method="PUT", path="upload_id", skip=2, lose_answer=True))
+    proxy.add(Fault(method="PUT", path="upload_id", skip=2, times=10_000, status=503))
+    with pytest.raises(BucketUnavailableError):
+        opens(IMPATIENT).put("large", large)
+    proxy.faults.clear()
+    bucket = opens()
+    assert bucket.delete("large")
+    told: list[int] = []
+    stored = bucket.put("large", large, sent=told.append)
+    assert bucket.stat("large") == stored
+    assert sum(told) == len(LARGE)
+
+
+@only_google
+def test_bytes_that_are_large_are_in_no_file_and_their_upload_goes_on_too(
+    opens: Opens, proxy: FaultProxy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    seen: list[Path] = []
+    away = {"method": "PUT", "path": "upload_id", "status": 503, "times": 10_000}
+    proxy.add(Fault(**away, skip=2, call=lambda: seen.extend(tmp_path.iterdir())))
+    with pytest.raises(BucketUnavailableError):
+        opens(IMPATIENT).put("large", LARGE)
+    proxy.faults.clear()
+    before, told = proxy.bytes_up("PUT"), list[int]()
+    bucket = opens()
+    bucket.put("large", LARGE, sent=told.append)
+    assert (bucket.get("large"), sum(told)) == (LARGE, len(LARGE))
+    assert proxy.bytes_up("PUT") - before == len(LARGE) - 2 * PIECE
+    assert seen == []
 
 
 @only_google

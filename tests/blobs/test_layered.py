@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
@@ -93,10 +94,23 @@ def test_a_store_that_could_not_be_opened_is_tried_again() -> None:
         tried.append(1)
         return unreachable() if len(tried) == 1 else MemoryBlobs()
 
-    store = DeferredBlobs(opening)
+    store = DeferredBlobs(opening, again_s=0)
     with pytest.raises(BucketUnavailableError):
         list(store)
     assert list(store) == []
+
+
+def test_many_who_want_a_store_that_cannot_be_opened_wait_for_one_attempt() -> None:
+    tried: list[int] = []
+
+    def opening() -> BlobStore:
+        tried.append(1)
+        time.sleep(0.2)
+        return unreachable()
+
+    with pytest.raises(BucketUnavailableError, match="It is away"):
+        delete_all(DeferredBlobs(opening), [f"{n:064x}" for n in range(100)])
+    assert len(tried) == 1
 
 
 def test_a_copy_here_that_is_damaged_is_read_from_the_bucket(

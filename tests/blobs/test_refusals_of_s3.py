@@ -10,7 +10,7 @@ import pytest
 
 from misheard.blobs.patience import Patience
 from misheard.blobs.s3 import S3Bucket
-from misheard.errors import BlobNotFoundError, BucketUnavailableError
+from misheard.errors import BlobNotFoundError, BucketUnavailableError, BucketUnreachableError
 from tests.emulators import S3Emulator
 from tests.faults import Fault, FaultProxy, faults
 
@@ -40,7 +40,10 @@ CASES = {
         ["s3://b", "aws sts get-caller-identity", "aws s3api put-bucket-policy --bucket b"],
     ),
     "a key that is none": (answered(403, "InvalidAccessKeyId"), ["InvalidAccessKeyId", EXPORT]),
-    "a session that is over": (answered(400, "ExpiredToken"), ["ExpiredToken", EXPORT]),
+    "a session that is over": (
+        answered(400, "ExpiredToken"),
+        ["ExpiredToken", EXPORT, "start this program again"],
+    ),
     "another region": (
         answered(400, "AuthorizationHeaderMalformed", "<Region>eu-west-3</Region>"),
         ["export AWS_REGION=eu-west-3"],
@@ -67,6 +70,8 @@ def test_what_s3_refuses_is_told_with_what_to_do(proxy: FaultProxy, case: str) -
     for step in steps:
         with pytest.raises(BucketUnavailableError) as caught:
             step()
+        passes = case == "a rate that stays too high"
+        assert isinstance(caught.value, BucketUnreachableError) == passes
         for part in said:
             assert part in str(caught.value)
 

@@ -199,6 +199,31 @@ def test_another_bucket_than_the_workspaces_is_refused(
     assert DataManager(root, use_gcs=True, project_id="any").workspace.root == root
 
 
+@pytest.mark.parametrize(
+    ("cls", "given", "name"),
+    [
+        (DataManager, {"project_id": "other"}, "project_id"),
+        (MetadataTracker, {"gcs_prefix": "folder"}, "gcs_prefix"),
+        (ModelDeployer, {"config": DeploymentConfig(sync_to_gcs=False)}, "sync_to_gcs"),
+        (
+            ModelDeployer,
+            {"config": DeploymentConfig(gcs_models_prefix="elsewhere")},
+            "gcs_models_prefix",
+        ),
+    ],
+)
+def test_what_is_given_and_says_otherwise_than_the_workspace_is_refused(
+    cls: Callable[..., Any], given: dict[str, Any], name: str, project: str, tmp_path: Path
+) -> None:
+    where = {"storage_dir": tmp_path / "ws"}
+    same = ModelDeployer(**where, use_gcs=True, project_id=project)
+    assert ModelDeployer(**where, use_gcs=True).workspace.root == same.workspace.root
+    if cls is not ModelDeployer:
+        where = {"local_storage_dir": tmp_path / "ws"}
+    with pytest.raises(InvalidSettingError, match=rf"{name}: .*gs://{project}-datasets"):
+        cls(**where, use_gcs=True, **given)
+
+
 def test_what_is_in_the_bucket_is_fetched(
     root: Path, project: str, clip: Callable[[int], str]
 ) -> None:

@@ -81,6 +81,8 @@ def test_what_the_caller_can_mend_is_told_in_full(client: TestClient) -> None:
         ("VersionPrunedError", 410),
         ("StorageBusyError", 503),
         ("DatabaseUnreachableError", 503),
+        ("BucketUnreachableError", 503),
+        ("BucketUnavailableError", 500),
         ("DiskFullError", 507),
         ("BlobCorruptError", 500),
     ],

@@ -16,6 +16,9 @@ from sqlalchemy import event, select
 
 from misheard.audio import decode
 from misheard.blobs.directory import DirectoryBlobs
+from misheard.blobs.gcs import GcsBucket
+from misheard.blobs.objects import BucketBlobs
+from misheard.blobs.patience import Patience
 from misheard.capture.inferences import Heard, InferenceLog
 from misheard.database.engine import open_engine
 from misheard.database.schema import shadow_transcripts
@@ -36,6 +39,8 @@ from misheard.serving.utterance import Answer, Capture, Utterance
 from misheard.speech.transcriber import Transcript
 from misheard.workspace import Workspace
 from tests.conftest import make_wav
+from tests.emulators import GcsEmulator
+from tests.faults import Fault, faults
 from tests.serving.letters import deploy, letter_of, make, make_letters, run, until
 from tests.small_disk import MountsDisk
 
@@ -187,6 +192,27 @@ def test_however_long_the_database_is_busy_all_is_kept(workspace: Workspace) -> 
 
     run(body)
     assert (workspace.inferences.count(), lost) == (3, [])
+
+
+def test_however_long_the_bucket_is_away_all_is_kept(
+    workspace: Workspace, gcs: GcsEmulator
+) -> None:
+    hasty, lost = Patience(first_s=0.01, deadline_s=0.1, answer_s=5), list[Exception]()
+    with faults(gcs.url) as proxy:
+        bucket = GcsBucket(gcs.new_bucket(), endpoint=proxy.url, patience=hasty)
+        log = InferenceLog(workspace._engine, BucketBlobs(bucket))
+        recorder = Recorder(log, lost=lost.append)
+
+        async def body() -> None:
+            away = proxy.add(Fault(status=503, times=10_000))
+            await asyncio.gather(*[give_up(recorder, number) for number in range(3)])
+            await asyncio.sleep(1.0)  # ten times what one attempt takes
+            away.times = 0
+            await asyncio.to_thread(recorder.close)
+
+        run(body)
+        assert (workspace.inferences.count(), lost) == (3, [])
+        assert len(list(bucket.listed())) == 3
 
 
 def test_what_nobody_waits_for_and_cannot_be_kept_is_told(workspace: Workspace) -> None:

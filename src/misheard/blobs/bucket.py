@@ -39,8 +39,10 @@ class Bucket(Protocol):
     - What passes by itself (429, 5xx, connections that break) is tried again with growing pauses;
       large uploads and downloads go on from where they were.
     - `BucketUnavailableError` says what to do, with the command, where credentials or the bucket
-      are missing, a permission is, or a quota is used up. `BlobNotFoundError` for an object that is
-      not there; `BlobCorruptError` where what arrives is not what was sent.
+      are missing, a permission is, or a quota is used up; its subclass
+      `BucketUnreachableError` where it would pass by itself, only not soon enough.
+    - `BlobNotFoundError` for an object that is not there; `BlobCorruptError` where what arrives is
+      not what was sent.
     - Safe for several threads and processes at once.
     """
 

@@ -125,7 +125,8 @@ class DirectoryBlobs:
         return is_key(key) and self._path(key).exists()
 
     def __iter__(self) -> Iterator[str]:
-        return (path.name for path in self._root.glob("??/*"))
+        # What a file manager or a copier has left there is no blob.
+        return (path.name for path in self._root.glob("??/*") if is_key(path.name))
 
     def delete(self, key: str) -> None:
         """See `BlobStore`."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import IO, Any
 
 from misheard.blobs.arriving import arriving
@@ -82,19 +81,13 @@ class GcsBucket:
         sent: Sent = unwatched,
     ) -> Stored:
         """See `Bucket`."""
-        if isinstance(content, Path) and content.stat().st_size > self._piece_bytes:
+        size_bytes = content.stat().st_size if isinstance(content, Path) else len(content)
+        if size_bytes > self._piece_bytes:
             if create_only and self.stat(name) is not None:  # Google would say so, emulators not
                 raise ObjectExistsError(f"{self.url}/{name}")
-            return self._uploads.put_file(
+            return self._uploads.put_large(
                 name, content, create_only=create_only, sha256=sha256, sent=sent
             )
-        if not isinstance(content, Path) and len(content) > self._piece_bytes:
-            with NamedTemporaryFile() as file:
-                file.write(content)
-                file.flush()
-                return self.put(
-                    name, Path(file.name), create_only=create_only, sha256=sha256, sent=sent
-                )
         data = content.read_bytes() if isinstance(content, Path) else bytes(content)
         if sha256 is not None and hashlib.sha256(data).hexdigest() != sha256:
             raise BlobCorruptError(f"What was to be put at {self.url}/{name} has changed.")

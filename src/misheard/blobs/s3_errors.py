@@ -10,6 +10,7 @@ from misheard.errors import (
     BlobCorruptError,
     BlobNotFoundError,
     BucketUnavailableError,
+    BucketUnreachableError,
     MisheardError,
 )
 from misheard.optional import optional
@@ -84,17 +85,21 @@ class S3Errors:
             return BlobNotFoundError(f"{address}/{name}")
         if status == 404:
             return BucketUnavailableError(f"There is no {address}. Make it: aws s3 mb {address}")
+        kind = BucketUnreachableError if self.passes(error) else BucketUnavailableError
         if status is None:
-            return BucketUnavailableError(
+            return kind(
                 f"{address} cannot be reached: {text} Is there a network, is AWS_ENDPOINT_URL "
                 "right? Run the same command again; what has arrived stays."
             )
-        return BucketUnavailableError(self._refusal(status, code, text))
+        return kind(self._refusal(status, code, text))
 
     def _refusal(self, status: int, code: str, text: str) -> str:
         address = f"s3://{self._bucket}"
         if code in _UNKNOWN_KEYS or status == 401:
-            return f"{address}: AWS does not take these credentials ({code or text}). Run: {EXPORT}"
+            return (
+                f"{address}: AWS does not take these credentials ({code or text}). Run: {EXPORT} ; "
+                "then start this program again: it reads them when it starts."
+            )
         if code in _ELSEWHERE or status == 301:
             region = next(
                 (one for found in _REGION.findall(text) for one in found if one), "REGION"

@@ -108,6 +108,7 @@ _ANSWERS: dict[type[MisheardError], _Answer] = {
     errors.DecoderUnavailableError: _Answer(status=503, instead=_AGAIN, retry_after_s=2),
     errors.EngineClosedError: _Answer(status=503, instead=_AGAIN, retry_after_s=2),
     errors.NotReadyError: _Answer(status=503, retry_after_s=2),
+    errors.BucketUnreachableError: _Answer(status=503, instead=_AGAIN, retry_after_s=5),
     errors.DatabaseInUseError: _Answer(status=503, instead=_AGAIN, retry_after_s=5),
     errors.DatabaseUnreachableError: _Answer(status=503, instead=_AGAIN, retry_after_s=5),
     errors.MemoryFullError: _Answer(status=503, instead=_AGAIN, retry_after_s=5),

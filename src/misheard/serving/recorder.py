@@ -11,7 +11,12 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from misheard.capture.inferences import Heard, Inference, InferenceLog
-from misheard.errors import BadInputError, MisheardError, StorageBusyError
+from misheard.errors import (
+    BadInputError,
+    BucketUnreachableError,
+    MisheardError,
+    StorageBusyError,
+)
 from misheard.serving.gathering import Gathering
 
 _log = logging.getLogger("misheard.serving")
@@ -73,7 +78,8 @@ class Recorder:
     async def keep(self, version_id: str, heard: Heard) -> Inference:
         """Log a transcript of `version_id`; returns when it is kept, or raises why it is not.
 
-        It is kept even if whoever waits for it goes away, and however long the database is busy;
+        It is kept even if whoever waits for it goes away, and however long the database is busy or
+        the bucket away;
         `StorageBusyError` where too much waits already.
         """
         loop = asyncio.get_running_loop()
@@ -126,12 +132,12 @@ class Recorder:
             one.tell(outcome)
 
     def _record(self, version_id: str, some: Sequence[_Waiting]) -> list[Inference]:
-        """Log them; while another has the database, again and again."""
+        """Log them; while another has the database, or the bucket is away, again and again."""
         while True:
             is_last = self._closing.is_set()
             try:
                 return self._log.record(version_id, [one.heard for one in some])
-            except StorageBusyError as error:
+            except (StorageBusyError, BucketUnreachableError) as error:
                 if is_last:
                     raise
                 _log.warning("%d transcripts wait to be kept. %s", len(some), error)

@@ -1,12 +1,13 @@
-"""Hashes of a file as it is at one moment."""
+"""Hashes of a file, or of bytes, as they are at one moment."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from misheard.optional import optional
 
@@ -15,20 +16,26 @@ _CHUNK_BYTES = 1 << 20
 
 @dataclass(frozen=True, kw_only=True)
 class Fingerprint:
-    """A file's content, and when it had it."""
+    """What there is to send, and when it was so."""
 
     size_bytes: int
     mtime_ns: int
+    """Of a file; 0 of bytes, which do not change."""
     sha256: str
     crc32c: str
     """As Google writes it: base64 of four bytes, the highest first."""
 
 
-def fingerprint(path: Path) -> Fingerprint:
-    """Reads the file once."""
+def opened(content: bytes | Path) -> IO[bytes]:
+    """To be read from its beginning."""
+    return content.open("rb") if isinstance(content, Path) else BytesIO(content)
+
+
+def fingerprint(content: bytes | Path) -> Fingerprint:
+    """Reads it once."""
     whole, crc, size_bytes = hashlib.sha256(), checksum(), 0
-    with path.open("rb") as file:
-        mtime_ns = path.stat().st_mtime_ns
+    with opened(content) as file:
+        mtime_ns = content.stat().st_mtime_ns if isinstance(content, Path) else 0
         while chunk := file.read(_CHUNK_BYTES):
             whole.update(chunk)
             crc.update(chunk)

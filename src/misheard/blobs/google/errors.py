@@ -11,14 +11,16 @@ from misheard.errors import (
     BlobCorruptError,
     BlobNotFoundError,
     BucketUnavailableError,
+    BucketUnreachableError,
     MisheardError,
     ObjectChangedError,
 )
 from misheard.optional import optional
 
-_ROLE = "roles/storage.objectAdmin"
+_ROLE = "roles/storage.objectUser"
 _REFUSED = re.compile(r"(?P<who>[\w.+-]+@[\w.-]+) does not have (?P<what>[\w.]+) access")
 _USED_UP = ("quotaExceeded", "dailyLimitExceeded", "rateLimitExceeded", "userRateLimitExceeded")
+_PASSES = (408, 429, 500, 502, 503, 504)
 _UNPAID = ("accountDisabled", "billingDisabled", "billing account")
 _WHO_PAYS = re.compile("requester pays|user project", re.IGNORECASE)
 
@@ -63,7 +65,7 @@ class GcsErrors:
         if self._is_no_login(error):
             return BucketUnavailableError(f"Google refuses these credentials: {error} Run: {LOGIN}")
         if status is None:
-            return BucketUnavailableError(
+            return BucketUnreachableError(
                 f"gs://{self._bucket} cannot be reached: {error} "
                 "Is there a network? Run the same command again; what has arrived stays."
             )
@@ -71,7 +73,8 @@ class GcsErrors:
             return ObjectChangedError(address)
         if status == 404 and is_there():
             return BlobNotFoundError(address)
-        return BucketUnavailableError(self._refusal(status, error))
+        kind = BucketUnreachableError if status in _PASSES else BucketUnavailableError
+        return kind(self._refusal(status, error))
 
     def is_not_found(self, error: BaseException) -> bool:
         """Whether it is a 404."""
@@ -91,8 +94,8 @@ class GcsErrors:
             )
         if status == 429 or any(one in reasons for one in _USED_UP):
             return (
-                f"{bucket}: a quota is used up ({text}). See which: gcloud alpha services quota "
-                f"list --service=storage.googleapis.com --consumer=projects/{self._project} ; "
+                f"{bucket}: a quota is used up ({text}). See which: gcloud quotas info list "
+                f"--service=storage.googleapis.com --project={self._project} ; "
                 "then wait, or ask for more: console, IAM & Admin, Quotas."
             )
         if self.asks_who_pays(error):
@@ -104,7 +107,8 @@ class GcsErrors:
             401: f"Google does not know these credentials ({text}). Run: {LOGIN}",
             403: self._denied(text),
             404: f"There is no {bucket}. Make it: gcloud storage buckets create {bucket} "
-            f"--location=us-central1 --uniform-bucket-level-access --project={self._project}",
+            "--location=us-central1 --uniform-bucket-level-access --public-access-prevention "
+            f"--soft-delete-duration=0 --project={self._project}",
         }
         return known.get(status, f"{bucket}: Google answers {status}: {text}")
 

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from misheard.blobs.bucket import Sent
-from misheard.blobs.google.checksums import Fingerprint
+from misheard.blobs.google.checksums import Fingerprint, opened
 from misheard.blobs.patience import Patience
 from misheard.errors import BlobCorruptError
 from misheard.optional import optional
@@ -33,14 +33,16 @@ _GOES_ON = 308
 
 @dataclass(frozen=True, kw_only=True)
 class Upload:
-    """A file on its way to a name in a bucket."""
+    """A file, or what would be a large one, on its way to a name in a bucket."""
 
-    path: Path
+    content: bytes | Path
     seen: Fingerprint
     address: str
     """gs://bucket/name, with whatever else makes it another upload."""
     begin: Callable[[], str]
     """Opens a session; returns its address."""
+    is_there: Callable[[str], bool]
+    """Whether the object is, of a generation."""
 
 
 class _ExpiredError(Exception):
@@ -71,14 +73,20 @@ class Resumable:
         with self._memory(upload) as memory:
             for address, arrived in self._sessions(memory, upload):
                 try:
-                    return self._send(address, arrived, upload, sent)
+                    made = self._send(address, arrived, upload, sent)
                 except _ExpiredError:
                     memory.forget()
+                    continue
                 except _PassingError as failure:
                     raise failure.error from failure  # what has arrived stays, and is remembered
                 except self._api.GoogleAPIError:
                     memory.forget()
                     raise
+                # A session that was done before says so, even if its object was deleted since.
+                if arrived is not None or upload.is_there(str(made.get("generation", ""))):
+                    return made
+                sent(-upload.seen.size_bytes)
+                memory.forget()
         raise self._api.ServiceUnavailable("Google has dropped the upload several times.")
 
     def _sessions(self, memory: _Memory, upload: Upload) -> Iterator[tuple[str, int | None]]:
@@ -94,7 +102,7 @@ class Resumable:
         self, address: str, arrived: int | None, upload: Upload, sent: Sent
     ) -> dict[str, Any]:
         told, attempts = _Told(sent), self._attempts()
-        with upload.path.open("rb") as file, told:
+        with opened(upload.content) as file, told:
             while True:
                 try:
                     answer = self._step(address, file, arrived, upload.seen.size_bytes)
@@ -133,7 +141,7 @@ class Resumable:
             file.seek(arrived)
             data = file.read(min(self._piece_bytes, size_bytes - arrived))
             if not data:
-                raise BlobCorruptError(f"'{file.name}' has become shorter while it was sent.")
+                raise BlobCorruptError("A file has become shorter while it was sent.")
             what = f"{arrived}-{arrived + len(data) - 1}"
         try:
             answer = self._session.put(

@@ -11,7 +11,12 @@ from misheard.blobs.bucket import Sent, Stored
 from misheard.blobs.google.checksums import Fingerprint, crc32c, fingerprint
 from misheard.blobs.google.client import GcsClient
 from misheard.blobs.google.resumable import Resumable, Upload
-from misheard.errors import BlobCorruptError, ObjectChangedError, ObjectExistsError
+from misheard.errors import (
+    BlobCorruptError,
+    BlobNotFoundError,
+    ObjectChangedError,
+    ObjectExistsError,
+)
 
 TRIES_IF_DAMAGED = 3
 _CONTENT_TYPE = "application/octet-stream"
@@ -51,20 +56,22 @@ class GcsUploads:
             self._drop(name, str(blob.generation))
         raise self._damaged(name)
 
-    def put_file(
-        self, name: str, path: Path, *, create_only: bool, sha256: str | None, sent: Sent
+    def put_large(
+        self, name: str, content: bytes | Path, *, create_only: bool, sha256: str | None, sent: Sent
     ) -> Stored:
         """In pieces that go on where they were."""
-        seen, token = fingerprint(path), secrets.token_hex(16)
+        seen, token = fingerprint(content), secrets.token_hex(16)
         address = f"{self._client.url}/{name}"
-        changed = BlobCorruptError(f"'{path}' has changed while it was put at {address}.")
+        what = f"'{content}'" if isinstance(content, Path) else "Something"
+        changed = BlobCorruptError(f"{what} has changed while it was put at {address}.")
         if sha256 not in (None, seen.sha256):
             raise changed
         upload = Upload(
-            path=path,
+            content=content,
             seen=seen,
             address=f"{address} create" if create_only else address,
             begin=lambda: self._session(name, seen, token, create_only),
+            is_there=lambda generation: self._is_there(name, generation),
         )
         for _ in range(TRIES_IF_DAMAGED):
             try:
@@ -79,7 +86,7 @@ class GcsUploads:
             if made:
                 self._drop(name, generation)
                 sent(-seen.size_bytes)
-            if fingerprint(path) != seen:
+            if fingerprint(content) != seen:
                 raise changed
         raise self._damaged(name)
 
@@ -103,6 +110,12 @@ class GcsUploads:
             **self._client.how,
         )
         return str(address)
+
+    def _is_there(self, name: str, generation: str) -> bool:
+        try:
+            return str(self._client.there(name).generation) == generation
+        except BlobNotFoundError:
+            return False
 
     def _mine(self, name: str, token: str, error: ObjectChangedError) -> Stored:
         """The object that is there already, if it came of an attempt whose answer was lost."""
