@@ -157,18 +157,23 @@ class Syncing:
 
     def _move(self, part: _Part, keys: Sequence[str], sent: Sent) -> list[str]:
         """Into the bucket, all at once; what could not be stays, and is told."""
+        arrived: set[str] = set()
         failed: dict[str, str] = {}
 
         def send(key: str) -> None:
             try:
                 if key in part.known and _is_whole(part.far, key):
                     sent(self._size_here(key))
+                    arrived.add(key)
                     return
                 path = self._here.path(key)
                 if part.far.put_file(path, sent=sent) != key:
                     raise BlobCorruptError(f"'{path}' has changed since it was written.")
+                arrived.add(key)
             except (BlobNotFoundError, FileNotFoundError):
-                return  # moved or let go of by another process
+                # Gone, it was moved or let go of by another process; else that is the bucket's.
+                if key in self._here:
+                    raise
             except BlobCorruptError as error:
                 failed[key] = f"{key}: {error}"
 
@@ -183,7 +188,7 @@ class Syncing:
             used = referred_to(connection, done) | self._in_use(connection, done)
             discard(connection, set(done) - used)
             connection.execute(delete(discarded).where(discarded.c.sha256.in_(used)))
-        delete_all(self._here, done)
+        delete_all(self._here, arrived)
         return [failed[key] for key in sorted(failed)]
 
     def _copy(self, far: BlobStore, keys: Sequence[str], sent: Sent) -> list[str]:

@@ -23,7 +23,7 @@ from misheard.capture.inferences import Heard
 from misheard.cli.group import cli
 from misheard.database.engine import now, writing
 from misheard.database.schema import forgotten
-from misheard.errors import NoBucketError
+from misheard.errors import BucketUnavailableError, NoBucketError
 from misheard.speech.transcriber import Transcript
 from misheard.syncing import Syncing
 from misheard.workspace import Workspace
@@ -168,6 +168,20 @@ def test_what_arrives_damaged_is_not_kept(local: Workspace, address: str) -> Non
     told = there.syncing.home(**SILENT)
     assert [key in one for one in told.failed] == [True]
     assert here(local) == keys(address) - {key}
+
+
+def test_of_a_bucket_that_is_gone_nothing_is_deleted_here(
+    local: Workspace, address: str, gcs: GcsEmulator
+) -> None:
+    there = under(local, address)
+    before = here(local)
+    key = sorted(before)[0]
+    # So that the bucket was seen, as it is in the midst of a run.
+    there._blobs.put_bytes(DirectoryBlobs(local.root / "blobs").get_bytes(key))
+    gcs.delete_bucket(address.split("/")[2])
+    with pytest.raises(BucketUnavailableError, match="There is no gs://"):
+        there.syncing.to_bucket(**SILENT)
+    assert here(local) == before
 
 
 def test_without_a_bucket_it_says_how_to_name_one(local: Workspace) -> None:
