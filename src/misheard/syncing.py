@@ -9,13 +9,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete
 
 from misheard.blobs.bucket import Sent
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, each, present, stores_of
+from misheard.capture.copies import forgotten_of
 from misheard.database import audit
 from misheard.database.discarded import (
     InUse,
@@ -25,7 +26,7 @@ from misheard.database.discarded import (
     referred_to,
 )
 from misheard.database.engine import writing
-from misheard.database.schema import discarded, forgotten
+from misheard.database.schema import discarded
 from misheard.errors import BlobCorruptError, BlobNotFoundError, NoBucketError
 from misheard.integrity.files import references
 
@@ -226,8 +227,7 @@ class Syncing:
 
     def _forgotten_of(self, keys: Collection[str]) -> set[str]:
         with self._engine.connect() as connection:
-            query = select(forgotten.c.audio_sha256)
-            return set(connection.scalars(query)).intersection(keys)
+            return forgotten_of(connection, keys)
 
     def _delete(self, keys: Collection[str]) -> None:
         for store in stores_of(self._blobs, self._model_blobs):

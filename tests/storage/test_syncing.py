@@ -39,6 +39,14 @@ def here(workspace: Workspace) -> set[str]:
     return set(DirectoryBlobs(workspace.root / "blobs"))
 
 
+def mark(workspace: Workspace, key: str) -> None:
+    """As one whose deletion somebody has asked for."""
+    row = {"audio_sha256": key, "created_at": now()}
+    values = {name: row.get(name, 1) for name in forgotten.c.keys() if name != "number"}
+    with writing(workspace._engine) as connection:
+        connection.execute(insert(forgotten).values(**values))
+
+
 @pytest.fixture
 def local(tmp_path: Path) -> Workspace:
     """A workspace with three recordings, a model and a list, all of it in its directory."""
@@ -125,14 +133,23 @@ def test_a_recording_that_was_forgotten_elsewhere_is_not_sent_and_goes_here(
     local: Workspace, address: str
 ) -> None:
     key = DirectoryBlobs(local.root / "blobs").put_bytes(b"somebody's voice")
-    with writing(local._engine) as connection:
-        row = {"audio_sha256": key, "created_at": now()}
-        columns = forgotten.c.keys()
-        values = {name: row.get(name, 1) for name in columns if name != "number"}
-        connection.execute(insert(forgotten).values(**values))
+    mark(local, key)
     told = under(local, address).syncing.to_bucket(**SILENT)
     assert told.forgotten == 1
     assert key not in here(local) | keys(address)
+
+
+def test_what_came_in_again_after_it_was_forgotten_is_kept(local: Workspace, address: str) -> None:
+    key = local.inferences.recent(limit=1)[0].audio_sha256
+    mark(local, key)
+    there = under(local, address)
+    there.capture_retention.run(actor="ann")
+    assert key in here(local)
+    told = there.syncing.to_bucket(**SILENT)
+    assert (told.forgotten, told.unused) == (0, 0)
+    assert key in keys(address)
+    open_bucket(address).delete(f"{key[:2]}/{key}")
+    assert not there.integrity.check().is_sound
 
 
 def test_what_the_bucket_has_damaged_is_sent_again(local: Workspace, address: str) -> None:
