@@ -14,15 +14,16 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.opening import open_bucket
 from misheard.capture.inferences import Heard
 from misheard.cli.group import cli
+from misheard.database.discarded import delete_discarded, discard
 from misheard.database.engine import now, writing
-from misheard.database.schema import forgotten
+from misheard.database.schema import forgotten, inferences
 from misheard.errors import BucketUnavailableError, NoBucketError
 from misheard.speech.transcriber import Transcript
 from misheard.syncing import Syncing
@@ -150,6 +151,35 @@ def test_what_came_in_again_after_it_was_forgotten_is_kept(local: Workspace, add
     assert key in keys(address)
     open_bucket(address).delete(f"{key[:2]}/{key}")
     assert not there.integrity.check().is_sound
+
+
+def test_copies_home_of_what_another_machine_let_go_of_go(local: Workspace, address: str) -> None:
+    there = under(local, address)
+    there.syncing.to_bucket(**SILENT)
+    there.syncing.home(**SILENT)
+    (dataset,) = there.datasets.listed()
+    key = there.datasets.rows(dataset)[0].audio_sha256
+    # As the other machine does, which sees the bucket alone.
+    mark(there, key)
+    there.datasets.withdraw([key])
+    with writing(there._engine) as connection:
+        one = there.inferences.recent(limit=1)[0]
+        this = inferences.c.id == one.id
+        connection.execute(update(inferences).where(this).values(audio_sha256=""))
+        discard(connection, [one.audio_sha256, key])
+    far = open_bucket(address)
+    delete_discarded(
+        there._engine,
+        lambda some: [far.delete(f"{key[:2]}/{key}") for key in some],
+        there.datasets.in_use,
+    )
+    gone = {one.audio_sha256, key, dataset.manifest_sha256}
+    assert here(there) >= gone
+    there.capture_retention.run(actor="ann")
+    assert here(there).isdisjoint(gone)
+    # The manifest that took the place of the other one was never here.
+    assert len(keys(address) - here(there)) == 1
+    assert here(there) < keys(address)
 
 
 def test_what_the_bucket_has_damaged_is_sent_again(local: Workspace, address: str) -> None:
@@ -301,11 +331,9 @@ def test_what_is_let_go_of_while_it_travels_is_not_left_in_the_bucket(
             if one.audio_sha256 in moved:
                 # As another process would: the row, and the file where it is now.
                 with writing(local._engine) as connection:
-                    gone = tiny_inferences.update().where(tiny_inferences.c.id == one.id)
+                    gone = inferences.update().where(inferences.c.id == one.id)
                     connection.execute(gone.values(audio_sha256="", audio_bytes=None))
             return super()._move(part, moved, sent)
-
-    from misheard.database.schema import inferences as tiny_inferences  # noqa: PLC0415
 
     made = Late(
         there._engine,

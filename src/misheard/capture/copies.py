@@ -9,7 +9,14 @@ from sqlalchemy import Connection, Engine, select
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all
-from misheard.database.discarded import referred_to
+from misheard.database.discarded import (
+    InUse,
+    portions,
+    referred_to,
+    unknown_blobs,
+    unknown_of,
+)
+from misheard.database.engine import writing
 from misheard.database.schema import forgotten
 
 
@@ -32,4 +39,24 @@ def drop_forgotten(engine: Engine, stores: Iterable[BlobStore]) -> int:
             gone = forgotten_of(connection, here)
         delete_all(store.near, gone)
         dropped += len(gone)
+    return dropped
+
+
+def drop_unknown(engine: Engine, stores: Collection[BlobStore], in_use: InUse) -> int:
+    """Delete what nothing names any more: audio, and manifests and utterances that were replaced.
+
+    How many there were. With a bucket nothing is written at home; where models are, what is being
+    added comes before its row, and nothing is deleted.
+    """
+    layered = [store for store in stores if isinstance(store, LayeredBlobs)]
+    if len(layered) < len(stores):
+        return 0
+    dropped = 0
+    for store in layered:
+        for some in portions(sorted(unknown_blobs(engine, store.near, in_use))):
+            # Looked at once more while nobody writes a row that may name it.
+            with writing(engine) as connection:
+                unknown = unknown_of(connection, some, in_use)
+                delete_all(store.near, unknown)
+            dropped += len(unknown)
     return dropped

@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, Select, delete, func, select, update
 
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, require_reachable, stores_of
-from misheard.capture.copies import drop_forgotten
+from misheard.capture.copies import drop_forgotten, drop_unknown
 from misheard.capture.free_rows import FreeRows, Place, free_audio, free_texts
 from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
@@ -38,6 +38,7 @@ from misheard.errors import BlobNotFoundError
 
 _AT_ONCE = 500
 """Rows a transaction: less than a tenth of a second, for which other writers wait."""
+_COPIES_EVERY_S = 3600.0
 _GIGABYTE = 1_000_000_000
 
 
@@ -113,6 +114,8 @@ class CaptureRetention:
         self._in_datasets = in_datasets
         self._came_to: dict[str, Place] = {}
         """By rule, where a run was out of time: the next one goes on there, not at what is held."""
+        self._copies_at_s = -math.inf
+        """When copies at home are next looked at."""
 
     def kept(self) -> KeptAudio:
         """How much audio there is."""
@@ -139,6 +142,7 @@ class CaptureRetention:
         drop_forgotten(self._engine, self._stores)
         require_reachable(*self._stores)
         blobs = delete_discarded(self._engine, self._drop, self._in_datasets)
+        self._drop_copies()
         return LetGo(
             recordings=run.recordings,
             bytes=run.bytes,
@@ -162,6 +166,12 @@ class CaptureRetention:
     def _drop(self, keys: Collection[str]) -> None:
         for store in self._stores:
             delete_all(store, keys)
+
+    def _drop_copies(self) -> None:
+        """Those at home of what other machines let go of; each is looked up, so not at every run."""
+        if time.monotonic() >= self._copies_at_s:
+            drop_unknown(self._engine, self._stores, self._in_datasets)
+            self._copies_at_s = time.monotonic() + _COPIES_EVERY_S
 
     def _shrink(self, run: _Run, limit: int) -> None:
         kept = self.kept()
