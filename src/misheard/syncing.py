@@ -18,6 +18,7 @@ from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, each, present, stores_of
 from misheard.capture.copies import forgotten_of
 from misheard.database import audit
+from misheard.database.claims import left_behind, release
 from misheard.database.discarded import (
     InUse,
     delete_discarded,
@@ -80,8 +81,13 @@ class Syncing:
         model_blobs: BlobStore,
         *,
         in_use: InUse,
+        buckets: Collection[str] = (),
     ) -> None:
-        """`blobs` and `model_blobs`: the stores of the workspace; `in_use`: see `discarded`."""
+        """`blobs` and `model_blobs`: the stores of the workspace; `in_use`: see `discarded`.
+
+        `buckets`: their addresses.
+        """
+        self._buckets = buckets
         self._engine = engine
         self._here = here
         self._blobs = blobs
@@ -111,7 +117,8 @@ class Syncing:
             for part in parts:
                 for some in _batches(sorted(part.keys)):
                     failed += self._move(part, some, sent)
-            delete_discarded(self._engine, self._delete, self._in_use)
+            if not left_behind(self._engine, self._buckets):
+                delete_discarded(self._engine, self._delete, self._in_use)
         return self._done(actor, "to the bucket", parts, size, gone, unused, failed, dry_run)
 
     def home(self, *, actor: str, watching: Watching, dry_run: bool = False) -> Synced:
@@ -136,6 +143,13 @@ class Syncing:
                 for some in _batches(part.new):
                     failed += self._copy(part.far, some, sent)
         return self._done(actor, "home", parts, sum(sizes), gone, unused, failed, dry_run)
+
+    def release(self, address: str, *, actor: str) -> None:
+        """Note that a bucket that was used before is empty: nothing is looked for there again.
+
+        Until then nothing is deleted anywhere. Raises `BadInputError` where it is in use.
+        """
+        release(self._engine, address, self._buckets, actor=actor)
 
     def _named(self) -> dict[bool, set[str]]:
         """Keys that rows point at; True: those of models' files."""

@@ -24,7 +24,8 @@ from misheard.cli.group import cli
 from misheard.database.discarded import delete_discarded, discard
 from misheard.database.engine import now, writing
 from misheard.database.schema import forgotten, inferences
-from misheard.errors import BucketUnavailableError, NoBucketError
+from misheard.errors import BucketLeftError, BucketUnavailableError, NoBucketError
+from misheard.forgetting.person import IdKind, Person
 from misheard.speech.transcriber import Transcript
 from misheard.syncing import Syncing
 from misheard.workspace import Workspace
@@ -43,7 +44,8 @@ def here(workspace: Workspace) -> set[str]:
 def mark(workspace: Workspace, key: str) -> None:
     """As one whose deletion somebody has asked for."""
     row = {"audio_sha256": key, "created_at": now()}
-    values = {name: row.get(name, 1) for name in forgotten.c.keys() if name != "number"}
+    others = [column.name for column in forgotten.c if column.name != "number"]
+    values = {name: row.get(name, 1) for name in others}
     with writing(workspace._engine) as connection:
         connection.execute(insert(forgotten).values(**values))
 
@@ -344,3 +346,32 @@ def test_what_is_let_go_of_while_it_travels_is_not_left_in_the_bucket(
     )
     made.to_bucket(**SILENT)
     assert one.audio_sha256 not in keys(address) | here(local)
+
+
+def test_nothing_is_deleted_while_a_bucket_that_was_used_is_not_known(
+    local: Workspace, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a program was told of the bucket, and misheard.toml was not."""
+    under(local, address).syncing.to_bucket(**SILENT)
+    person = Person(kind=IdKind.SESSION, id="call-9")
+    for delete in (
+        lambda: local.forgetting.forget(person, actor="ann", reason="by phone"),
+        lambda: local.capture_retention.run(actor="ann"),
+        lambda: local.retention.prune(keep=0, actor="ann"),
+    ):
+        with pytest.raises(BucketLeftError, match=f"{address}.*misheard sync --release {address}"):
+            delete()
+    release = ["-w", str(local.root), "sync", "--release", address]
+    monkeypatch.setenv("MISHEARD_STORAGE__BLOBS", address)
+    assert CliRunner().invoke(cli, release).exit_code != 0, "it is in use"
+    CliRunner().invoke(cli, ["-w", str(local.root), "sync", "--home"])
+    monkeypatch.delenv("MISHEARD_STORAGE__BLOBS")
+    ended = CliRunner().invoke(cli, release)
+    assert ended.exit_code == 0, ended.output
+    local.capture_retention.run(actor="ann")
+    local.retention.prune(keep=0, actor="ann")
+    local.forgetting.forget(person, actor="ann", reason="by phone")
+    # What is used again is known again.
+    under(local, address).syncing.to_bucket(**SILENT)
+    with pytest.raises(BucketLeftError):
+        local.capture_retention.run(actor="ann")

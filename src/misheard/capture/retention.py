@@ -26,6 +26,7 @@ from misheard.capture.copies import drop_forgotten, drop_unknown
 from misheard.capture.free_rows import FreeRows, Place, free_audio, free_texts
 from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
+from misheard.database.claims import require_known
 from misheard.database.discarded import InUse, delete_discarded, discard, portions, unknown_blobs
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
@@ -102,11 +103,14 @@ class CaptureRetention:
         rules: KeepRules,
         in_datasets: InUse,
         model_blobs: BlobStore | None = None,
+        buckets: Collection[str] = (),
     ) -> None:
         """`in_datasets` says which recordings the manifest of a dataset names.
 
-        `model_blobs`, where files of models are in a store of their own.
+        `model_blobs`, where files of models are in a store of their own; `buckets`: addresses of
+        those that the stores are in.
         """
+        self._buckets = buckets
         self._engine = engine
         self._blobs = blobs
         self._stores = stores_of(blobs, model_blobs)
@@ -126,8 +130,9 @@ class CaptureRetention:
     def run(self, *, actor: str, within_s: float = math.inf) -> LetGo:
         """Let go of what the rules do not keep, for about `within_s` seconds.
 
-        Each portion is a row of the audit log, in the same transaction.
+        Each portion is a row of the audit log, in the same transaction. Raises `BucketLeftError`.
         """
+        require_known(self._engine, self._buckets)
         run = _Run(actor=actor, until_s=time.monotonic() + within_s)
         moment, rules = now(), self._rules
         if rules.text_days:
@@ -168,7 +173,7 @@ class CaptureRetention:
             delete_all(store, keys)
 
     def _drop_copies(self) -> None:
-        """Those at home of what other machines let go of; each is looked up, so not at every run."""
+        """Those at home of what other machines let go of: each is looked up, so not every time."""
         if time.monotonic() >= self._copies_at_s:
             drop_unknown(self._engine, self._stores, self._in_datasets)
             self._copies_at_s = time.monotonic() + _COPIES_EVERY_S
