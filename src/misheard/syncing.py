@@ -16,6 +16,7 @@ from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, each, present, stores_of
+from misheard.blobs.transfers import in_threads
 from misheard.capture.copies import forgotten_of
 from misheard.database import audit
 from misheard.database.claims import left_behind, release
@@ -175,7 +176,7 @@ class Syncing:
         arrived: set[str] = set()
         failed: dict[str, str] = {}
 
-        def send(key: str) -> None:
+        def send(key: str, sent: Sent) -> None:
             try:
                 if key in part.known and _is_whole(part.far, key):
                     sent(self._size_here(key))
@@ -193,8 +194,8 @@ class Syncing:
                 failed[key] = f"{key}: {error}"
 
         def send_all() -> None:
-            for _ in each(part.far, send, keys):
-                pass
+            # Nobody who stops it waits for what is on its way.
+            in_threads(keys, send, sent, part.far.at_once)
 
         put_announced(self._engine, set(keys) - part.known, send_all)
         done = sorted(set(keys) - failed.keys())
@@ -209,14 +210,13 @@ class Syncing:
     def _copy(self, far: BlobStore, keys: Sequence[str], sent: Sent) -> list[str]:
         failed: dict[str, str] = {}
 
-        def fetch(key: str) -> None:
+        def fetch(key: str, sent: Sent) -> None:
             try:
                 self._here.copy_from(far, key, sent=sent)
             except (BlobCorruptError, BlobNotFoundError) as error:
                 failed[key] = f"{key}: {error}"
 
-        for _ in each(far, fetch, keys):
-            pass
+        in_threads(keys, fetch, sent, far.at_once)
         # A person's voice that was deleted on another machine while it was copied.
         delete_all(self._here, self._forgotten_of(set(keys)))
         return [failed[key] for key in sorted(failed)]
