@@ -116,6 +116,16 @@ class GcsEmulator(_Emulator):
             raise RuntimeError(f"{status}: {answer.decode()}")
         return name
 
+    def delete_bucket(self, name: str) -> None:
+        """With all that is in it."""
+        objects = f"{self.url}/storage/v1/b/{name}/o"
+        listed = json.loads(call("GET", objects)[1]).get("items", [])
+        for one in listed:
+            call("DELETE", f"{objects}/{quote(one['name'], '')}")
+        status, answer = call("DELETE", f"{self.url}/storage/v1/b/{name}")
+        if status != 200:
+            raise RuntimeError(f"{status}: {answer.decode()}")
+
     def spoil(self, bucket: str, name: str, content: bytes) -> None:
         """Make an object something else, behind the back of whoever put it."""
         path = f"{self.url}/upload/storage/v1/b/{bucket}/o?uploadType=media&name={quote(name, '')}"
@@ -149,6 +159,12 @@ class S3Emulator(_Emulator):
         if status != 200:
             raise RuntimeError(f"{status}: {answer.decode()}")
         return name
+
+    def delete_bucket(self, name: str) -> None:
+        """One without objects."""
+        status, answer = call("DELETE", f"{self.url}/{name}", None, _SIGNED)
+        if status != 204:
+            raise RuntimeError(f"{status}: {answer.decode()}")
 
     def unfinished(self, bucket: str) -> int:
         """How many uploads in parts have neither been completed nor taken back."""

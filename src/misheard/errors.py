@@ -145,6 +145,10 @@ class BucketTakenError(BadInputError):
     """The files of one workspace are not mixed with those of another."""
 
 
+class BucketLeftError(BadInputError):
+    """A bucket that is not known here may hold what is to be deleted: nothing was deleted."""
+
+
 class NoBucketError(BadInputError):
     """This workspace has no bucket: all of its files are in its directory."""
 

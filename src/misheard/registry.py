@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, insert, null, select, update
 
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import present
+from misheard.blobs.together import present, written_to
 from misheard.blobs.transfers import fetch_all, put_all
 from misheard.database import audit
 from misheard.database.details import checked_details
@@ -112,7 +112,7 @@ class Registry:
         )
         with writing(self._engine) as connection:
             # Retention may have deleted them since: a version that it pruned had the same files.
-            there = present(self._blobs, files.values())
+            there = present(written_to(self._blobs), files.values())
             for file, where in found.items():
                 if files[file] not in there and self._blobs.put_file(where) != files[file]:
                     raise ModelCorruptError(f"'{where}' changed while it was registered.")

@@ -11,6 +11,7 @@ from sqlalchemy import Connection, Engine, Select, func, select, update
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, require_reachable, stores_of
 from misheard.database import audit
+from misheard.database.claims import require_known
 from misheard.database.discarded import referred_to
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
@@ -57,11 +58,14 @@ class Retention:
         *,
         final_cycle_states: Collection[str],
         model_blobs: BlobStore | None = None,
+        buckets: Collection[str] = (),
     ) -> None:
         """A cycle in another state than `final_cycle_states` keeps its versions.
 
-        `model_blobs`, where files of models are in a store of their own.
+        `model_blobs`, where files of models are in a store of their own; `buckets`: addresses of
+        those that the stores are in.
         """
+        self._buckets = buckets
         self._engine = engine
         self._blobs = blobs
         self._model_blobs = model_blobs or blobs
@@ -78,6 +82,7 @@ class Retention:
         """
         if keep < 0:
             raise BadInputError(f"Cannot keep {keep} versions.")
+        require_known(self._engine, self._buckets)
         with writing(self._engine) as connection:
             kept = _kept(connection, keep) | self._in_use(connection)
             for version_id in sorted(_with_files_once_live(connection) - kept):

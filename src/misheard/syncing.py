@@ -9,14 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Engine, delete, select
+from sqlalchemy import Engine, delete
 
 from misheard.blobs.bucket import Sent
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, each, present, stores_of
+from misheard.blobs.transfers import in_threads
+from misheard.capture.copies import forgotten_of
 from misheard.database import audit
+from misheard.database.claims import left_behind, release
 from misheard.database.discarded import (
     InUse,
     delete_discarded,
@@ -25,7 +28,7 @@ from misheard.database.discarded import (
     referred_to,
 )
 from misheard.database.engine import writing
-from misheard.database.schema import discarded, forgotten
+from misheard.database.schema import discarded
 from misheard.errors import BlobCorruptError, BlobNotFoundError, NoBucketError
 from misheard.integrity.files import references
 
@@ -79,8 +82,13 @@ class Syncing:
         model_blobs: BlobStore,
         *,
         in_use: InUse,
+        buckets: Collection[str] = (),
     ) -> None:
-        """`blobs` and `model_blobs`: the stores of the workspace; `in_use`: see `discarded`."""
+        """`blobs` and `model_blobs`: the stores of the workspace; `in_use`: see `discarded`.
+
+        `buckets`: their addresses.
+        """
+        self._buckets = buckets
         self._engine = engine
         self._here = here
         self._blobs = blobs
@@ -110,7 +118,8 @@ class Syncing:
             for part in parts:
                 for some in _batches(sorted(part.keys)):
                     failed += self._move(part, some, sent)
-            delete_discarded(self._engine, self._delete, self._in_use)
+            if not left_behind(self._engine, self._buckets):
+                delete_discarded(self._engine, self._delete, self._in_use)
         return self._done(actor, "to the bucket", parts, size, gone, unused, failed, dry_run)
 
     def home(self, *, actor: str, watching: Watching, dry_run: bool = False) -> Synced:
@@ -136,6 +145,13 @@ class Syncing:
                     failed += self._copy(part.far, some, sent)
         return self._done(actor, "home", parts, sum(sizes), gone, unused, failed, dry_run)
 
+    def release(self, address: str, *, actor: str) -> None:
+        """Note that a bucket that was used before is empty: nothing is looked for there again.
+
+        Until then nothing is deleted anywhere. Raises `BadInputError` where it is in use.
+        """
+        release(self._engine, address, self._buckets, actor=actor)
+
     def _named(self) -> dict[bool, set[str]]:
         """Keys that rows point at; True: those of models' files."""
         found: dict[bool, set[str]] = {False: set(), True: set()}
@@ -157,24 +173,29 @@ class Syncing:
 
     def _move(self, part: _Part, keys: Sequence[str], sent: Sent) -> list[str]:
         """Into the bucket, all at once; what could not be stays, and is told."""
+        arrived: set[str] = set()
         failed: dict[str, str] = {}
 
-        def send(key: str) -> None:
+        def send(key: str, sent: Sent) -> None:
             try:
                 if key in part.known and _is_whole(part.far, key):
                     sent(self._size_here(key))
+                    arrived.add(key)
                     return
                 path = self._here.path(key)
                 if part.far.put_file(path, sent=sent) != key:
                     raise BlobCorruptError(f"'{path}' has changed since it was written.")
+                arrived.add(key)
             except (BlobNotFoundError, FileNotFoundError):
-                return  # moved or let go of by another process
+                # Gone, it was moved or let go of by another process; else that is the bucket's.
+                if key in self._here:
+                    raise
             except BlobCorruptError as error:
                 failed[key] = f"{key}: {error}"
 
         def send_all() -> None:
-            for _ in each(part.far, send, keys):
-                pass
+            # Nobody who stops it waits for what is on its way.
+            in_threads(keys, send, sent, part.far.at_once)
 
         put_announced(self._engine, set(keys) - part.known, send_all)
         done = sorted(set(keys) - failed.keys())
@@ -183,20 +204,19 @@ class Syncing:
             used = referred_to(connection, done) | self._in_use(connection, done)
             discard(connection, set(done) - used)
             connection.execute(delete(discarded).where(discarded.c.sha256.in_(used)))
-        delete_all(self._here, done)
+        delete_all(self._here, arrived)
         return [failed[key] for key in sorted(failed)]
 
     def _copy(self, far: BlobStore, keys: Sequence[str], sent: Sent) -> list[str]:
         failed: dict[str, str] = {}
 
-        def fetch(key: str) -> None:
+        def fetch(key: str, sent: Sent) -> None:
             try:
                 self._here.copy_from(far, key, sent=sent)
             except (BlobCorruptError, BlobNotFoundError) as error:
                 failed[key] = f"{key}: {error}"
 
-        for _ in each(far, fetch, keys):
-            pass
+        in_threads(keys, fetch, sent, far.at_once)
         # A person's voice that was deleted on another machine while it was copied.
         delete_all(self._here, self._forgotten_of(set(keys)))
         return [failed[key] for key in sorted(failed)]
@@ -221,8 +241,7 @@ class Syncing:
 
     def _forgotten_of(self, keys: Collection[str]) -> set[str]:
         with self._engine.connect() as connection:
-            query = select(forgotten.c.audio_sha256)
-            return set(connection.scalars(query)).intersection(keys)
+            return forgotten_of(connection, keys)
 
     def _delete(self, keys: Collection[str]) -> None:
         for store in stores_of(self._blobs, self._model_blobs):

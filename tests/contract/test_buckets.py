@@ -17,6 +17,7 @@ from misheard.blobs.s3 import S3Bucket
 from misheard.errors import (
     BlobCorruptError,
     BlobNotFoundError,
+    BucketUnavailableError,
     ObjectChangedError,
     ObjectExistsError,
 )
@@ -208,3 +209,18 @@ def test_what_has_travelled_is_told_in_bytes(bucket: Bucket, tmp_path: Path) -> 
     bucket.put("name", path, sent=there.append)
     bucket.download("name", tmp_path / "target", sent=back.append)
     assert sum(there) == sum(back) == len(LARGE)
+
+
+@pytest.mark.parametrize("bucket", ["gcs", "s3"], indirect=True)
+def test_a_write_to_a_bucket_that_is_gone_says_so(
+    bucket: Bucket, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    bucket.put("a", b"seen")
+    bucket.delete("a")
+    server = request.getfixturevalue("gcs" if isinstance(bucket, GcsBucket) else "s3")
+    server.delete_bucket(bucket.url.split("/")[2])
+    large = tmp_path / "large"
+    large.write_bytes(LARGE)
+    for content in (b"small", large):
+        with pytest.raises(BucketUnavailableError, match="There is no"):
+            bucket.put("b", content)

@@ -14,16 +14,18 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import insert
+from sqlalchemy import insert, update
 
 from misheard import audio
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.opening import open_bucket
 from misheard.capture.inferences import Heard
 from misheard.cli.group import cli
+from misheard.database.discarded import delete_discarded, discard
 from misheard.database.engine import now, writing
-from misheard.database.schema import forgotten
-from misheard.errors import NoBucketError
+from misheard.database.schema import forgotten, inferences
+from misheard.errors import BucketLeftError, BucketUnavailableError, NoBucketError
+from misheard.forgetting.person import IdKind, Person
 from misheard.speech.transcriber import Transcript
 from misheard.syncing import Syncing
 from misheard.workspace import Workspace
@@ -37,6 +39,15 @@ SILENT: dict[str, Any] = {"actor": "ann", "watching": lambda _, __: lambda _: No
 
 def here(workspace: Workspace) -> set[str]:
     return set(DirectoryBlobs(workspace.root / "blobs"))
+
+
+def mark(workspace: Workspace, key: str) -> None:
+    """As one whose deletion somebody has asked for."""
+    row = {"audio_sha256": key, "created_at": now()}
+    others = [column.name for column in forgotten.c if column.name != "number"]
+    values = {name: row.get(name, 1) for name in others}
+    with writing(workspace._engine) as connection:
+        connection.execute(insert(forgotten).values(**values))
 
 
 @pytest.fixture
@@ -125,14 +136,52 @@ def test_a_recording_that_was_forgotten_elsewhere_is_not_sent_and_goes_here(
     local: Workspace, address: str
 ) -> None:
     key = DirectoryBlobs(local.root / "blobs").put_bytes(b"somebody's voice")
-    with writing(local._engine) as connection:
-        row = {"audio_sha256": key, "created_at": now()}
-        columns = forgotten.c.keys()
-        values = {name: row.get(name, 1) for name in columns if name != "number"}
-        connection.execute(insert(forgotten).values(**values))
+    mark(local, key)
     told = under(local, address).syncing.to_bucket(**SILENT)
     assert told.forgotten == 1
     assert key not in here(local) | keys(address)
+
+
+def test_what_came_in_again_after_it_was_forgotten_is_kept(local: Workspace, address: str) -> None:
+    key = local.inferences.recent(limit=1)[0].audio_sha256
+    mark(local, key)
+    there = under(local, address)
+    there.capture_retention.run(actor="ann")
+    assert key in here(local)
+    told = there.syncing.to_bucket(**SILENT)
+    assert (told.forgotten, told.unused) == (0, 0)
+    assert key in keys(address)
+    open_bucket(address).delete(f"{key[:2]}/{key}")
+    assert not there.integrity.check().is_sound
+
+
+def test_copies_home_of_what_another_machine_let_go_of_go(local: Workspace, address: str) -> None:
+    there = under(local, address)
+    there.syncing.to_bucket(**SILENT)
+    there.syncing.home(**SILENT)
+    (dataset,) = there.datasets.listed()
+    key = there.datasets.rows(dataset)[0].audio_sha256
+    # As the other machine does, which sees the bucket alone.
+    mark(there, key)
+    there.datasets.withdraw([key])
+    with writing(there._engine) as connection:
+        one = there.inferences.recent(limit=1)[0]
+        this = inferences.c.id == one.id
+        connection.execute(update(inferences).where(this).values(audio_sha256=""))
+        discard(connection, [one.audio_sha256, key])
+    far = open_bucket(address)
+    delete_discarded(
+        there._engine,
+        lambda some: [far.delete(f"{key[:2]}/{key}") for key in some],
+        there.datasets.in_use,
+    )
+    gone = {one.audio_sha256, key, dataset.manifest_sha256}
+    assert here(there) >= gone
+    there.capture_retention.run(actor="ann")
+    assert here(there).isdisjoint(gone)
+    # The manifest that took the place of the other one was never here.
+    assert len(keys(address) - here(there)) == 1
+    assert here(there) < keys(address)
 
 
 def test_what_the_bucket_has_damaged_is_sent_again(local: Workspace, address: str) -> None:
@@ -168,6 +217,20 @@ def test_what_arrives_damaged_is_not_kept(local: Workspace, address: str) -> Non
     told = there.syncing.home(**SILENT)
     assert [key in one for one in told.failed] == [True]
     assert here(local) == keys(address) - {key}
+
+
+def test_of_a_bucket_that_is_gone_nothing_is_deleted_here(
+    local: Workspace, address: str, gcs: GcsEmulator
+) -> None:
+    there = under(local, address)
+    before = here(local)
+    key = sorted(before)[0]
+    # So that the bucket was seen, as it is in the midst of a run.
+    there._blobs.put_bytes(DirectoryBlobs(local.root / "blobs").get_bytes(key))
+    gcs.delete_bucket(address.split("/")[2])
+    with pytest.raises(BucketUnavailableError, match="There is no gs://"):
+        there.syncing.to_bucket(**SILENT)
+    assert here(local) == before
 
 
 def test_without_a_bucket_it_says_how_to_name_one(local: Workspace) -> None:
@@ -270,11 +333,9 @@ def test_what_is_let_go_of_while_it_travels_is_not_left_in_the_bucket(
             if one.audio_sha256 in moved:
                 # As another process would: the row, and the file where it is now.
                 with writing(local._engine) as connection:
-                    gone = tiny_inferences.update().where(tiny_inferences.c.id == one.id)
+                    gone = inferences.update().where(inferences.c.id == one.id)
                     connection.execute(gone.values(audio_sha256="", audio_bytes=None))
             return super()._move(part, moved, sent)
-
-    from misheard.database.schema import inferences as tiny_inferences  # noqa: PLC0415
 
     made = Late(
         there._engine,
@@ -285,3 +346,32 @@ def test_what_is_let_go_of_while_it_travels_is_not_left_in_the_bucket(
     )
     made.to_bucket(**SILENT)
     assert one.audio_sha256 not in keys(address) | here(local)
+
+
+def test_nothing_is_deleted_while_a_bucket_that_was_used_is_not_known(
+    local: Workspace, address: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where a program was told of the bucket, and misheard.toml was not."""
+    under(local, address).syncing.to_bucket(**SILENT)
+    person = Person(kind=IdKind.SESSION, id="call-9")
+    for delete in (
+        lambda: local.forgetting.forget(person, actor="ann", reason="by phone"),
+        lambda: local.capture_retention.run(actor="ann"),
+        lambda: local.retention.prune(keep=0, actor="ann"),
+    ):
+        with pytest.raises(BucketLeftError, match=f"{address}.*misheard sync --release {address}"):
+            delete()
+    release = ["-w", str(local.root), "sync", "--release", address]
+    monkeypatch.setenv("MISHEARD_STORAGE__BLOBS", address)
+    assert CliRunner().invoke(cli, release).exit_code != 0, "it is in use"
+    CliRunner().invoke(cli, ["-w", str(local.root), "sync", "--home"])
+    monkeypatch.delenv("MISHEARD_STORAGE__BLOBS")
+    ended = CliRunner().invoke(cli, release)
+    assert ended.exit_code == 0, ended.output
+    local.capture_retention.run(actor="ann")
+    local.retention.prune(keep=0, actor="ann")
+    local.forgetting.forget(person, actor="ann", reason="by phone")
+    # What is used again is known again.
+    under(local, address).syncing.to_bucket(**SILENT)
+    with pytest.raises(BucketLeftError):
+        local.capture_retention.run(actor="ann")

@@ -166,7 +166,7 @@ class S3Bucket:
             )
 
         try:
-            done = self._asked(put, name)
+            done = self._asked(put, name, writes=True)
         except ObjectExistsError:
             there = self._there(name)
             if there.attributes.get(_TOKEN) != token:
@@ -193,7 +193,7 @@ class S3Bucket:
                 max_concurrency=_PARTS_AT_ONCE,
             )
 
-        done = self._asked(put, name)
+        done = self._asked(put, name, writes=True)
         return Stored(name=name, size_bytes=told, generation=str(done["e_tag"]))
 
     def _page(self, folder: str | None, last: str | None) -> list[Any]:
@@ -252,8 +252,11 @@ class S3Bucket:
         head = {"head": True}
         return self._asked(lambda: self._obstore.get(self._store, name, options=head), name)
 
-    def _asked(self, do: Callable[[], T], name: str) -> T:
-        """Do it, again where that may help, with errors of ours."""
+    def _asked(self, do: Callable[[], T], name: str, *, writes: bool = False) -> T:
+        """Do it, again where that may help, with errors of ours.
+
+        Where it writes, what is not found is the bucket: an object need not be there.
+        """
         failed: Exception | None = None
         for _ in self._patience.attempts():
             try:
@@ -272,7 +275,8 @@ class S3Bucket:
         if failed is None:
             raise ValueError("patience has to allow for one attempt")
         full = self._folder + name
-        raise self._errors.translated(failed, full, is_there=self._is_there) from failed
+        is_there = _never if writes else self._is_there
+        raise self._errors.translated(failed, full, is_there=is_there) from failed
 
     def _is_there(self) -> bool:
         """Whether the bucket is: S3 does not always say which of the two is not."""
@@ -309,6 +313,10 @@ class S3Bucket:
             },
             **({"endpoint": endpoint} if endpoint else {}),
         )
+
+
+def _never() -> bool:
+    return False
 
 
 def _pieces(path: Path, sha256: str, piece_bytes: int, sent: Sent) -> Iterator[bytes]:

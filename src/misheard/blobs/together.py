@@ -49,12 +49,17 @@ def present(store: BlobStore, keys: Collection[str]) -> set[str]:
     return Presence(store).of(keys)
 
 
+def written_to(store: BlobStore) -> BlobStore:
+    """The store that has to have what rows name: others do not see a directory of this machine."""
+    return store.far if isinstance(store, LayeredBlobs) else store
+
+
 def put_missing(store: BlobStore, read: Mapping[str, Callable[[], bytes]]) -> None:
     """Put what is not there; `read` gives the content of a key, and is called only for those.
 
     What others are to find has to be where it is written, not only in a directory of this machine.
     """
-    written = store.far if isinstance(store, LayeredBlobs) else store
+    written = written_to(store)
 
     def put(key: str) -> None:
         if key not in written:

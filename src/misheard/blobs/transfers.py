@@ -54,7 +54,7 @@ def fetch_all(
         with suppress(FileExistsError):
             store.fetch(one[1], one[0], sent=sent)
 
-    _each(missing, fetch, progress, threads)
+    in_threads(missing, fetch, progress, threads)
 
 
 def put_all(
@@ -65,7 +65,9 @@ def put_all(
     threads: int = THREADS,
 ) -> list[str]:
     """Put the files; their keys in the same order. The first error stops the rest and is raised."""
-    return _each(list(paths), lambda path, sent: store.put_file(path, sent=sent), progress, threads)
+    return in_threads(
+        list(paths), lambda path, sent: store.put_file(path, sent=sent), progress, threads
+    )
 
 
 def missing_from(store: BlobStore, keys: Iterable[str]) -> list[str]:
@@ -111,7 +113,7 @@ def copy_missing(
             finally:
                 path.unlink(missing_ok=True)
 
-        sizes = _each(missing, copy, progress, threads)
+        sizes = in_threads(missing, copy, progress, threads)
     return Copied(blobs=len(missing), size_bytes=sum(sizes), there=len(wanted) - len(missing))
 
 
@@ -119,7 +121,9 @@ class _StoppedError(Exception):
     """Somebody else has failed, or was interrupted."""
 
 
-def _each(work: Sequence[T], do: Callable[[T, Sent], R], progress: Sent, threads: int) -> list[R]:
+def in_threads(
+    work: Sequence[T], do: Callable[[T, Sent], R], progress: Sent, threads: int
+) -> list[R]:
     """Do it for each, in threads; results in the order of the work.
 
     Nobody waits for the threads after an error or Ctrl-C: they end at their next bytes.

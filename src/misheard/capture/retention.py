@@ -22,10 +22,11 @@ from sqlalchemy import Connection, Engine, Select, delete, func, select, update
 
 from misheard.blobs.store import BlobStore
 from misheard.blobs.together import delete_all, require_reachable, stores_of
-from misheard.capture.copies import drop_forgotten
+from misheard.capture.copies import drop_forgotten, drop_unknown
 from misheard.capture.free_rows import FreeRows, Place, free_audio, free_texts
 from misheard.capture.norms import drop_norms
 from misheard.database import audit, tallies
+from misheard.database.claims import require_known
 from misheard.database.discarded import InUse, delete_discarded, discard, portions, unknown_blobs
 from misheard.database.engine import now, writing
 from misheard.database.schema import (
@@ -38,6 +39,7 @@ from misheard.errors import BlobNotFoundError
 
 _AT_ONCE = 500
 """Rows a transaction: less than a tenth of a second, for which other writers wait."""
+_COPIES_EVERY_S = 3600.0
 _GIGABYTE = 1_000_000_000
 
 
@@ -101,11 +103,14 @@ class CaptureRetention:
         rules: KeepRules,
         in_datasets: InUse,
         model_blobs: BlobStore | None = None,
+        buckets: Collection[str] = (),
     ) -> None:
         """`in_datasets` says which recordings the manifest of a dataset names.
 
-        `model_blobs`, where files of models are in a store of their own.
+        `model_blobs`, where files of models are in a store of their own; `buckets`: addresses of
+        those that the stores are in.
         """
+        self._buckets = buckets
         self._engine = engine
         self._blobs = blobs
         self._stores = stores_of(blobs, model_blobs)
@@ -113,6 +118,8 @@ class CaptureRetention:
         self._in_datasets = in_datasets
         self._came_to: dict[str, Place] = {}
         """By rule, where a run was out of time: the next one goes on there, not at what is held."""
+        self._copies_at_s = -math.inf
+        """When copies at home are next looked at."""
 
     def kept(self) -> KeptAudio:
         """How much audio there is."""
@@ -123,8 +130,9 @@ class CaptureRetention:
     def run(self, *, actor: str, within_s: float = math.inf) -> LetGo:
         """Let go of what the rules do not keep, for about `within_s` seconds.
 
-        Each portion is a row of the audit log, in the same transaction.
+        Each portion is a row of the audit log, in the same transaction. Raises `BucketLeftError`.
         """
+        require_known(self._engine, self._buckets)
         run = _Run(actor=actor, until_s=time.monotonic() + within_s)
         moment, rules = now(), self._rules
         if rules.text_days:
@@ -139,6 +147,7 @@ class CaptureRetention:
         drop_forgotten(self._engine, self._stores)
         require_reachable(*self._stores)
         blobs = delete_discarded(self._engine, self._drop, self._in_datasets)
+        self._drop_copies()
         return LetGo(
             recordings=run.recordings,
             bytes=run.bytes,
@@ -162,6 +171,12 @@ class CaptureRetention:
     def _drop(self, keys: Collection[str]) -> None:
         for store in self._stores:
             delete_all(store, keys)
+
+    def _drop_copies(self) -> None:
+        """Those at home of what other machines let go of: each is looked up, so not every time."""
+        if time.monotonic() >= self._copies_at_s:
+            drop_unknown(self._engine, self._stores, self._in_datasets)
+            self._copies_at_s = time.monotonic() + _COPIES_EVERY_S
 
     def _shrink(self, run: _Run, limit: int) -> None:
         kept = self.kept()

@@ -30,6 +30,7 @@ Examples:
   misheard -w calls sync --dry-run       how many files and bytes would travel
   misheard -w calls sync                 what is only here goes to the bucket, and from here
   misheard -w calls sync --home          copies everything home; the bucket keeps it
+  misheard -w calls sync --release gs://acme-speech/old    it was emptied, and is used no more
 \b
 Which bucket, misheard.toml says: [storage] blobs = "gs://acme-speech/calls". Stopped or killed, it
 is called again and goes on; a file is deleted here only once the bucket has it whole. Before the
@@ -39,14 +40,33 @@ alone. Ends with exit code 1 where a file is damaged or nowhere.
 )
 @click.option("--home", is_flag=True, help="Copy from the bucket into this workspace.")
 @click.option("--dry-run", is_flag=True, help="Only say how many files and bytes would travel.")
+@click.option(
+    "--release",
+    metavar="ADDRESS",
+    help="Note that a bucket that was used before is empty, and used no more.",
+)
 @actor_option
 @json_option
 @click.pass_obj
 def command(
-    directory: str | None, home: bool, dry_run: bool, actor: str | None, as_json: bool
+    directory: str | None,
+    home: bool,
+    dry_run: bool,
+    release: str | None,
+    actor: str | None,
+    as_json: bool,
 ) -> None:
     """Move files to the bucket, or copy them home."""
     syncing = open_workspace(directory).syncing
+    if release:
+        if home or dry_run:
+            raise click.UsageError("--release goes by itself.")
+        syncing.release(release, actor=acting(actor))
+        if as_json:
+            print_json({"released": release})
+        else:
+            out.print(f"{escape(release)} is released.", soft_wrap=True)
+        return
     with byte_bars() as shown:
         call = syncing.home if home else syncing.to_bucket
         done = call(actor=acting(actor), watching=shown, dry_run=dry_run)

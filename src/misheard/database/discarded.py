@@ -69,9 +69,14 @@ def unknown_blobs(engine: Engine, keys: Iterable[str], in_use: InUse) -> Iterato
     found = iter(keys)
     while some := list(islice(found, AT_ONCE)):
         with engine.connect() as connection:
-            noted = select(discarded.c.sha256).where(discarded.c.sha256.in_(some))
-            known = set(connection.scalars(noted)) | referred_to(connection, some)
-            yield from sorted(set(some) - known - in_use(connection, some))
+            yield from sorted(unknown_of(connection, some, in_use))
+
+
+def unknown_of(connection: Connection, keys: list[str], in_use: InUse) -> set[str]:
+    """Which of at most `AT_ONCE` keys nothing names, and nobody has noted."""
+    noted = select(discarded.c.sha256).where(discarded.c.sha256.in_(keys))
+    known = set(connection.scalars(noted)) | referred_to(connection, keys)
+    return set(keys) - known - in_use(connection, keys)
 
 
 def delete_discarded(

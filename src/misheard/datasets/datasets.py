@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Engine, insert, select, update
 
 from misheard import audio
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import put_missing
+from misheard.blobs.together import put_missing, written_to
 from misheard.blobs.transfers import fetch_all
 from misheard.database.discarded import discard, portions, put_announced
 from misheard.database.engine import now, writing
@@ -99,7 +99,7 @@ class Datasets:
                 known = connection.execute(query).mappings().one_or_none()
                 if known is not None:
                     return _dataset(dict(known))
-                if made.manifest_sha256 not in self._blobs:
+                if made.manifest_sha256 not in written_to(self._blobs):
                     self._blobs.put_bytes(to_jsonl(chosen))
                 connection.execute(insert(datasets).values(**vars(made)))
             return made
@@ -254,7 +254,7 @@ class Datasets:
             with writing(self._engine) as connection:
                 if connection.execute(update(datasets).where(this).values(**values)).rowcount:
                     discard(connection, [before.manifest_sha256])
-                    if new not in self._blobs:
+                    if new not in written_to(self._blobs):
                         self._blobs.put_bytes(manifest)
                     return gone
                 # Somebody else has withdrawn from it just now.

@@ -7,13 +7,14 @@ that was killed finds what is left to do.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sqlalchemy import Connection, Engine, select
 
 from misheard.blobs.store import BlobStore
+from misheard.database.claims import require_known
 from misheard.database.engine import now
 from misheard.database.schema import cycles, jobs
 from misheard.datasets.datasets import Datasets
@@ -68,8 +69,13 @@ class Forgetting:
         *,
         jobs_root: Path,
         copies: Callable[[], Sequence[Path]],
+        buckets: Collection[str] = (),
     ) -> None:
-        """`copies` lists what else holds the whole database, as files."""
+        """`copies` lists what else holds the whole database, as files.
+
+        `buckets`: addresses of those that the stores are in.
+        """
+        self._buckets = buckets
         self._plain_engine = engine
         self._blobs = blobs
         self._jobs_root = jobs_root
@@ -106,6 +112,7 @@ class Forgetting:
         """
         if not reason.strip():
             raise BadInputError("Say why it is deleted: it stands in the audit log.")
+        require_known(self._plain_engine, self._buckets)
         engine = erasing_engine(self._plain_engine)
         try:
             done = Deletion(engine, self._blobs, self._jobs_root).forget(

@@ -36,17 +36,19 @@ class Reference:
 
 
 def references(connection: Connection, blobs: BlobStore) -> Iterator[Reference]:
-    """Each file once, in no order, but for audio that somebody had deleted.
+    """Each file once, in no order; what manifests hold, but for audio that somebody had deleted.
 
     What stays in memory grows with the datasets, not with the inference log.
     """
-    seen = set(connection.scalars(select(forgotten.c.audio_sha256)))
+    seen: set[str] = set()
+    gone = set(connection.scalars(select(forgotten.c.audio_sha256)))
     for reference in (*_of_versions(connection), *_of_verdicts(connection)):
         if reference.sha256 not in seen:
             seen.add(reference.sha256)
             yield reference
     for reference in _of_datasets(connection, blobs):
-        if reference.sha256 not in seen:
+        is_gone = reference.is_audio and reference.sha256 in gone
+        if reference.sha256 not in seen and not is_gone:
             seen.add(reference.sha256)
             yield reference
     tables = ((suite_cases, "permanent cases of suites"), (inferences, "the inference log"))

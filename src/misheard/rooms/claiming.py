@@ -9,13 +9,13 @@ from sqlalchemy import Engine, select
 
 from misheard.blobs.bucket import Bucket
 from misheard.database import audit
+from misheard.database.claims import CLAIM, claimed
 from misheard.database.engine import writing
 from misheard.database.schema import audit as audit_table
 from misheard.errors import BlobNotFoundError, BucketTakenError, ObjectExistsError
 
 MARKER = "workspace.json"
 """The object that says whose files these are."""
-_CLAIM = "claim_bucket"
 
 
 def claim(engine: Engine, bucket: Bucket) -> None:
@@ -37,11 +37,13 @@ def claim(engine: Engine, bucket: Bucket) -> None:
             f"{bucket.url}/NAME. Were it this workspace's, under an older or an emptied database: "
             f"delete {bucket.url}/{MARKER}, then try again."
         )
+    if not claimed(engine).get(bucket.url, False):
+        _record(engine, bucket.url, ours or "")
 
 
 def _known(engine: Engine, url: str) -> str | None:
     query = select(audit_table.c.to_value).order_by(audit_table.c.number.desc()).limit(1)
-    query = query.where(audit_table.c.action == _CLAIM, audit_table.c.subject == url)
+    query = query.where(audit_table.c.action == CLAIM, audit_table.c.subject == url)
     with engine.connect() as connection:
         return connection.execute(query).scalar()
 
@@ -50,19 +52,23 @@ def _note(engine: Engine, url: str) -> str:
     """Row first: killed before the marker is there, the next one puts it."""
     with writing(engine) as connection:
         query = select(audit_table.c.to_value)
-        query = query.where(audit_table.c.action == _CLAIM, audit_table.c.subject == url)
+        query = query.where(audit_table.c.action == CLAIM, audit_table.c.subject == url)
         known: str | None = connection.execute(query).scalar()
         if known is None:
             known = secrets.token_hex(16)
-            entry = audit.AuditEntry(
-                actor="misheard",
-                action=_CLAIM,
-                subject=url,
-                to_value=known,
-                reason="the first use of this bucket",
-            )
-            audit.record(connection, entry)
+            audit.record(connection, _entry(url, known, "the first use of this bucket"))
     return known
+
+
+def _record(engine: Engine, url: str, ours: str) -> None:
+    with writing(engine) as connection:
+        audit.record(connection, _entry(url, ours, "used again after it was released"))
+
+
+def _entry(url: str, ours: str, reason: str) -> audit.AuditEntry:
+    return audit.AuditEntry(
+        actor="misheard", action=CLAIM, subject=url, to_value=ours, reason=reason
+    )
 
 
 def _marked(bucket: Bucket) -> str | None:

@@ -43,6 +43,7 @@ class SafekeepingRooms(ModelRooms):
             self._blobs,
             self._model_blobs,
             in_use=self.datasets.in_use,
+            buckets=self.settings.storage.buckets,
         )
 
     @cached_property
@@ -55,6 +56,7 @@ class SafekeepingRooms(ModelRooms):
             self.registry,
             final_cycle_states=final,
             model_blobs=self._model_blobs,
+            buckets=self.settings.storage.buckets,
         )
 
     @cached_property
@@ -71,6 +73,7 @@ class SafekeepingRooms(ModelRooms):
             ),
             in_datasets=self.datasets.in_use,
             model_blobs=self._model_blobs,
+            buckets=self.settings.storage.buckets,
         )
 
     @cached_property
@@ -81,6 +84,7 @@ class SafekeepingRooms(ModelRooms):
             self._blobs,
             jobs_root=self._jobs_root,
             copies=self.backups.copies,
+            buckets=self.settings.storage.buckets,
         )
 
     @cached_property

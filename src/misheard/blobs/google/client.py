@@ -86,13 +86,17 @@ class GcsClient:
 
         return self.asked(ask, prefix)
 
-    def asked(self, do: Callable[[], T], name: str) -> T:
-        """Do it, with errors of ours; `name` is the object that it is about."""
+    def asked(self, do: Callable[[], T], name: str, *, writes: bool = False) -> T:
+        """Do it, with errors of ours; `name` is the object that it is about.
+
+        Where it writes, what is not found is the bucket: an object need not be there.
+        """
         try:
             done = self._paid(do)
         except self.errors.kinds as error:
             name = self.folder + name
-            raise self.errors.translated(error, name, is_there=self._is_there) from error
+            is_there = _never if writes else self._is_there
+            raise self.errors.translated(error, name, is_there=is_there) from error
         self._seen = True
         return done
 
@@ -118,6 +122,10 @@ class GcsClient:
             return not self.errors.is_not_found(error)
         self._seen = True
         return True
+
+
+def _never() -> bool:
+    return False
 
 
 def _connection(credentials: Any) -> Any:

@@ -46,7 +46,11 @@ class GcsUploads:
             blob = self._client.blob(name)
             blob.metadata = {_TOKEN: token}
             try:
-                self._client.asked(lambda: self._upload(blob, data, create_only), name)  # noqa: B023
+                self._client.asked(
+                    lambda: self._upload(blob, data, create_only),  # noqa: B023
+                    name,
+                    writes=True,
+                )
             except ObjectChangedError as error:
                 return self._mine(name, token, error)
             except BlobCorruptError:
@@ -75,7 +79,9 @@ class GcsUploads:
         )
         for _ in range(TRIES_IF_DAMAGED):
             try:
-                made = self._client.asked(lambda: self._resumable.put(upload, sent), name)
+                made = self._client.asked(
+                    lambda: self._resumable.put(upload, sent), name, writes=True
+                )
             except ObjectChangedError as error:
                 return self._mine(name, token, error)
             except BlobCorruptError:
