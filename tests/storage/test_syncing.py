@@ -343,6 +343,7 @@ def test_what_is_let_go_of_while_it_travels_is_not_left_in_the_bucket(
         there._blobs,
         there._model_blobs,
         in_use=there.datasets.in_use,
+        buckets=(address,),
     )
     made.to_bucket(**SILENT)
     assert one.audio_sha256 not in keys(address) | here(local)
