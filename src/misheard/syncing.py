@@ -15,7 +15,7 @@ from misheard.blobs.bucket import Sent
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.layered import LayeredBlobs
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import delete_all, each, present, stores_of
+from misheard.blobs.together import absent_from, delete_all, each, present, stores_of
 from misheard.blobs.transfers import in_threads
 from misheard.capture.copies import forgotten_of
 from misheard.database import audit
@@ -119,7 +119,8 @@ class Syncing:
                 for some in _batches(sorted(part.keys)):
                     failed += self._move(part, some, sent)
             if not left_behind(self._engine, self._buckets):
-                delete_discarded(self._engine, self._delete, self._in_use)
+                absent = absent_from(*stores_of(self._blobs, self._model_blobs))
+                delete_discarded(self._engine, self._delete, self._in_use, absent=absent)
         return self._done(actor, "to the bucket", parts, size, gone, unused, failed, dry_run)
 
     def home(self, *, actor: str, watching: Watching, dry_run: bool = False) -> Synced:

@@ -21,7 +21,7 @@ from misheard.blobs.directory import DirectoryBlobs
 from misheard.blobs.opening import open_bucket
 from misheard.capture.inferences import Heard
 from misheard.cli.group import cli
-from misheard.database.discarded import delete_discarded, discard
+from misheard.database.discarded import delete_discarded, discard, put_announced
 from misheard.database.engine import now, writing
 from misheard.database.schema import forgotten, inferences
 from misheard.errors import BucketLeftError, BucketUnavailableError, NoBucketError
@@ -343,6 +343,7 @@ def test_what_is_let_go_of_while_it_travels_is_not_left_in_the_bucket(
         there._blobs,
         there._model_blobs,
         in_use=there.datasets.in_use,
+        buckets=(address,),
     )
     made.to_bucket(**SILENT)
     assert one.audio_sha256 not in keys(address) | here(local)
@@ -375,3 +376,22 @@ def test_nothing_is_deleted_while_a_bucket_that_was_used_is_not_known(
     under(local, address).syncing.to_bucket(**SILENT)
     with pytest.raises(BucketLeftError):
         local.capture_retention.run(actor="ann")
+
+
+def test_what_is_still_on_its_way_stays_noted_until_it_has_arrived(
+    tmp_path: Path, address: str
+) -> None:
+    workspace = tiny.make(tmp_path / "ws", storage={"blobs": address})
+    data = b"somebody's voice, and no row of it yet"
+
+    def put() -> None:
+        # As it is when another process looks in the midst of the upload.
+        workspace.capture_retention.run(actor="ann")
+        key = workspace._blobs.put_bytes(data)
+        assert key in keys(address)
+
+    before = keys(address)
+    put_announced(workspace._engine, [audio.sha256_of(data)], put)
+    # Whoever put it was killed.
+    workspace.capture_retention.run(actor="ann")
+    assert keys(address) == before

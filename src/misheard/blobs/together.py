@@ -54,6 +54,16 @@ def written_to(store: BlobStore) -> BlobStore:
     return store.far if isinstance(store, LayeredBlobs) else store
 
 
+def absent_from(*stores: BlobStore) -> Callable[[Collection[str]], set[str]]:
+    """Tells which keys none of the stores has, though they may be on their way to a bucket.
+
+    None, where all are directories: to those nothing is long on its way.
+    """
+    if all(store.at_once == 1 for store in stores):
+        return lambda _: set()
+    return lambda keys: set(keys).difference(*(present(store, keys) for store in stores))
+
+
 def put_missing(store: BlobStore, read: Mapping[str, Callable[[], bytes]]) -> None:
     """Put what is not there; `read` gives the content of a key, and is called only for those.
 

@@ -21,7 +21,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, Select, delete, func, select, update
 
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import delete_all, require_reachable, stores_of
+from misheard.blobs.together import absent_from, delete_all, require_reachable, stores_of
 from misheard.capture.copies import drop_forgotten, drop_unknown
 from misheard.capture.free_rows import FreeRows, Place, free_audio, free_texts
 from misheard.capture.norms import drop_norms
@@ -146,7 +146,8 @@ class CaptureRetention:
             store.sweep()
         drop_forgotten(self._engine, self._stores)
         require_reachable(*self._stores)
-        blobs = delete_discarded(self._engine, self._drop, self._in_datasets)
+        absent = absent_from(*self._stores)
+        blobs = delete_discarded(self._engine, self._drop, self._in_datasets, absent=absent)
         self._drop_copies()
         return LetGo(
             recordings=run.recordings,

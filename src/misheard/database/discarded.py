@@ -9,6 +9,7 @@ stays.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator
+from datetime import timedelta
 from itertools import islice
 
 from sqlalchemy import Connection, Engine, delete, select
@@ -29,6 +30,9 @@ AT_ONCE = 500
 _FILES_AT_ONCE = 200
 """A few hundredths of a second, for which other writers wait."""
 
+_UNDER_WAY = timedelta(hours=1)
+"""How long what was announced may take to arrive."""
+
 InUse = Callable[[Connection, Collection[str]], set[str]]
 """Which of some keys are in use in ways that no row tells, such as in the manifest of a dataset."""
 
@@ -38,7 +42,9 @@ def discard(connection: Connection, keys: Iterable[str]) -> None:
     rows = [{"sha256": key, "created_at": now()} for key in sorted(set(keys) - {""})]
     if rows:
         made = (sqlite if connection.dialect.name == "sqlite" else postgresql).insert(discarded)
-        connection.execute(made.on_conflict_do_nothing(), rows)
+        newest = {"created_at": made.excluded.created_at}
+        noted = made.on_conflict_do_update(index_elements=[discarded.c.sha256], set_=newest)
+        connection.execute(noted, rows)
 
 
 def put_announced(engine: Engine, keys: Iterable[str], put: Callable[[], object]) -> None:
@@ -80,19 +86,33 @@ def unknown_of(connection: Connection, keys: list[str], in_use: InUse) -> set[st
 
 
 def delete_discarded(
-    engine: Engine, drop: Callable[[Collection[str]], object], in_use: InUse
+    engine: Engine,
+    drop: Callable[[Collection[str]], object],
+    in_use: InUse,
+    *,
+    absent: Callable[[Collection[str]], set[str]] = lambda _: set(),
 ) -> int:
-    """Delete what was noted and is named by nothing; how many blobs that were."""
-    deleted = 0
+    """Delete what was noted and is named by nothing; how many blobs that were.
+
+    `absent` says which of some keys are not there, and may be on their way to a bucket: those that
+    were noted within the hour are left alone, and noted, for a later run.
+    """
+    deleted, after = 0, ""
     while True:
         with engine.connect() as connection:
             query = select(discarded.c.sha256).order_by(discarded.c.sha256)
+            query = query.where(discarded.c.sha256 > after)
             keys = list(connection.scalars(query.limit(_FILES_AT_ONCE)))
             if not keys:
                 return deleted
+            after = keys[-1]
             # Before the lock is taken: manifests are large, and are read only once.
             in_use(connection, keys)
+        coming = absent(keys)
         with writing(engine) as connection:
+            query = select(discarded.c.sha256).where(discarded.c.sha256.in_(coming))
+            query = query.where(discarded.c.created_at > now() - _UNDER_WAY)
+            keys = sorted(set(keys) - set(connection.scalars(query)))
             used = referred_to(connection, keys) | in_use(connection, keys)
             unused = sorted(set(keys) - used)
             drop(unused)

@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import Connection, Engine, delete, select
 
 from misheard.blobs.store import BlobStore
-from misheard.blobs.together import delete_all, present, require_reachable
+from misheard.blobs.together import absent_from, delete_all, present, require_reachable
 from misheard.capture.norms import drop_norms
 from misheard.cases.standing import Standing
 from misheard.database import tallies
@@ -80,7 +80,8 @@ class Deletion:
         changed["unfinished_blobs"] = self._blobs.sweep()
         require_reachable(self._blobs)
         drop = partial(delete_all, self._blobs)
-        changed["blobs"] = delete_discarded(self._engine, drop, self._datasets.in_use)
+        in_use, absent = self._datasets.in_use, absent_from(self._blobs)
+        changed["blobs"] = delete_discarded(self._engine, drop, in_use, absent=absent)
         if asked:
             figures = withdrawn | changed
             with writing(self._engine) as connection:
