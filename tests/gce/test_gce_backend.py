@@ -6,6 +6,7 @@ The machine runs all but the training, so that a test takes a second; `test_gce_
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ from misheard.finetune.backends.backend import RunState
 from misheard.finetune.events import TrainingEvent
 from misheard.finetune.jobs import JobState
 from misheard.finetune.rented.machines import labels
+from misheard.finetune.rented.sweep import Swept
 from tests.emulators import GcsEmulator
 from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
@@ -343,6 +345,23 @@ def test_a_sweep_leaves_a_row_alone_whose_machine_is_about_to_be_asked_for(here:
     with writing(engine) as connection:
         connection.execute(update(table).values(asked_at=now() - timedelta(minutes=20)))
     assert [one.why for one in here.gce.sweep()] == ["its machine is gone"]
+
+
+def test_a_sweep_deletes_nothing_that_is_rented_while_it_looks(here: Scene) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    here.submit("job-1")
+    looking = here.workspace.configured({}).gce
+    # The first asking is cut off, and what is rented before it is repeated is in the answer.
+    here.double.hold.wait_for("GET", "/aggregated/instances")
+    swept: list[Swept] = []
+    thread = threading.Thread(target=lambda: swept.extend(looking.sweep()))
+    thread.start()
+    assert here.double.hold.reached.wait(30)
+    here.submit("job-2")
+    here.double.hold.let_go()
+    thread.join(60)
+    assert swept == []
+    assert len(here.double.names) == 2
 
 
 def test_where_nothing_was_ever_rented_a_sweep_asks_for_nothing(here: Scene) -> None:

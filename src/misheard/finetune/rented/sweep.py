@@ -83,6 +83,8 @@ class Sweep:
         owner = self._rentals.owner
         if not owner:
             return []  # nothing was ever rented
+        # Machines before rows: a row is there before its machine, so each of these has its own.
+        machines = self._machines.listed(owned(owner))
         rows = self._rentals.listed()
         newest = {row.name: row for row in rows}
         attempts = {
@@ -91,7 +93,7 @@ class Sweep:
         }
         ended = self._rentals.ended_jobs(attempts)
         made = []
-        for instance in self._machines.listed(owned(owner)):
+        for instance in machines:
             row = newest.get(instance.name)
             why = self._needless(instance, row, attempts, ended)
             made.append(Standing(instance=instance, rental=row, needless=why))
