@@ -160,7 +160,37 @@ def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scen
     impatient.submit("job-mute")
     assert impatient.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
     assert impatient.endings("job-mute") == ["silent", "done"]
+    # It is paid for until it is deleted, whether it says anything or not.
+    silent = impatient.workspace.rentals.of_job("job-mute")[0]
+    assert silent.hours() >= 0.02 / 60
     assert impatient.is_clean("job-mute")
+
+
+@pytest.mark.parametrize("who", ["follower", "cancelling", "sweep"])
+def test_a_machine_costs_until_it_was_switched_off_whoever_finds_it_so_and_when(
+    here: Scene, who: str
+) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    here.submit("job-1")
+    (row,) = here.workspace.rentals.still_open()
+    begun = now() - timedelta(hours=3)
+    with writing(here.workspace._engine) as connection:
+        connection.execute(update(table).values(asked_at=begun, running_at=begun))
+    here.double.power_off(row.name)
+    wait_until(lambda: here.double.status(row.name) == "TERMINATED")
+    made = here.double._find(row.name)
+    assert made is not None
+    made.stopped = (begun + timedelta(hours=1)).isoformat(timespec="milliseconds")
+    if who == "follower":
+        here.gce.state(here.paths("job-1"))
+    elif who == "cancelling":
+        here.workspace.jobs.cancel("job-1")
+    else:
+        here.workspace.jobs._end("job-1", JobState.CANCELLED, error="cancelled")
+        here.gce.sweep()
+    ended = here.workspace.rentals.get(row.number)
+    assert not ended.is_open
+    assert ended.hours() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:

@@ -31,7 +31,7 @@ from misheard.finetune.rented.machines import Instance
 from misheard.finetune.rented.manifest import Outcome
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals
 from misheard.finetune.rented.renting import Machines, Program, Renting, wanted_for
-from misheard.finetune.rented.sweep import Standing, Sweep, Swept, last_moment
+from misheard.finetune.rented.sweep import Standing, Sweep, Swept, ended_at
 from misheard.finetune.rented.wheel import build_wheel
 from misheard.finetune.written import write_text
 from misheard.settings import GceSettings
@@ -212,12 +212,12 @@ class GceBackend:
             # Killed between the row and the request, or before the answer was there.
             self._make(paths, row)
         elif instance is None or instance.state.is_off:
-            self._replace(paths, row, Ending.PREEMPTED)
+            self._replace(paths, row, instance, Ending.PREEMPTED)
         else:
             self._rentals.note_running(row.number, instance.created_at)
-            silent_for = now() - self._last_sign(job, row)
+            silent_for = now() - self._last_sign(row)
             if silent_for > timedelta(minutes=self._settings.silent_minutes):
-                self._replace(paths, row, Ending.SILENT)
+                self._replace(paths, row, instance, Ending.SILENT)
 
     def _make(self, paths: JobPaths, row: Rental) -> None:
         try:
@@ -225,11 +225,12 @@ class GceBackend:
         except MachineGoneError:
             self._again(paths)
 
-    def _replace(self, paths: JobPaths, row: Rental, ending: Ending) -> None:
+    def _replace(
+        self, paths: JobPaths, row: Rental, instance: Instance | None, ending: Ending
+    ) -> None:
         """Give an attempt up, and begin the next one."""
-        seen = self._last_sign(self._job(paths), row)
         self.machines.delete(row.name, row.zone)
-        self._rentals.end(row.number, ending, last_moment(row, seen))
+        self._rentals.end(row.number, ending, ended_at(row, instance, self._last_beat(row)))
         _log.warning("%s: attempt %d was %s.", row.job_id, row.attempt, ending)
         self._again(paths)
 
@@ -316,13 +317,14 @@ class GceBackend:
     def _release_machines(
         self, paths: JobPaths, ending: Ending, *, before: Callable[[], object] = lambda: None
     ) -> None:
-        rows = self._open_rows(paths)
-        for row in rows:
+        gone_at = {}
+        for row in self._open_rows(paths):
+            instance = self._there(row)
             self.machines.delete(row.name, row.zone)
-        gone_at = now()
+            gone_at[row.number] = ended_at(row, instance, self._last_beat(row))
         before()
-        for row in rows:
-            self._rentals.end(row.number, ending, gone_at)
+        for number, at in gone_at.items():
+            self._rentals.end(number, ending, at)
 
     # ---- what it stands on
 
@@ -332,10 +334,13 @@ class GceBackend:
     def _there(self, row: Rental) -> Instance | None:
         return self.machines.get(row.name, row.zone)
 
-    def _last_sign(self, job: RentedJob, row: Rental) -> datetime:
-        beat = read_heartbeat(job.attempt(row.attempt))
+    def _last_sign(self, row: Rental) -> datetime:
         begun = row.running_at or row.asked_at
-        return max(begun, beat.at) if beat else begun
+        return max(begun, self._last_beat(row) or begun)
+
+    def _last_beat(self, row: Rental) -> datetime | None:
+        beat = read_heartbeat(RentedJob(self.bucket, row.job_id).attempt(row.attempt))
+        return beat.at if beat else None
 
     def _job(self, paths: JobPaths) -> RentedJob:
         return RentedJob(self.bucket, paths.root.name)
@@ -352,6 +357,7 @@ class GceBackend:
             self.machines,
             max_run_hours=self._settings.max_run_hours,
             has_ended=lambda job_id: _is_over(JobPaths(self._jobs_root / job_id)),
+            last_sign=self._last_beat,
         )
 
     @contextmanager
