@@ -19,6 +19,7 @@ from misheard.database.schema import rentals as table
 from misheard.errors import (
     BudgetError,
     ComputeRefusedError,
+    ComputeUnreachableError,
     InvalidSettingError,
     JobFailedError,
     NoMachineError,
@@ -251,6 +252,21 @@ def test_a_quota_that_is_used_up_says_what_to_ask_for(here: Scene) -> None:
     here.double.quota = ""
     here.submit("job-1")
     assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("forbidden", ["/operations/", "/instances/"])
+def test_a_machine_that_nobody_may_ask_for_may_be_there_and_keeps_its_row(
+    here: Scene, forbidden: str
+) -> None:
+    here.double.forbidden = forbidden
+    with pytest.raises(ComputeUnreachableError, match="may be there"):
+        here.submit("job-1")
+    assert len(here.double.names) == 1
+    assert here.workspace.rentals.spent().reserved_usd > 0
+    here.double.forbidden = ""
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert len(here.double.history) == 1
+    assert here.endings("job-1") == ["done"]
 
 
 def test_what_a_budget_has_no_room_for_is_refused_before_anything_is_sent(here: Scene) -> None:
