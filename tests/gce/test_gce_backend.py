@@ -6,6 +6,7 @@ The machine runs all but the training, so that a test takes a second; `test_gce_
 from __future__ import annotations
 
 import json
+import shutil
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -22,12 +23,14 @@ from misheard.errors import (
     ComputeUnreachableError,
     InvalidSettingError,
     JobFailedError,
+    MachineMissingError,
     NoMachineError,
     QuotaError,
 )
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.events import TrainingEvent
 from misheard.finetune.jobs import JobState
+from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.machines import labels
 from misheard.finetune.rented.sweep import Swept
 from tests.emulators import GcsEmulator
@@ -202,6 +205,57 @@ def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
     assert here.gce.state(here.paths("job-endless")) is RunState.STOPPED
     with pytest.raises(JobFailedError, match="cancelled"):
         here.workspace.jobs.wait("job-endless")
+
+
+def test_a_machine_that_was_deleted_by_hand_is_not_replaced_before_somebody_says_so(
+    here: Scene,
+) -> None:
+    here.submit("job-1")
+    wait_until(lambda: here.gce.state(here.paths("job-1")) and here.begun(here.paths("job-1")))
+    other = here.configured().gce
+    (name,) = here.double.names
+    assert other.delete_machine(here.paths("job-1")) == [name]
+    assert other.delete_machine(here.paths("job-1")) == []
+    with pytest.raises(MachineMissingError, match="deleted by hand"):
+        here.workspace.jobs.wait("job-1")
+    assert len(here.double.history) == 1
+    # Nothing is lost: the next attempt goes on from what is saved.
+    assert here.objects("training/jobs/job-1/attempts/1/")
+    here.submit("job-1")
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert here.endings("job-1") == ["cancelled", "done"]
+
+
+def test_whoever_waits_for_a_job_that_is_cancelled_elsewhere_rents_nothing(here: Scene) -> None:
+    here.submit("job-endless")
+    # Killed between saying so and doing so; a sweep has ended the machine.
+    here.workspace.jobs._end("job-endless", JobState.CANCELLED, error="cancelled")
+    here.gce.sweep()
+    here.gce.start(here.paths("job-endless"))
+    with pytest.raises(JobFailedError, match="cancelled"):
+        here.workspace.jobs.wait("job-endless")
+    assert len(here.double.history) == 1
+    assert here.is_clean("job-endless")
+
+
+def test_what_another_computer_has_brought_home_is_not_trained_again(
+    here: Scene, tmp_path: Path
+) -> None:
+    here.submit("job-1")
+    away = JobPaths(tmp_path / "other computer" / "job-1")
+    shutil.copytree(here.paths("job-1").root, away.root, symlinks=True)
+    elsewhere = here.configured().gce
+    wait_until(lambda: here.gce.state(here.paths("job-1")) is RunState.SUCCEEDED)
+    # Home, and not told yet: whoever follows elsewhere must not take it for a failure.
+    elsewhere.start(away)
+    assert elsewhere.state(away) is RunState.RUNNING
+    assert not away.failure.exists()
+    here.workspace.jobs.wait("job-1")
+    elsewhere.start(away)
+    assert elsewhere.state(away) is RunState.STOPPED
+    assert "misheard versions" in away.failure.read_text(encoding="utf-8")
+    assert here.endings("job-1") == ["done"]
+    assert here.is_clean("job-1")
 
 
 def test_a_job_that_is_cancelled_before_it_has_a_machine_leaves_nothing_either(

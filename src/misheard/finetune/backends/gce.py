@@ -20,7 +20,7 @@ from pathlib import Path
 
 from misheard.blobs.bucket import Bucket, Sent, unwatched
 from misheard.database.engine import now
-from misheard.errors import BlobNotFoundError, HomecomingError, MachineGoneError
+from misheard.errors import BlobNotFoundError, HomecomingError, MachineGoneError, MachineMissingError
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import read_heartbeat
@@ -40,6 +40,8 @@ _log = logging.getLogger("misheard.gce")
 _STILLBORN = 2
 """So many machines in a row on which the program never began: the next would fare no better."""
 _TOLD_LINES = 3
+_SETTLES = timedelta(minutes=1)
+"""So long after its machine a job may not be told to have ended by whoever has ended it."""
 
 
 class GceBackend:
@@ -76,7 +78,7 @@ class GceBackend:
             return
         with self._turn(paths, patient=True):
             rows = self._rentals.of_job(paths.root.name)
-            if _is_over(paths) or (rows and rows[-1].is_open):
+            if _is_over(paths) or (rows and rows[-1].is_open) or self._has_ended(paths, rows):
                 return
             self.require_budget(paths)
             self.sweep()
@@ -160,11 +162,10 @@ class GceBackend:
 
         What it has saved is left in the bucket, so that the next one goes on from there.
         """
-        rows = self._open_rows(paths)
-        there = [row.name for row in rows if self.machines.delete(row.name, row.zone)]
-        for row in rows:
-            self._rentals.end(row.number, Ending.CANCELLED)
-        return there
+        if not self._open_rows(paths):
+            return []
+        with self._turn(paths, patient=True):
+            return self._release_machines(paths, Ending.CANCELLED)
 
     def sweep(self, *, dry_run: bool = False) -> list[Swept]:
         """Delete machines of this workspace that nobody needs, and what their jobs left."""
@@ -200,12 +201,21 @@ class GceBackend:
         """Do what is to be done about a job that has not ended."""
         if _is_over(paths):
             return
-        job, row = self._job(paths), self._rentals.of_job(paths.root.name)[-1]
+        rows = self._rentals.of_job(paths.root.name)
+        if self._has_ended(paths, rows):
+            return
+        job, row = self._job(paths), rows[-1]
         # Asked before the bucket is: of a machine that is gone, nothing comes any more.
         instance = self._there(row) if row.is_open else None
         follow(job, paths)
         if job.bucket.stat(job.manifest) is not None:
             self._finish(paths, job)
+        elif row.ending is Ending.CANCELLED:
+            # Whoever waits must not undo that; to start the job again is another thing.
+            raise MachineMissingError(
+                f"{row.name} for {row.job_id} was deleted by hand. What it has saved is kept: "
+                "start the same again, and it goes on from there."
+            )
         elif not row.is_open:
             self._again(paths)
         elif instance is None and row.running_at is None and row.attempt not in job.attempts():
@@ -218,6 +228,21 @@ class GceBackend:
             silent_for = now() - self._last_sign(row)
             if silent_for > timedelta(minutes=self._settings.silent_minutes):
                 self._replace(paths, row, instance, Ending.SILENT)
+
+    def _has_ended(self, paths: JobPaths, rows: list[Rental]) -> bool:
+        """Whether a job that is not home has ended: cancelled, or by another computer."""
+        job_id = paths.root.name
+        is_told = bool(self._rentals.ended_jobs([job_id]))
+        last = rows[-1] if rows else None
+        if last is not None and last.ended_at and last.ending in (Ending.DONE, Ending.FAILED):
+            # The model, or the reason, went to where its machine was looked after.
+            if is_told or now() - last.ended_at > _SETTLES:
+                text = f"It has ended on another computer ({last.ending}): misheard versions"
+                write_text(paths.failure, text)
+            return True
+        if is_told:
+            self._fail(paths, "It was cancelled, or ended elsewhere.", Ending.CANCELLED)
+        return is_told
 
     def _make(self, paths: JobPaths, row: Rental) -> None:
         try:
@@ -316,15 +341,18 @@ class GceBackend:
 
     def _release_machines(
         self, paths: JobPaths, ending: Ending, *, before: Callable[[], object] = lambda: None
-    ) -> None:
-        gone_at = {}
+    ) -> list[str]:
+        """Delete its machines and end their rows; the names of those that were there."""
+        gone_at, there = {}, []
         for row in self._open_rows(paths):
             instance = self._there(row)
-            self.machines.delete(row.name, row.zone)
+            if self.machines.delete(row.name, row.zone):
+                there.append(row.name)
             gone_at[row.number] = ended_at(row, instance, self._last_beat(row))
         before()
         for number, at in gone_at.items():
             self._rentals.end(number, ending, at)
+        return there
 
     # ---- what it stands on
 
