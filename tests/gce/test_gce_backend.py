@@ -447,6 +447,23 @@ def test_a_sweep_leaves_a_row_alone_whose_machine_is_about_to_be_asked_for(here:
     assert [one.why for one in here.gce.sweep()] == ["its machine is gone"]
 
 
+def test_a_sweep_goes_by_what_was_rented_and_not_by_other_settings(here: Scene) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    here.submit("job-1")
+    made = here.double._find(here.double.names[0])
+    assert made is not None
+    made.created = (now() - timedelta(hours=6.5)).isoformat(timespec="milliseconds")
+    assert here.configured(max_run_hours=1.0).gce.sweep() == []
+    with writing(here.workspace._engine) as connection:
+        connection.execute(update(table).values(project_id="another"))
+    here.gce.machines.delete(made.resource["name"], made.zone)
+    # Whatever is there in another project, it is not seen from here.
+    assert here.gce.sweep() == []
+    assert len(here.workspace.rentals.still_open()) == 1
+    with pytest.raises(InvalidSettingError, match=r"'another': gce\.project_id"):
+        here.gce.state(here.paths("job-1"))
+
+
 def test_a_sweep_deletes_nothing_that_is_rented_while_it_looks(here: Scene) -> None:
     here.double.program = lambda _metadata, _directory: ["sleep", "600"]
     here.submit("job-1")

@@ -20,7 +20,13 @@ from pathlib import Path
 
 from misheard.blobs.bucket import Bucket, Sent, unwatched
 from misheard.database.engine import now
-from misheard.errors import BlobNotFoundError, HomecomingError, MachineGoneError, MachineMissingError
+from misheard.errors import (
+    BlobNotFoundError,
+    HomecomingError,
+    InvalidSettingError,
+    MachineGoneError,
+    MachineMissingError,
+)
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import read_heartbeat
@@ -205,6 +211,10 @@ class GceBackend:
         if self._has_ended(paths, rows):
             return
         job, row = self._job(paths), rows[-1]
+        if row.is_open and row.project_id != self._settings.project_id:
+            raise InvalidSettingError(
+                f"{row.name} was rented in the project '{row.project_id}': gce.project_id"
+            )
         # Asked before the bucket is: of a machine that is gone, nothing comes any more.
         instance = self._there(row) if row.is_open else None
         follow(job, paths)
@@ -383,7 +393,7 @@ class GceBackend:
         return Sweep(
             self._rentals,
             self.machines,
-            max_run_hours=self._settings.max_run_hours,
+            project_id=self._settings.project_id,
             has_ended=lambda job_id: _is_over(JobPaths(self._jobs_root / job_id)),
             last_sign=self._last_beat,
         )

@@ -69,17 +69,17 @@ class Sweep:
         rentals: Rentals,
         machines: Machines,
         *,
-        max_run_hours: float,
+        project_id: str,
         has_ended: Callable[[str], bool],
         last_sign: Callable[[Rental], datetime | None],
     ) -> None:
-        """`has_ended` says of a job whether its files know an end.
+        """Of the machines of one project; `has_ended` says of a job whether its files know an end.
 
         `last_sign` says when a machine last gave a sign of life; None where it never did.
         """
         self._rentals = rentals
         self._machines = machines
-        self._longest = timedelta(hours=max_run_hours) + _GRACE
+        self._project_id = project_id
         self._has_ended = has_ended
         self._last_sign = last_sign
 
@@ -110,6 +110,8 @@ class Sweep:
         swept = [self._end(one, dry_run=dry_run) for one in there if one.needless]
         kept = {one.instance.name for one in there}
         for row in self._rentals.still_open():
+            if row.project_id != self._project_id:
+                continue  # nothing is known of its machine here
             if row.name not in kept and self._is_gone(row):
                 if not dry_run:
                     gone_at = ended_at(row, None, self._last_sign(row))
@@ -129,7 +131,7 @@ class Sweep:
         if not row.is_open:
             return "its attempt was given up"
         begun = instance.created_at or row.asked_at
-        if now() - begun > self._longest:
+        if now() - begun > timedelta(hours=row.max_hours) + _GRACE:
             return "it is there for longer than any training may take"
         return ""
 
