@@ -127,6 +127,8 @@ class ComputeDouble:
         """So many of the next changes are made, and the connection is cut before the answer."""
         self.refusals: list[Refused] = []
         """Errors that answer the next requests."""
+        self.forbidden = ""
+        """What is only looked at is refused where its path has this word."""
         self.grace_s = 5.0
         """Between SIGTERM and SIGKILL, for a machine that is taken away."""
         self.time_scale = 1.0
@@ -258,6 +260,8 @@ class ComputeDouble:
     def _answer(self, request: Request) -> dict[str, Any]:  # noqa: PLR0911, PLR0912
         if self.refusals:
             raise self.refusals.pop(0)
+        if self.forbidden and request.method == "GET" and self.forbidden in request.path:
+            raise Refused(403, "forbidden", f"Required permission for {self.forbidden}")
         path = request.path.removeprefix("/compute/v1/projects/").split("/")
         if path[0] != self.project_id:
             message = f"The resource 'projects/{path[0]}' was not found"

@@ -6,6 +6,8 @@ The machine runs all but the training, so that a test takes a second; `test_gce_
 from __future__ import annotations
 
 import json
+import shutil
+import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -18,15 +20,19 @@ from misheard.database.schema import rentals as table
 from misheard.errors import (
     BudgetError,
     ComputeRefusedError,
+    ComputeUnreachableError,
     InvalidSettingError,
     JobFailedError,
+    MachineMissingError,
     NoMachineError,
     QuotaError,
 )
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.events import TrainingEvent
 from misheard.finetune.jobs import JobState
+from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.machines import labels
+from misheard.finetune.rented.sweep import Swept
 from tests.emulators import GcsEmulator
 from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
@@ -158,7 +164,37 @@ def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scen
     impatient.submit("job-mute")
     assert impatient.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
     assert impatient.endings("job-mute") == ["silent", "done"]
+    # It is paid for until it is deleted, whether it says anything or not.
+    silent = impatient.workspace.rentals.of_job("job-mute")[0]
+    assert silent.hours() >= 0.02 / 60
     assert impatient.is_clean("job-mute")
+
+
+@pytest.mark.parametrize("who", ["follower", "cancelling", "sweep"])
+def test_a_machine_costs_until_it_was_switched_off_whoever_finds_it_so_and_when(
+    here: Scene, who: str
+) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    here.submit("job-1")
+    (row,) = here.workspace.rentals.still_open()
+    begun = now() - timedelta(hours=3)
+    with writing(here.workspace._engine) as connection:
+        connection.execute(update(table).values(asked_at=begun, running_at=begun))
+    here.double.power_off(row.name)
+    wait_until(lambda: here.double.status(row.name) == "TERMINATED")
+    made = here.double._find(row.name)
+    assert made is not None
+    made.stopped = (begun + timedelta(hours=1)).isoformat(timespec="milliseconds")
+    if who == "follower":
+        here.gce.state(here.paths("job-1"))
+    elif who == "cancelling":
+        here.workspace.jobs.cancel("job-1")
+    else:
+        here.workspace.jobs._end("job-1", JobState.CANCELLED, error="cancelled")
+        here.gce.sweep()
+    ended = here.workspace.rentals.get(row.number)
+    assert not ended.is_open
+    assert ended.hours() == pytest.approx(1.0, abs=1e-5)
 
 
 def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
@@ -169,6 +205,57 @@ def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
     assert here.gce.state(here.paths("job-endless")) is RunState.STOPPED
     with pytest.raises(JobFailedError, match="cancelled"):
         here.workspace.jobs.wait("job-endless")
+
+
+def test_a_machine_that_was_deleted_by_hand_is_not_replaced_before_somebody_says_so(
+    here: Scene,
+) -> None:
+    here.submit("job-1")
+    wait_until(lambda: here.gce.state(here.paths("job-1")) and here.begun(here.paths("job-1")))
+    other = here.configured().gce
+    (name,) = here.double.names
+    assert other.delete_machine(here.paths("job-1")) == [name]
+    assert other.delete_machine(here.paths("job-1")) == []
+    with pytest.raises(MachineMissingError, match="deleted by hand"):
+        here.workspace.jobs.wait("job-1")
+    assert len(here.double.history) == 1
+    # Nothing is lost: the next attempt goes on from what is saved.
+    assert here.objects("training/jobs/job-1/attempts/1/")
+    here.submit("job-1")
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert here.endings("job-1") == ["cancelled", "done"]
+
+
+def test_whoever_waits_for_a_job_that_is_cancelled_elsewhere_rents_nothing(here: Scene) -> None:
+    here.submit("job-endless")
+    # Killed between saying so and doing so; a sweep has ended the machine.
+    here.workspace.jobs._end("job-endless", JobState.CANCELLED, error="cancelled")
+    here.gce.sweep()
+    here.gce.start(here.paths("job-endless"))
+    with pytest.raises(JobFailedError, match="cancelled"):
+        here.workspace.jobs.wait("job-endless")
+    assert len(here.double.history) == 1
+    assert here.is_clean("job-endless")
+
+
+def test_what_another_computer_has_brought_home_is_not_trained_again(
+    here: Scene, tmp_path: Path
+) -> None:
+    here.submit("job-1")
+    away = JobPaths(tmp_path / "other computer" / "job-1")
+    shutil.copytree(here.paths("job-1").root, away.root, symlinks=True)
+    elsewhere = here.configured().gce
+    wait_until(lambda: here.gce.state(here.paths("job-1")) is RunState.SUCCEEDED)
+    # Home, and not told yet: whoever follows elsewhere must not take it for a failure.
+    elsewhere.start(away)
+    assert elsewhere.state(away) is RunState.RUNNING
+    assert not away.failure.exists()
+    here.workspace.jobs.wait("job-1")
+    elsewhere.start(away)
+    assert elsewhere.state(away) is RunState.STOPPED
+    assert "misheard versions" in away.failure.read_text(encoding="utf-8")
+    assert here.endings("job-1") == ["done"]
+    assert here.is_clean("job-1")
 
 
 def test_a_job_that_is_cancelled_before_it_has_a_machine_leaves_nothing_either(
@@ -219,6 +306,21 @@ def test_a_quota_that_is_used_up_says_what_to_ask_for(here: Scene) -> None:
     here.double.quota = ""
     here.submit("job-1")
     assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+
+
+@pytest.mark.parametrize("forbidden", ["/operations/", "/instances/"])
+def test_a_machine_that_nobody_may_ask_for_may_be_there_and_keeps_its_row(
+    here: Scene, forbidden: str
+) -> None:
+    here.double.forbidden = forbidden
+    with pytest.raises(ComputeUnreachableError, match="may be there"):
+        here.submit("job-1")
+    assert len(here.double.names) == 1
+    assert here.workspace.rentals.spent().reserved_usd > 0
+    here.double.forbidden = ""
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert len(here.double.history) == 1
+    assert here.endings("job-1") == ["done"]
 
 
 def test_what_a_budget_has_no_room_for_is_refused_before_anything_is_sent(here: Scene) -> None:
@@ -343,6 +445,40 @@ def test_a_sweep_leaves_a_row_alone_whose_machine_is_about_to_be_asked_for(here:
     with writing(engine) as connection:
         connection.execute(update(table).values(asked_at=now() - timedelta(minutes=20)))
     assert [one.why for one in here.gce.sweep()] == ["its machine is gone"]
+
+
+def test_a_sweep_goes_by_what_was_rented_and_not_by_other_settings(here: Scene) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    here.submit("job-1")
+    made = here.double._find(here.double.names[0])
+    assert made is not None
+    made.created = (now() - timedelta(hours=6.5)).isoformat(timespec="milliseconds")
+    assert here.configured(max_run_hours=1.0).gce.sweep() == []
+    with writing(here.workspace._engine) as connection:
+        connection.execute(update(table).values(project_id="another"))
+    here.gce.machines.delete(made.resource["name"], made.zone)
+    # Whatever is there in another project, it is not seen from here.
+    assert here.gce.sweep() == []
+    assert len(here.workspace.rentals.still_open()) == 1
+    with pytest.raises(InvalidSettingError, match=r"'another': gce\.project_id"):
+        here.gce.state(here.paths("job-1"))
+
+
+def test_a_sweep_deletes_nothing_that_is_rented_while_it_looks(here: Scene) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    here.submit("job-1")
+    looking = here.workspace.configured({}).gce
+    # The first asking is cut off, and what is rented before it is repeated is in the answer.
+    here.double.hold.wait_for("GET", "/aggregated/instances")
+    swept: list[Swept] = []
+    thread = threading.Thread(target=lambda: swept.extend(looking.sweep()))
+    thread.start()
+    assert here.double.hold.reached.wait(30)
+    here.submit("job-2")
+    here.double.hold.let_go()
+    thread.join(60)
+    assert swept == []
+    assert len(here.double.names) == 2
 
 
 def test_where_nothing_was_ever_rented_a_sweep_asks_for_nothing(here: Scene) -> None:

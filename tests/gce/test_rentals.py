@@ -27,6 +27,7 @@ def wanted(job: str = "job-1", attempt: int = 1, zone: str = "us-central1-a") ->
         name=f"misheard-{job}-{attempt}",
         job_id=job,
         attempt=attempt,
+        project_id="my-project",
         zone=zone,
         machine_type="g2-standard-8",
         accelerator="",

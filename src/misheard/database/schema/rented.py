@@ -21,6 +21,8 @@ rentals = Table(
     Column("owner", Text, nullable=False),
     Column("job_id", Text, nullable=False, index=True),
     Column("attempt", Integer, nullable=False),
+    # Of Google Cloud: in another one, nothing is known of the machine.
+    Column("project_id", Text, nullable=False),
     Column("zone", Text, nullable=False),
     Column("machine_type", Text, nullable=False),
     # Empty: what the type of machine has by itself.

@@ -20,7 +20,13 @@ from pathlib import Path
 
 from misheard.blobs.bucket import Bucket, Sent, unwatched
 from misheard.database.engine import now
-from misheard.errors import BlobNotFoundError, HomecomingError, MachineGoneError
+from misheard.errors import (
+    BlobNotFoundError,
+    HomecomingError,
+    InvalidSettingError,
+    MachineGoneError,
+    MachineMissingError,
+)
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import read_heartbeat
@@ -31,7 +37,7 @@ from misheard.finetune.rented.machines import Instance
 from misheard.finetune.rented.manifest import Outcome
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals
 from misheard.finetune.rented.renting import Machines, Program, Renting, wanted_for
-from misheard.finetune.rented.sweep import Standing, Sweep, Swept, last_moment
+from misheard.finetune.rented.sweep import Standing, Sweep, Swept, ended_at
 from misheard.finetune.rented.wheel import build_wheel
 from misheard.finetune.written import write_text
 from misheard.settings import GceSettings
@@ -40,6 +46,8 @@ _log = logging.getLogger("misheard.gce")
 _STILLBORN = 2
 """So many machines in a row on which the program never began: the next would fare no better."""
 _TOLD_LINES = 3
+_SETTLES = timedelta(minutes=1)
+"""So long after its machine a job may not be told to have ended by whoever has ended it."""
 
 
 class GceBackend:
@@ -76,7 +84,7 @@ class GceBackend:
             return
         with self._turn(paths, patient=True):
             rows = self._rentals.of_job(paths.root.name)
-            if _is_over(paths) or (rows and rows[-1].is_open):
+            if _is_over(paths) or (rows and rows[-1].is_open) or self._has_ended(paths, rows):
                 return
             self.require_budget(paths)
             self.sweep()
@@ -160,11 +168,10 @@ class GceBackend:
 
         What it has saved is left in the bucket, so that the next one goes on from there.
         """
-        rows = self._open_rows(paths)
-        there = [row.name for row in rows if self.machines.delete(row.name, row.zone)]
-        for row in rows:
-            self._rentals.end(row.number, Ending.CANCELLED)
-        return there
+        if not self._open_rows(paths):
+            return []
+        with self._turn(paths, patient=True):
+            return self._release_machines(paths, Ending.CANCELLED)
 
     def sweep(self, *, dry_run: bool = False) -> list[Swept]:
         """Delete machines of this workspace that nobody needs, and what their jobs left."""
@@ -200,24 +207,52 @@ class GceBackend:
         """Do what is to be done about a job that has not ended."""
         if _is_over(paths):
             return
-        job, row = self._job(paths), self._rentals.of_job(paths.root.name)[-1]
+        rows = self._rentals.of_job(paths.root.name)
+        if self._has_ended(paths, rows):
+            return
+        job, row = self._job(paths), rows[-1]
+        if row.is_open and row.project_id != self._settings.project_id:
+            raise InvalidSettingError(
+                f"{row.name} was rented in the project '{row.project_id}': gce.project_id"
+            )
         # Asked before the bucket is: of a machine that is gone, nothing comes any more.
         instance = self._there(row) if row.is_open else None
         follow(job, paths)
         if job.bucket.stat(job.manifest) is not None:
             self._finish(paths, job)
+        elif row.ending is Ending.CANCELLED:
+            # Whoever waits must not undo that; to start the job again is another thing.
+            raise MachineMissingError(
+                f"{row.name} for {row.job_id} was deleted by hand. What it has saved is kept: "
+                "start the same again, and it goes on from there."
+            )
         elif not row.is_open:
             self._again(paths)
         elif instance is None and row.running_at is None and row.attempt not in job.attempts():
             # Killed between the row and the request, or before the answer was there.
             self._make(paths, row)
         elif instance is None or instance.state.is_off:
-            self._replace(paths, row, Ending.PREEMPTED)
+            self._replace(paths, row, instance, Ending.PREEMPTED)
         else:
             self._rentals.note_running(row.number, instance.created_at)
-            silent_for = now() - self._last_sign(job, row)
+            silent_for = now() - self._last_sign(row)
             if silent_for > timedelta(minutes=self._settings.silent_minutes):
-                self._replace(paths, row, Ending.SILENT)
+                self._replace(paths, row, instance, Ending.SILENT)
+
+    def _has_ended(self, paths: JobPaths, rows: list[Rental]) -> bool:
+        """Whether a job that is not home has ended: cancelled, or by another computer."""
+        job_id = paths.root.name
+        is_told = bool(self._rentals.ended_jobs([job_id]))
+        last = rows[-1] if rows else None
+        if last is not None and last.ended_at and last.ending in (Ending.DONE, Ending.FAILED):
+            # The model, or the reason, went to where its machine was looked after.
+            if is_told or now() - last.ended_at > _SETTLES:
+                text = f"It has ended on another computer ({last.ending}): misheard versions"
+                write_text(paths.failure, text)
+            return True
+        if is_told:
+            self._fail(paths, "It was cancelled, or ended elsewhere.", Ending.CANCELLED)
+        return is_told
 
     def _make(self, paths: JobPaths, row: Rental) -> None:
         try:
@@ -225,11 +260,12 @@ class GceBackend:
         except MachineGoneError:
             self._again(paths)
 
-    def _replace(self, paths: JobPaths, row: Rental, ending: Ending) -> None:
+    def _replace(
+        self, paths: JobPaths, row: Rental, instance: Instance | None, ending: Ending
+    ) -> None:
         """Give an attempt up, and begin the next one."""
-        seen = self._last_sign(self._job(paths), row)
         self.machines.delete(row.name, row.zone)
-        self._rentals.end(row.number, ending, last_moment(row, seen))
+        self._rentals.end(row.number, ending, ended_at(row, instance, self._last_beat(row)))
         _log.warning("%s: attempt %d was %s.", row.job_id, row.attempt, ending)
         self._again(paths)
 
@@ -315,14 +351,18 @@ class GceBackend:
 
     def _release_machines(
         self, paths: JobPaths, ending: Ending, *, before: Callable[[], object] = lambda: None
-    ) -> None:
-        rows = self._open_rows(paths)
-        for row in rows:
-            self.machines.delete(row.name, row.zone)
-        gone_at = now()
+    ) -> list[str]:
+        """Delete its machines and end their rows; the names of those that were there."""
+        gone_at, there = {}, []
+        for row in self._open_rows(paths):
+            instance = self._there(row)
+            if self.machines.delete(row.name, row.zone):
+                there.append(row.name)
+            gone_at[row.number] = ended_at(row, instance, self._last_beat(row))
         before()
-        for row in rows:
-            self._rentals.end(row.number, ending, gone_at)
+        for number, at in gone_at.items():
+            self._rentals.end(number, ending, at)
+        return there
 
     # ---- what it stands on
 
@@ -332,10 +372,13 @@ class GceBackend:
     def _there(self, row: Rental) -> Instance | None:
         return self.machines.get(row.name, row.zone)
 
-    def _last_sign(self, job: RentedJob, row: Rental) -> datetime:
-        beat = read_heartbeat(job.attempt(row.attempt))
+    def _last_sign(self, row: Rental) -> datetime:
         begun = row.running_at or row.asked_at
-        return max(begun, beat.at) if beat else begun
+        return max(begun, self._last_beat(row) or begun)
+
+    def _last_beat(self, row: Rental) -> datetime | None:
+        beat = read_heartbeat(RentedJob(self.bucket, row.job_id).attempt(row.attempt))
+        return beat.at if beat else None
 
     def _job(self, paths: JobPaths) -> RentedJob:
         return RentedJob(self.bucket, paths.root.name)
@@ -350,8 +393,9 @@ class GceBackend:
         return Sweep(
             self._rentals,
             self.machines,
-            max_run_hours=self._settings.max_run_hours,
+            project_id=self._settings.project_id,
             has_ended=lambda job_id: _is_over(JobPaths(self._jobs_root / job_id)),
+            last_sign=self._last_beat,
         )
 
     @contextmanager

@@ -12,7 +12,8 @@ import json
 import logging
 import time
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -94,10 +95,14 @@ class Compute:
         )
         about = {"zone": machine.zone, "image": machine.image}
         try:
-            self._wait(self._call(self._instances.insert_unary, request, **about), **about)
+            operation = self._call(self._instances.insert_unary, request, **about)
+            with _asked_for(machine):
+                operation = self._done(operation, zone=machine.zone)
+            self._require_success(operation, **about)
         except _TakenError:
             _log.info("%s in %s was made before.", machine.name, machine.zone)
-        found = self.get(machine.name, machine.zone)
+        with _asked_for(machine):
+            found = self.get(machine.name, machine.zone)
         if found is None:
             raise MachineGoneError(f"{machine.name} in {machine.zone}.")
         if not machine.labels.items() <= found.labels.items():
@@ -196,13 +201,13 @@ class Compute:
         try:
             operation = self._call(call, request, zone=zone)
             if wait:
-                self._wait(operation, zone=zone)
+                self._require_success(self._done(operation, zone=zone), zone=zone)
         except _MissingError:
             return False
         return True
 
-    def _wait(self, operation: Any, *, zone: str, image: str = "") -> None:
-        """Until an operation is done; raises what it failed with."""
+    def _done(self, operation: Any, *, zone: str) -> Any:
+        """An operation when it is done, whatever it has come to."""
         request = self._api.GetZoneOperationRequest(
             project=self.project_id, zone=zone, operation=operation.name
         )
@@ -215,6 +220,10 @@ class Compute:
                     f"{zone} was not done within {self._patience.operation_s:g} s."
                 )
             operation = self._call(self._operations.get, request, zone=zone)
+        return operation
+
+    def _require_success(self, operation: Any, *, zone: str, image: str = "") -> None:
+        """Raise what an operation that is done has failed with."""
         refusal = of_operation(operation)
         if refusal is not None:
             self._raise(refusal, None, zone=zone, image=image)
@@ -304,6 +313,19 @@ class _TakenError(ComputeError):
 
 class _MissingError(ComputeError):
     """There is no machine of this name."""
+
+
+@contextmanager
+def _asked_for(machine: Machine) -> Iterator[None]:
+    """Whoever may not ask how a machine is may have made it all the same."""
+    try:
+        yield
+    except ComputeUnreachableError:
+        raise
+    except ComputeError as error:
+        raise ComputeUnreachableError(
+            f"{machine.name} in {machine.zone} was asked for, and may be there: {error}"
+        ) from error
 
 
 class _Pauses:

@@ -118,6 +118,12 @@ class Instance:
     """When it was last switched off."""
 
     @property
+    def off_since(self) -> datetime | None:
+        """When it was switched off; None where it is on, or was suspended."""
+        is_stopped = self.state in (InstanceState.TERMINATED, InstanceState.STOPPED)
+        return self.stopped_at if is_stopped else None
+
+    @property
     def job_id(self) -> str:
         """The job that it was rented for; "" where it does not say."""
         return self.metadata.get("misheard-job", "")

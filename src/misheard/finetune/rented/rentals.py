@@ -53,6 +53,8 @@ class Wanted:
     name: str
     job_id: str
     attempt: int
+    project_id: str
+    """Of whoever pays."""
     zone: str
     machine_type: str
     accelerator: str

@@ -165,6 +165,7 @@ def wanted_for(settings: GceSettings, job_id: str, attempt: int, zone: str = "")
         name=machine.name,
         job_id=job_id,
         attempt=attempt,
+        project_id=settings.project_id,
         zone=machine.zone,
         machine_type=machine.machine_type,
         accelerator=machine.accelerator,

@@ -69,20 +69,27 @@ class Sweep:
         rentals: Rentals,
         machines: Machines,
         *,
-        max_run_hours: float,
+        project_id: str,
         has_ended: Callable[[str], bool],
+        last_sign: Callable[[Rental], datetime | None],
     ) -> None:
-        """`has_ended` says of a job whether its files know an end."""
+        """Of the machines of one project; `has_ended` says of a job whether its files know an end.
+
+        `last_sign` says when a machine last gave a sign of life; None where it never did.
+        """
         self._rentals = rentals
         self._machines = machines
-        self._longest = timedelta(hours=max_run_hours) + _GRACE
+        self._project_id = project_id
         self._has_ended = has_ended
+        self._last_sign = last_sign
 
     def standing(self) -> list[Standing]:
         """Every machine of this workspace that is there, needed or not."""
         owner = self._rentals.owner
         if not owner:
             return []  # nothing was ever rented
+        # Machines before rows: a row is there before its machine, so each of these has its own.
+        machines = self._machines.listed(owned(owner))
         rows = self._rentals.listed()
         newest = {row.name: row for row in rows}
         attempts = {
@@ -91,7 +98,7 @@ class Sweep:
         }
         ended = self._rentals.ended_jobs(attempts)
         made = []
-        for instance in self._machines.listed(owned(owner)):
+        for instance in machines:
             row = newest.get(instance.name)
             why = self._needless(instance, row, attempts, ended)
             made.append(Standing(instance=instance, rental=row, needless=why))
@@ -103,9 +110,12 @@ class Sweep:
         swept = [self._end(one, dry_run=dry_run) for one in there if one.needless]
         kept = {one.instance.name for one in there}
         for row in self._rentals.still_open():
+            if row.project_id != self._project_id:
+                continue  # nothing is known of its machine here
             if row.name not in kept and self._is_gone(row):
                 if not dry_run:
-                    self._rentals.end(row.number, Ending.SWEPT, last_moment(row))
+                    gone_at = ended_at(row, None, self._last_sign(row))
+                    self._rentals.end(row.number, Ending.SWEPT, gone_at)
                 swept.append(_told(row, "its machine is gone", deleted=False))
         return swept
 
@@ -121,7 +131,7 @@ class Sweep:
         if not row.is_open:
             return "its attempt was given up"
         begun = instance.created_at or row.asked_at
-        if now() - begun > self._longest:
+        if now() - begun > timedelta(hours=row.max_hours) + _GRACE:
             return "it is there for longer than any training may take"
         return ""
 
@@ -130,7 +140,7 @@ class Sweep:
         if not dry_run:
             self._machines.delete(instance.name, instance.zone)
             if row is not None:
-                self._rentals.end(row.number, Ending.SWEPT)
+                self._rentals.end(row.number, Ending.SWEPT, ended_at(row, instance))
         return Swept(
             name=instance.name,
             zone=instance.zone,
@@ -148,11 +158,17 @@ class Sweep:
         return self._machines.get(row.name, row.zone) is None
 
 
-def last_moment(row: Rental, seen: datetime | None = None) -> datetime:
-    """When a machine that is gone had surely ended: at its last sign of life, if there was one."""
-    latest = (row.running_at or row.asked_at) + timedelta(hours=row.max_hours)
-    moment = min(now(), latest)
-    return min(moment, seen) if seen is not None and seen > row.asked_at else moment
+def ended_at(row: Rental, instance: Instance | None, sign: datetime | None = None) -> datetime:
+    """Until when a machine that is deleted now was paid for.
+
+    `instance` is what it was before: None where it was gone already, and had then surely ended at
+    its last sign of life, if there was one, or when the provider itself deletes it.
+    """
+    if instance is None:
+        begun = row.running_at or row.asked_at
+        latest = min(now(), begun + timedelta(hours=row.max_hours))
+        return min(sign, latest) if sign is not None and sign > begun else latest
+    return instance.off_since or now()
 
 
 def _told(row: Rental, why: str, *, deleted: bool) -> Swept:
