@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def run(given: argparse.Namespace) -> int:
         with bars() as shown:
             trained = work(tuning, given, shown)
     except KeyboardInterrupt:
-        interrupted(tuning)
+        interrupted(tuning, given)
         return _INTERRUPTED
     if trained is not None:
         code = judge(tuning, trained)
@@ -191,17 +192,20 @@ def end(tuning: Tuning, given: argparse.Namespace) -> None:
         tell(f"Deleted: {', '.join(names) or 'there is no machine any more'}.")
 
 
-def interrupted(tuning: Tuning) -> None:
+def interrupted(tuning: Tuning, given: argparse.Namespace) -> None:
     """After Ctrl-C: what goes on without us, and how to end it."""
     machine = tuning.machine
     if machine is None:
         tell("\nStopped. No machine is rented.", err)
         return
     ends = machine.asked_at.astimezone()
+    place = ("-w", str(tuning.workspace.root), "--dataset-id", tuning.dataset.id)
+    project = ("--project-id", given.project_id) if given.project_id else ()
+    ending = ("python", str(Path(__file__)), *place, *project, "--delete-vm")
     tell(
         f"\nStopped here; {machine.name} in {machine.zone} goes on. The same command follows it "
         f"again. Google deletes it {machine.max_hours:g} hours after {ends:%Y-%m-%d %H:%M}. To end "
-        f"it now: --delete-vm with --dataset-id {tuning.dataset.id}",
+        f"it now: {shlex.join(ending)}",
         err,
     )
 

@@ -195,12 +195,14 @@ class Tuning:
         return folder
 
     def stop_machine(self) -> list[str]:
-        """Switch its machine off; the names of those that were there."""
-        return self.workspace.gce.stop_machine(self.paths)
+        """Switch off what is rented for the dataset; the names of those that were there."""
+        gce = self.workspace.gce
+        return [name for paths in self._rented_for() for name in gce.stop_machine(paths)]
 
     def delete_machine(self) -> list[str]:
-        """Delete its machine; the names of those that were there."""
-        return self.workspace.gce.delete_machine(self.paths)
+        """Delete what is rented for the dataset; the names of those that were there."""
+        gce = self.workspace.gce
+        return [name for paths in self._rented_for() for name in gce.delete_machine(paths)]
 
     def rehearse(
         self, show: Callable[[str], None], *, machine: bool, inputs: bool, training: bool
@@ -244,6 +246,16 @@ class Tuning:
     def _sending(self, observe: Observe) -> Sent:
         size = bundle_bytes(self.paths)
         return observe("sending (bytes)", size) if observe is not unobserved else unwatched
+
+    def _rented_for(self) -> list[JobPaths]:
+        """The jobs on the dataset that machines are rented for, whatever their recipe and base."""
+        jobs = self.workspace.jobs
+        rented = {one.job_id for one in self.workspace.rentals.still_open()}
+        return [
+            jobs.paths(job_id)
+            for job_id in sorted(rented)
+            if jobs.get(job_id).dataset_id == self.dataset.id
+        ]
 
     def _newest(self) -> ModelVersion:
         """The newest version that was trained on the dataset, by whatever job."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -174,15 +175,22 @@ def test_a_dry_run_shows_every_request_and_sends_none(
 
 def test_ctrl_c_says_that_the_machine_goes_on_and_how_to_end_it(here: Scene) -> None:
     here.double.program = lambda _metadata, _directory: ["sleep", "600"]
-    child = start(here.workspace.root, *ALL, *dataset(here))
+    child = start(here.workspace.root, *ALL, *dataset(here), "--epochs", "2")
     wait_until(lambda: any(one.endswith("/go.json") for one in here.objects()))
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=30)
     assert child.returncode == 130
     (name,) = here.double.names
     assert f"{name} in us-central1-a goes on" in err
-    assert "--delete-vm" in err
     assert "Google deletes it 6 hours after" in err
+    advised = shlex.split(err.rpartition("To end it now: ")[2])
+    assert advised[1] == str(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *advised[1:]], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert f"Deleted: {name}." in done.stdout
+    assert here.double.names == []
+    assert here.workspace.rentals.still_open() == []
 
 
 def test_a_training_that_fails_leaves_with_its_reason_and_the_next_call_is_another_job(
