@@ -106,9 +106,7 @@ def main(arguments: list[str]) -> int:
     try:
         return run(given)
     except MisheardError as error:
-        err.print("[red bold]error:[/] ", end="")
-        tell(str(error), err)
-        return error.exit_code
+        return failed(error)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -126,18 +124,30 @@ def run(given: argparse.Namespace) -> int:
     if given.dry_run:
         rehearse(tuning, given)
         return 0
-    code = 0
     try:
-        with bars() as shown:
-            trained = work(tuning, given, shown)
+        code = steps_of(tuning, given)
     except KeyboardInterrupt:
         interrupted(tuning, given)
         return _INTERRUPTED
+    except MisheardError as error:
+        code = failed(error)
+        end(tuning, given)
+        if tuning.machine is not None:
+            interrupted(tuning, given)
+        return code
+    end(tuning, given)
+    return code
+
+
+def steps_of(tuning: Tuning, given: argparse.Namespace) -> int:
+    """All but the end of the machine; the exit code."""
+    code = 0
+    with bars() as shown:
+        trained = work(tuning, given, shown)
     if trained is not None:
         code = judge(tuning, trained)
     if given.download_model:
         tell(f"The model is in '{tuning.copy_model(given.local_dest)}'.")
-    end(tuning, given)
     return code
 
 
@@ -192,8 +202,15 @@ def end(tuning: Tuning, given: argparse.Namespace) -> None:
         tell(f"Deleted: {', '.join(names) or 'there is no machine any more'}.")
 
 
+def failed(error: MisheardError) -> int:
+    """Tell of an error; the exit code."""
+    err.print("[red bold]error:[/] ", end="")
+    tell(str(error), err)
+    return error.exit_code
+
+
 def interrupted(tuning: Tuning, given: argparse.Namespace) -> None:
-    """After Ctrl-C: what goes on without us, and how to end it."""
+    """After Ctrl-C, or an error: what goes on without us, and how to end it."""
     machine = tuning.machine
     if machine is None:
         tell("\nStopped. No machine is rented.", err)

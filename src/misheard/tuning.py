@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,7 @@ from misheard.errors import (
     EmptyDatasetError,
     MachineMissingError,
     ModelNotFoundError,
+    NoMachineError,
     UnknownIdError,
 )
 from misheard.finetune.events import TrainingEvent
@@ -40,6 +43,10 @@ from misheard.gatekeeping import Observe, unobserved
 from misheard.gates.validation import Validation
 from misheard.registry import ModelVersion
 from misheard.workspace import Workspace
+
+_log = logging.getLogger("misheard.gce")
+_LOOKS_TO_PASS = 6
+"""Before machines are asked for again where no zone had one: a minute, unless settings differ."""
 
 
 def _untold(_: TrainingEvent) -> None:
@@ -160,14 +167,21 @@ class Tuning:
     ) -> ModelVersion:
         """Say that training may begin, wait for the end, and register what came home.
 
+        Where a machine was taken away and no zone has another, it is asked for until one has.
         Raises `JobFailedError` with the reason.
         """
         if not self.is_over:
             self.workspace.gce.send(self.paths, progress=self._sending(observe))
             self.workspace.gce.release(self.paths)
         job = self.job
-        if job.state is not JobState.COMPLETED:
-            job = self.workspace.jobs.wait(job.id, on_event=on_event, while_waiting=while_waiting)
+        while job.state is not JobState.COMPLETED:
+            try:
+                job = self.workspace.jobs.wait(
+                    job.id, on_event=on_event, while_waiting=while_waiting
+                )
+            except NoMachineError as error:
+                _log.warning("%s", error)
+                time.sleep(_LOOKS_TO_PASS * self.workspace.settings.gce.poll_s)
         return self.version or self.workspace.registry.register(
             self.paths.model,
             name=self._name,

@@ -18,6 +18,7 @@ from misheard.database.schema import rentals as table
 from misheard.errors import (
     BudgetError,
     ComputeRefusedError,
+    ComputeUnreachableError,
     InvalidSettingError,
     JobFailedError,
     NoMachineError,
@@ -208,6 +209,35 @@ def test_where_no_zone_has_one_it_is_asked_for_again_later(here: Scene) -> None:
     assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
     assert here.endings("job-1") == ["no machine"] * len(zones) + ["done"]
     assert here.is_clean("job-1")
+
+
+def test_whoever_waits_survives_that_nothing_answers_for_a_while(
+    here: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    here.submit("job-1")
+    here.double.trouble = [503] * 12  # more than is tried in one look
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert "did not answer" in caplog.text
+    assert here.endings("job-1") == ["done"]
+
+
+def test_what_never_answers_is_told_in_the_end(here: Scene) -> None:
+    impatient = here.configured(silent_minutes=0.01)
+    impatient.submit("job-endless")
+    impatient.double.trouble = [503] * 1000
+    with pytest.raises(ComputeUnreachableError):
+        impatient.workspace.jobs.wait("job-endless")
+    impatient.double.trouble = []
+
+
+def test_that_no_zone_has_another_machine_is_told_to_whoever_waits(here: Scene) -> None:
+    """A cycle stands still with it, and is tried again."""
+    here.submit("job-endless")
+    here.double.stock_outs |= dict.fromkeys(here.workspace.settings.gce.zones, 1)
+    here.double.preempt(here.double.names[0])
+    with pytest.raises(NoMachineError):
+        here.workspace.jobs.wait("job-endless")
+    assert here.workspace.jobs.get("job-endless").state is JobState.RUNNING
 
 
 def test_a_quota_that_is_used_up_says_what_to_ask_for(here: Scene) -> None:

@@ -207,6 +207,37 @@ def test_a_training_that_fails_leaves_with_its_reason_and_the_next_call_is_anoth
     assert str(version.job_id).endswith("-2")
 
 
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_error_while_a_machine_runs_says_so_or_deletes_it_where_that_was_asked_for(
+    here: Scene, call: Callable[..., Done], deleted: bool
+) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    root, on = here.workspace.root, dataset(here)
+    assert call(root, "--create-vm", *on).code == 0
+    (name,) = here.double.names
+    done = call(root, "--download-model", *on, *(("--delete-vm",) if deleted else ()))
+    assert (done.code, "Nothing has been trained" in done.err) == (2, True)
+    assert here.double.names == ([] if deleted else [name])
+    assert (f"{name} in us-central1-a goes on" in done.err) is not deleted
+
+
+def test_a_machine_that_is_taken_away_when_no_zone_has_another_is_replaced_later(
+    here: Scene,
+) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    zones = here.workspace.settings.gce.zones
+    child = start(here.workspace.root, *ALL, *dataset(here))
+    wait_until(lambda: any(one.endswith("/go.json") for one in here.objects()))
+    here.double.program = here.program
+    here.double.stock_outs |= dict.fromkeys(zones, 1)
+    here.double.preempt(here.double.names[0])
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "is home and registered" in out
+    assert "It is tried again by itself" in err
+    assert here.double.names == []
+
+
 @pytest.mark.parametrize(
     ("flags", "code", "told"),
     [

@@ -20,7 +20,13 @@ from pathlib import Path
 
 from misheard.blobs.bucket import Bucket, Sent, unwatched
 from misheard.database.engine import now
-from misheard.errors import BlobNotFoundError, HomecomingError, MachineGoneError
+from misheard.errors import (
+    BlobNotFoundError,
+    BucketUnavailableError,
+    ComputeUnreachableError,
+    HomecomingError,
+    MachineGoneError,
+)
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import read_heartbeat
@@ -40,6 +46,8 @@ _log = logging.getLogger("misheard.gce")
 _STILLBORN = 2
 """So many machines in a row on which the program never began: the next would fare no better."""
 _TOLD_LINES = 3
+_PASSING = (ComputeUnreachableError, BucketUnavailableError)
+"""What may be over in a while; the machine goes on meanwhile."""
 
 
 class GceBackend:
@@ -63,6 +71,7 @@ class GceBackend:
         self._open_machines = open_machines
         self._jobs_root = jobs_root
         self._looked_at: dict[str, float] = {}
+        self._failing_since: dict[str, float] = {}
 
     # ---- the contract of every back end
 
@@ -97,7 +106,7 @@ class GceBackend:
             with self._turn(paths) as is_mine:
                 # Another process looks after it: that is enough.
                 if is_mine:
-                    self._look(paths)
+                    self._look_patiently(paths)
             self._looked_at[paths.root.name] = time.monotonic()
         return _known(paths)
 
@@ -195,6 +204,23 @@ class GceBackend:
         return Renting(self._settings, self._rentals, self.machines)
 
     # ---- one look
+
+    def _look_patiently(self, paths: JobPaths) -> None:
+        """As `_look`; what does not answer now is asked again later, for `silent_minutes`.
+
+        That no zone has a machine is raised: whoever waits, waits better without asking all zones
+        every few seconds.
+        """
+        job_id = paths.root.name
+        try:
+            self._look(paths)
+        except _PASSING as error:
+            since_s = time.monotonic() - self._failing_since.setdefault(job_id, time.monotonic())
+            if since_s > self._settings.silent_minutes * 60:
+                raise
+            _log.warning("%s: %s It is tried again.", job_id, error)
+        else:
+            self._failing_since.pop(job_id, None)
 
     def _look(self, paths: JobPaths) -> None:
         """Do what is to be done about a job that has not ended."""
