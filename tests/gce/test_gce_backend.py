@@ -6,6 +6,7 @@ The machine runs all but the training, so that a test takes a second; `test_gce_
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -17,6 +18,7 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import rentals as table
 from misheard.errors import (
     BudgetError,
+    BundleError,
     ComputeRefusedError,
     ComputeUnreachableError,
     InvalidSettingError,
@@ -160,6 +162,32 @@ def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scen
     assert impatient.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
     assert impatient.endings("job-mute") == ["silent", "done"]
     assert impatient.is_clean("job-mute")
+
+
+def test_a_job_that_another_computer_has_begun_is_followed_home(here: Scene) -> None:
+    here.submit("job-1")
+    shutil.rmtree(here.paths("job-1").root)
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert (here.paths("job-1").model / "model.bin").read_bytes() == MODEL
+    assert here.is_clean("job-1")
+
+
+def test_a_machine_for_inputs_that_only_another_computer_has_is_not_asked_for(here: Scene) -> None:
+    here.submit("job-endless")
+    shutil.rmtree(here.paths("job-endless").root)
+    here.double.preempt(here.double.names[0])
+    with pytest.raises(BundleError, match="Go on where it was begun"):
+        here.workspace.jobs.wait("job-endless")
+    assert here.objects("training/jobs/job-endless/inputs/") != []
+    assert here.double.names == []
+
+
+def test_a_job_that_another_computer_has_begun_can_be_cancelled(here: Scene) -> None:
+    here.submit("job-endless")
+    shutil.rmtree(here.paths("job-endless").root)
+    assert here.workspace.jobs.cancel("job-endless").state is JobState.CANCELLED
+    assert here.is_clean("job-endless")
+    assert here.endings("job-endless") == ["cancelled"]
 
 
 def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:

@@ -23,6 +23,7 @@ from misheard.database.engine import now
 from misheard.errors import (
     BlobNotFoundError,
     BucketUnavailableError,
+    BundleError,
     ComputeUnreachableError,
     HomecomingError,
     MachineGoneError,
@@ -112,11 +113,16 @@ class GceBackend:
 
     def cancel(self, paths: JobPaths) -> None:
         """See `TrainingBackend`."""
-        # Recordings may be in the bucket though no machine was asked for yet.
-        if _is_over(paths) or not paths.control.exists():
+        rows = self._rentals.of_job(paths.root.name)
+        # Recordings may be in the bucket though no machine was asked for yet; and what was asked
+        # for from another computer left nothing here.
+        has_begun = paths.control.exists() or (rows and rows[-1].ending is not Ending.DONE)
+        if not has_begun:
             return
         with self._turn(paths, patient=True):
-            if not _is_over(paths):
+            if _is_over(paths):
+                self._settle(paths)
+            else:
                 self._fail(paths, "cancelled.", Ending.CANCELLED)
 
     # ---- its steps one by one, for whoever takes them by hand
@@ -214,6 +220,13 @@ class GceBackend:
         job_id = paths.root.name
         try:
             self._look(paths)
+        except FileNotFoundError as error:
+            if paths.order.exists():
+                raise
+            raise BundleError(
+                f"The inputs of {job_id} are not on this computer, and its next machine needs "
+                "them. Go on where it was begun."
+            ) from error
         except _PASSING as error:
             since_s = time.monotonic() - self._failing_since.setdefault(job_id, time.monotonic())
             if since_s > self._settings.silent_minutes * 60:
@@ -383,6 +396,8 @@ class GceBackend:
     @contextmanager
     def _turn(self, paths: JobPaths, *, patient: bool = False) -> Iterator[bool]:
         """One process at a time looks after a job; whether it is this one."""
+        # Where another computer has begun it, nothing is here yet.
+        paths.root.mkdir(parents=True, exist_ok=True)
         with paths.control.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))
