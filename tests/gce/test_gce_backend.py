@@ -24,16 +24,18 @@ from misheard.errors import (
     InvalidSettingError,
     JobFailedError,
     NoMachineError,
+    NotOursError,
     QuotaError,
 )
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.events import TrainingEvent
 from misheard.finetune.jobs import JobState
 from misheard.finetune.rented.machines import labels
+from misheard.workspace import Workspace
 from tests.emulators import GcsEmulator
 from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
-from tests.gce.scene import Scene, scene, wait_until
+from tests.gce.scene import Scene, scene, wait_until, with_patience
 
 
 @pytest.fixture
@@ -316,6 +318,22 @@ def test_two_that_look_after_one_job_make_one_machine(here: Scene) -> None:
     assert len(here.double.history) == 1
     assert here.is_clean("job-1")
     assert all(answer.endswith("completed\n") for answer in answers)
+
+
+def test_a_copy_of_a_workspace_leaves_the_machine_of_the_original_alone(here: Scene) -> None:
+    here.submit("job-endless")
+    copied = here.workspace.root.with_name("copied")
+    shutil.copytree(here.workspace.root, copied, symlinks=True)
+    copy = Scene(
+        with_patience(Workspace.open(copied), here.double), here.double, here.proxy, here.gcs
+    )
+    with pytest.raises(NotOursError, match="of which this one is a copy"):
+        copy.workspace.jobs.wait("job-endless")
+    with pytest.raises(NotOursError):
+        copy.workspace.jobs.cancel("job-endless")
+    assert len(here.double.names) == 1
+    assert here.objects("training/jobs/job-endless/inputs/") != []
+    assert here.gce.state(here.paths("job-endless")) is RunState.RUNNING
 
 
 # A machine that nobody needs.

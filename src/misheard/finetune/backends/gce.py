@@ -27,6 +27,7 @@ from misheard.errors import (
     ComputeUnreachableError,
     HomecomingError,
     MachineGoneError,
+    NotOursError,
 )
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
@@ -34,7 +35,7 @@ from misheard.finetune.rented.attempts import read_heartbeat
 from misheard.finetune.rented.bundle import release, send_bundle
 from misheard.finetune.rented.homecoming import bring_home, clean, clean_inputs, follow
 from misheard.finetune.rented.layout import RentedJob
-from misheard.finetune.rented.machines import Instance
+from misheard.finetune.rented.machines import Instance, owned
 from misheard.finetune.rented.manifest import Outcome
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals
 from misheard.finetune.rented.renting import Machines, Program, Renting, wanted_for
@@ -120,6 +121,8 @@ class GceBackend:
         if not has_begun:
             return
         with self._turn(paths, patient=True):
+            for row in self._open_rows(paths):
+                self._there(row)  # raises where it is not ours to delete
             if _is_over(paths):
                 self._settle(paths)
             else:
@@ -369,7 +372,18 @@ class GceBackend:
         return [row for row in self._rentals.of_job(paths.root.name) if row.is_open]
 
     def _there(self, row: Rental) -> Instance | None:
-        return self.machines.get(row.name, row.zone)
+        """The machine of a row; `NotOursError` where it is that of the workspace we are a copy of.
+
+        A copy has the rows too, and names alone would lead it to the machines of the other.
+        """
+        found = self.machines.get(row.name, row.zone)
+        if found and not owned(self._rentals.label(row)).items() <= found.labels.items():
+            raise NotOursError(
+                f"{row.name} in {row.zone} was rented by a workspace in another directory, of "
+                "which this one is a copy. Go on there; or, where that one is no more: gcloud "
+                f"compute instances delete {row.name} --zone {row.zone}"
+            )
+        return found
 
     def _last_sign(self, job: RentedJob, row: Rental) -> datetime:
         beat = read_heartbeat(job.attempt(row.attempt))
