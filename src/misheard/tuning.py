@@ -146,15 +146,19 @@ class Tuning:
 
         What it needs to begin is sent before.
         """
+        self._take_home()
         if self.is_over:
             return None
-        self.workspace.gce.require_budget(self.paths)
+        # First, so that what is gone holds nothing of the budget back any more.
         self.workspace.gce.sweep()
+        if self.machine is None:
+            self.workspace.gce.require_budget(self.paths)
         program = self.workspace.gce.send(self.paths, progress=self._sending(observe))
         return self.workspace.gce.rent(self.paths, program)
 
     def require_machine(self) -> None:
         """Raise `MachineMissingError` where there is none, and something is left to train."""
+        self._take_home()
         if not self.is_over and not self.workspace.gce.has_machine(self.paths):
             raise MachineMissingError(f"For {self.job_id}. Rent one: --create-vm")
 
@@ -260,6 +264,12 @@ class Tuning:
     def _sending(self, observe: Observe) -> Sent:
         size = bundle_bytes(self.paths)
         return observe("sending (bytes)", size) if observe is not unobserved else unwatched
+
+    def _take_home(self) -> None:
+        """Take home what a machine has ended with while nobody followed it."""
+        job = RentedJob(self.workspace.gce.bucket, self.job_id)
+        if not self.is_over and job.bucket.stat(job.manifest) is not None:
+            self.workspace.gce.state(self.paths)
 
     def _rented_for(self) -> list[JobPaths]:
         """The jobs on the dataset that machines are rented for, whatever their recipe and base."""

@@ -207,6 +207,40 @@ def test_a_training_that_fails_leaves_with_its_reason_and_the_next_call_is_anoth
     assert str(version.job_id).endswith("-2")
 
 
+@pytest.mark.parametrize("steps", [ALL, ("--run-training",)])
+def test_what_was_finished_while_nobody_followed_is_taken_home_and_nothing_is_rented(
+    here: Scene, call: Callable[..., Done], steps: tuple[str, ...]
+) -> None:
+    root, on = here.workspace.root, dataset(here)
+    assert call(root, "--create-vm", *on).code == 0
+    (row,) = here.workspace.rentals.still_open()
+    here.gce.release(here.paths(row.job_id))
+    wait_until(lambda: any(one.endswith("/manifest.json") for one in here.objects()))
+    here.double.expire(row.name)
+    assert [one.name for one in here.gce.sweep()] == [row.name]
+    done = call(root, *steps, *on)
+    assert done.code == 0, done.err
+    assert "is home and registered" in done.out
+    assert len(here.double.history) == 1
+    assert here.is_clean(row.job_id)
+
+
+def test_a_budget_refuses_neither_the_machine_there_is_nor_one_in_the_place_of_what_is_gone(
+    here: Scene, call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISHEARD_GCE__MONTHLY_BUDGET_USD", "6")
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    root, on = here.workspace.root, dataset(here)
+    assert call(root, "--create-vm", *on).code == 0
+    again = call(root, "--create-vm", *on)
+    assert again.code == 0, again.err
+    assert call(root, "--create-vm", *on, "--epochs", "2").code == 1
+    here.double.expire(here.double.names[0])
+    another = call(root, "--create-vm", *on, "--epochs", "2")
+    assert another.code == 0, another.err
+    assert len(here.double.names) == 1
+
+
 @pytest.mark.parametrize("deleted", [False, True])
 def test_an_error_while_a_machine_runs_says_so_or_deletes_it_where_that_was_asked_for(
     here: Scene, call: Callable[..., Done], deleted: bool

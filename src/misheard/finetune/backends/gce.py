@@ -339,7 +339,8 @@ class GceBackend:
         if manifest.outcome is Outcome.FAILED:
             self._fail(paths, manifest.reason, Ending.FAILED)
         else:
-            self._settle(paths)
+            # Not `_settle`: a sweep may have closed the row, and the bucket is still to be cleaned.
+            self._clear(paths, Ending.DONE)
 
     def _fail(self, paths: JobPaths, reason: str, ending: Ending) -> None:
         """The job has ended without a model; why is known before its machine is deleted."""
