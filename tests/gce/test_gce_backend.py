@@ -159,7 +159,7 @@ def test_there_are_no_more_machines_than_the_settings_allow(here: Scene) -> None
 
 
 def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scene) -> None:
-    impatient = here.configured(silent_minutes=0.02)
+    impatient = here.configured(silent_minutes=0.1)
     impatient.submit("job-mute")
     assert impatient.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
     assert impatient.endings("job-mute") == ["silent", "done"]
