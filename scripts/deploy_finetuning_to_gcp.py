@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -105,9 +106,7 @@ def main(arguments: list[str]) -> int:
     try:
         return run(given)
     except MisheardError as error:
-        err.print("[red bold]error:[/] ", end="")
-        tell(str(error), err)
-        return error.exit_code
+        return failed(error)
 
 
 def run(given: argparse.Namespace) -> int:
@@ -125,18 +124,30 @@ def run(given: argparse.Namespace) -> int:
     if given.dry_run:
         rehearse(tuning, given)
         return 0
-    code = 0
     try:
-        with bars() as shown:
-            trained = work(tuning, given, shown)
+        code = steps_of(tuning, given)
     except KeyboardInterrupt:
-        interrupted(tuning)
+        interrupted(tuning, given)
         return _INTERRUPTED
+    except MisheardError as error:
+        code = failed(error)
+        end(tuning, given)
+        if tuning.machine is not None:
+            interrupted(tuning, given)
+        return code
+    end(tuning, given)
+    return code
+
+
+def steps_of(tuning: Tuning, given: argparse.Namespace) -> int:
+    """All but the end of the machine; the exit code."""
+    code = 0
+    with bars() as shown:
+        trained = work(tuning, given, shown)
     if trained is not None:
         code = judge(tuning, trained)
     if given.download_model:
         tell(f"The model is in '{tuning.copy_model(given.local_dest)}'.")
-    end(tuning, given)
     return code
 
 
@@ -191,17 +202,27 @@ def end(tuning: Tuning, given: argparse.Namespace) -> None:
         tell(f"Deleted: {', '.join(names) or 'there is no machine any more'}.")
 
 
-def interrupted(tuning: Tuning) -> None:
-    """After Ctrl-C: what goes on without us, and how to end it."""
+def failed(error: MisheardError) -> int:
+    """Tell of an error; the exit code."""
+    err.print("[red bold]error:[/] ", end="")
+    tell(str(error), err)
+    return error.exit_code
+
+
+def interrupted(tuning: Tuning, given: argparse.Namespace) -> None:
+    """After Ctrl-C, or an error: what goes on without us, and how to end it."""
     machine = tuning.machine
     if machine is None:
         tell("\nStopped. No machine is rented.", err)
         return
     ends = machine.asked_at.astimezone()
+    place = ("-w", str(tuning.workspace.root), "--dataset-id", tuning.dataset.id)
+    project = ("--project-id", given.project_id) if given.project_id else ()
+    ending = ("python", str(Path(__file__)), *place, *project, "--delete-vm")
     tell(
         f"\nStopped here; {machine.name} in {machine.zone} goes on. The same command follows it "
         f"again. Google deletes it {machine.max_hours:g} hours after {ends:%Y-%m-%d %H:%M}. To end "
-        f"it now: --delete-vm with --dataset-id {tuning.dataset.id}",
+        f"it now: {shlex.join(ending)}",
         err,
     )
 

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -21,6 +23,7 @@ from misheard.errors import (
     EmptyDatasetError,
     MachineMissingError,
     ModelNotFoundError,
+    NoMachineError,
     UnknownIdError,
 )
 from misheard.finetune.events import TrainingEvent
@@ -40,6 +43,10 @@ from misheard.gatekeeping import Observe, unobserved
 from misheard.gates.validation import Validation
 from misheard.registry import ModelVersion
 from misheard.workspace import Workspace
+
+_log = logging.getLogger("misheard.gce")
+_LOOKS_TO_PASS = 6
+"""Before machines are asked for again where no zone had one: a minute, unless settings differ."""
 
 
 def _untold(_: TrainingEvent) -> None:
@@ -139,15 +146,19 @@ class Tuning:
 
         What it needs to begin is sent before.
         """
+        self._take_home()
         if self.is_over:
             return None
-        self.workspace.gce.require_budget(self.paths)
+        # First, so that what is gone holds nothing of the budget back any more.
         self.workspace.gce.sweep()
+        if self.machine is None:
+            self.workspace.gce.require_budget(self.paths)
         program = self.workspace.gce.send(self.paths, progress=self._sending(observe))
         return self.workspace.gce.rent(self.paths, program)
 
     def require_machine(self) -> None:
         """Raise `MachineMissingError` where there is none, and something is left to train."""
+        self._take_home()
         if not self.is_over and not self.workspace.gce.has_machine(self.paths):
             raise MachineMissingError(f"For {self.job_id}. Rent one: --create-vm")
 
@@ -160,14 +171,21 @@ class Tuning:
     ) -> ModelVersion:
         """Say that training may begin, wait for the end, and register what came home.
 
+        Where a machine was taken away and no zone has another, it is asked for until one has.
         Raises `JobFailedError` with the reason.
         """
         if not self.is_over:
             self.workspace.gce.send(self.paths, progress=self._sending(observe))
             self.workspace.gce.release(self.paths)
         job = self.job
-        if job.state is not JobState.COMPLETED:
-            job = self.workspace.jobs.wait(job.id, on_event=on_event, while_waiting=while_waiting)
+        while job.state is not JobState.COMPLETED:
+            try:
+                job = self.workspace.jobs.wait(
+                    job.id, on_event=on_event, while_waiting=while_waiting
+                )
+            except NoMachineError as error:
+                _log.warning("%s", error)
+                time.sleep(_LOOKS_TO_PASS * self.workspace.settings.gce.poll_s)
         return self.version or self.workspace.registry.register(
             self.paths.model,
             name=self._name,
@@ -195,12 +213,14 @@ class Tuning:
         return folder
 
     def stop_machine(self) -> list[str]:
-        """Switch its machine off; the names of those that were there."""
-        return self.workspace.gce.stop_machine(self.paths)
+        """Switch off what is rented for the dataset; the names of those that were there."""
+        gce = self.workspace.gce
+        return [name for paths in self._rented_for() for name in gce.stop_machine(paths)]
 
     def delete_machine(self) -> list[str]:
-        """Delete its machine; the names of those that were there."""
-        return self.workspace.gce.delete_machine(self.paths)
+        """Delete what is rented for the dataset; the names of those that were there."""
+        gce = self.workspace.gce
+        return [name for paths in self._rented_for() for name in gce.delete_machine(paths)]
 
     def rehearse(
         self, show: Callable[[str], None], *, machine: bool, inputs: bool, training: bool
@@ -244,6 +264,22 @@ class Tuning:
     def _sending(self, observe: Observe) -> Sent:
         size = bundle_bytes(self.paths)
         return observe("sending (bytes)", size) if observe is not unobserved else unwatched
+
+    def _take_home(self) -> None:
+        """Take home what a machine has ended with while nobody followed it."""
+        job = RentedJob(self.workspace.gce.bucket, self.job_id)
+        if not self.is_over and job.bucket.stat(job.manifest) is not None:
+            self.workspace.gce.state(self.paths)
+
+    def _rented_for(self) -> list[JobPaths]:
+        """The jobs on the dataset that machines are rented for, whatever their recipe and base."""
+        jobs = self.workspace.jobs
+        rented = {one.job_id for one in self.workspace.rentals.still_open()}
+        return [
+            jobs.paths(job_id)
+            for job_id in sorted(rented)
+            if jobs.get(job_id).dataset_id == self.dataset.id
+        ]
 
     def _newest(self) -> ModelVersion:
         """The newest version that was trained on the dataset, by whatever job."""

@@ -19,12 +19,14 @@ from misheard.database.engine import now, writing
 from misheard.database.schema import rentals as table
 from misheard.errors import (
     BudgetError,
+    BundleError,
     ComputeRefusedError,
     ComputeUnreachableError,
     InvalidSettingError,
     JobFailedError,
     MachineMissingError,
     NoMachineError,
+    NotOursError,
     QuotaError,
 )
 from misheard.finetune.backends.backend import RunState
@@ -33,10 +35,11 @@ from misheard.finetune.jobs import JobState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.machines import labels
 from misheard.finetune.rented.sweep import Swept
+from misheard.workspace import Workspace
 from tests.emulators import GcsEmulator
 from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
-from tests.gce.scene import Scene, scene, wait_until
+from tests.gce.scene import Scene, scene, wait_until, with_patience
 
 
 @pytest.fixture
@@ -160,7 +163,7 @@ def test_there_are_no_more_machines_than_the_settings_allow(here: Scene) -> None
 
 
 def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scene) -> None:
-    impatient = here.configured(silent_minutes=0.02)
+    impatient = here.configured(silent_minutes=0.1)
     impatient.submit("job-mute")
     assert impatient.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
     assert impatient.endings("job-mute") == ["silent", "done"]
@@ -195,6 +198,32 @@ def test_a_machine_costs_until_it_was_switched_off_whoever_finds_it_so_and_when(
     ended = here.workspace.rentals.get(row.number)
     assert not ended.is_open
     assert ended.hours() == pytest.approx(1.0, abs=1e-5)
+
+
+def test_a_job_that_another_computer_has_begun_is_followed_home(here: Scene) -> None:
+    here.submit("job-1")
+    shutil.rmtree(here.paths("job-1").root)
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert (here.paths("job-1").model / "model.bin").read_bytes() == MODEL
+    assert here.is_clean("job-1")
+
+
+def test_a_machine_for_inputs_that_only_another_computer_has_is_not_asked_for(here: Scene) -> None:
+    here.submit("job-endless")
+    shutil.rmtree(here.paths("job-endless").root)
+    here.double.preempt(here.double.names[0])
+    with pytest.raises(BundleError, match="Go on where it was begun"):
+        here.workspace.jobs.wait("job-endless")
+    assert here.objects("training/jobs/job-endless/inputs/") != []
+    assert here.double.names == []
+
+
+def test_a_job_that_another_computer_has_begun_can_be_cancelled(here: Scene) -> None:
+    here.submit("job-endless")
+    shutil.rmtree(here.paths("job-endless").root)
+    assert here.workspace.jobs.cancel("job-endless").state is JobState.CANCELLED
+    assert here.is_clean("job-endless")
+    assert here.endings("job-endless") == ["cancelled"]
 
 
 def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
@@ -297,6 +326,35 @@ def test_where_no_zone_has_one_it_is_asked_for_again_later(here: Scene) -> None:
     assert here.is_clean("job-1")
 
 
+def test_whoever_waits_survives_that_nothing_answers_for_a_while(
+    here: Scene, caplog: pytest.LogCaptureFixture
+) -> None:
+    here.submit("job-1")
+    here.double.trouble = [503] * 12  # more than is tried in one look
+    assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
+    assert "did not answer" in caplog.text
+    assert here.endings("job-1") == ["done"]
+
+
+def test_what_never_answers_is_told_in_the_end(here: Scene) -> None:
+    impatient = here.configured(silent_minutes=0.01)
+    impatient.submit("job-endless")
+    impatient.double.trouble = [503] * 1000
+    with pytest.raises(ComputeUnreachableError):
+        impatient.workspace.jobs.wait("job-endless")
+    impatient.double.trouble = []
+
+
+def test_that_no_zone_has_another_machine_is_told_to_whoever_waits(here: Scene) -> None:
+    """A cycle stands still with it, and is tried again."""
+    here.submit("job-endless")
+    here.double.stock_outs |= dict.fromkeys(here.workspace.settings.gce.zones, 1)
+    here.double.preempt(here.double.names[0])
+    with pytest.raises(NoMachineError):
+        here.workspace.jobs.wait("job-endless")
+    assert here.workspace.jobs.get("job-endless").state is JobState.RUNNING
+
+
 def test_a_quota_that_is_used_up_says_what_to_ask_for(here: Scene) -> None:
     here.double.quota = "GPUS_ALL_REGIONS"
     with pytest.raises(QuotaError, match="GPUS_ALL_REGIONS"):
@@ -360,6 +418,22 @@ def test_two_that_look_after_one_job_make_one_machine(here: Scene) -> None:
     assert len(here.double.history) == 1
     assert here.is_clean("job-1")
     assert all(answer.endswith("completed\n") for answer in answers)
+
+
+def test_a_copy_of_a_workspace_leaves_the_machine_of_the_original_alone(here: Scene) -> None:
+    here.submit("job-endless")
+    copied = here.workspace.root.with_name("copied")
+    shutil.copytree(here.workspace.root, copied, symlinks=True)
+    copy = Scene(
+        with_patience(Workspace.open(copied), here.double), here.double, here.proxy, here.gcs
+    )
+    with pytest.raises(NotOursError, match="of which this one is a copy"):
+        copy.workspace.jobs.wait("job-endless")
+    with pytest.raises(NotOursError):
+        copy.workspace.jobs.cancel("job-endless")
+    assert len(here.double.names) == 1
+    assert here.objects("training/jobs/job-endless/inputs/") != []
+    assert here.gce.state(here.paths("job-endless")) is RunState.RUNNING
 
 
 # A machine that nobody needs.

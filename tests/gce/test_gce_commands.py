@@ -55,6 +55,23 @@ def test_machines_tells_what_runs_and_what_is_needless(here: Scene) -> None:
     assert "misheard gce sweep" in " ".join(call(here, "machines").output.split())
 
 
+def test_machines_never_says_that_nothing_runs_where_something_may(here: Scene) -> None:
+    here.submit("job-endless")
+    (row,) = here.workspace.rentals.still_open()
+    moved = here.workspace.root.rename(here.workspace.root.with_name("moved"))
+    # In the list it is not: it bears the label of where the workspace was.
+    runner = CliRunner()
+    machines = ["-w", str(moved), "gce", "machines"]
+    (found,) = json.loads(runner.invoke(cli, [*machines, "--json"]).stdout)
+    assert (found["name"], found["state"], found["needless"]) == (row.name, "RUNNING", None)
+    here.double.expire(row.name)
+    (found,) = json.loads(runner.invoke(cli, [*machines, "--json"]).stdout)
+    assert (found["name"], found["state"]) == (row.name, None)
+    shown = " ".join(runner.invoke(cli, machines).output.split())
+    assert "not known" in shown
+    assert "Nothing is running" not in shown
+
+
 def test_sweep_shows_and_deletes(here: Scene) -> None:
     here.submit("job-1")
     here.workspace.jobs.wait("job-1")

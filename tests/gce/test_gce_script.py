@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -174,15 +175,22 @@ def test_a_dry_run_shows_every_request_and_sends_none(
 
 def test_ctrl_c_says_that_the_machine_goes_on_and_how_to_end_it(here: Scene) -> None:
     here.double.program = lambda _metadata, _directory: ["sleep", "600"]
-    child = start(here.workspace.root, *ALL, *dataset(here))
+    child = start(here.workspace.root, *ALL, *dataset(here), "--epochs", "2")
     wait_until(lambda: any(one.endswith("/go.json") for one in here.objects()))
     child.send_signal(signal.SIGINT)
     _, err = child.communicate(timeout=30)
     assert child.returncode == 130
     (name,) = here.double.names
     assert f"{name} in us-central1-a goes on" in err
-    assert "--delete-vm" in err
     assert "Google deletes it 6 hours after" in err
+    advised = shlex.split(err.rpartition("To end it now: ")[2])
+    assert advised[1] == str(SCRIPT)
+    done = subprocess.run(
+        [sys.executable, *advised[1:]], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert f"Deleted: {name}." in done.stdout
+    assert here.double.names == []
+    assert here.workspace.rentals.still_open() == []
 
 
 def test_a_training_that_fails_leaves_with_its_reason_and_the_next_call_is_another_job(
@@ -197,6 +205,71 @@ def test_a_training_that_fails_leaves_with_its_reason_and_the_next_call_is_anoth
     assert call(here.workspace.root, *ALL, *dataset(here)).code == 0
     (version,) = [one for one in here.workspace.registry.listed() if one.job_id]
     assert str(version.job_id).endswith("-2")
+
+
+@pytest.mark.parametrize("steps", [ALL, ("--run-training",)])
+def test_what_was_finished_while_nobody_followed_is_taken_home_and_nothing_is_rented(
+    here: Scene, call: Callable[..., Done], steps: tuple[str, ...]
+) -> None:
+    root, on = here.workspace.root, dataset(here)
+    assert call(root, "--create-vm", *on).code == 0
+    (row,) = here.workspace.rentals.still_open()
+    here.gce.release(here.paths(row.job_id))
+    wait_until(lambda: any(one.endswith("/manifest.json") for one in here.objects()))
+    here.double.expire(row.name)
+    assert [one.name for one in here.gce.sweep()] == [row.name]
+    done = call(root, *steps, *on)
+    assert done.code == 0, done.err
+    assert "is home and registered" in done.out
+    assert len(here.double.history) == 1
+    assert here.is_clean(row.job_id)
+
+
+def test_a_budget_refuses_neither_the_machine_there_is_nor_one_in_the_place_of_what_is_gone(
+    here: Scene, call: Callable[..., Done], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MISHEARD_GCE__MONTHLY_BUDGET_USD", "6")
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    root, on = here.workspace.root, dataset(here)
+    assert call(root, "--create-vm", *on).code == 0
+    again = call(root, "--create-vm", *on)
+    assert again.code == 0, again.err
+    assert call(root, "--create-vm", *on, "--epochs", "2").code == 1
+    here.double.expire(here.double.names[0])
+    another = call(root, "--create-vm", *on, "--epochs", "2")
+    assert another.code == 0, another.err
+    assert len(here.double.names) == 1
+
+
+@pytest.mark.parametrize("deleted", [False, True])
+def test_an_error_while_a_machine_runs_says_so_or_deletes_it_where_that_was_asked_for(
+    here: Scene, call: Callable[..., Done], deleted: bool
+) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    root, on = here.workspace.root, dataset(here)
+    assert call(root, "--create-vm", *on).code == 0
+    (name,) = here.double.names
+    done = call(root, "--download-model", *on, *(("--delete-vm",) if deleted else ()))
+    assert (done.code, "Nothing has been trained" in done.err) == (2, True)
+    assert here.double.names == ([] if deleted else [name])
+    assert (f"{name} in us-central1-a goes on" in done.err) is not deleted
+
+
+def test_a_machine_that_is_taken_away_when_no_zone_has_another_is_replaced_later(
+    here: Scene,
+) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    zones = here.workspace.settings.gce.zones
+    child = start(here.workspace.root, *ALL, *dataset(here))
+    wait_until(lambda: any(one.endswith("/go.json") for one in here.objects()))
+    here.double.program = here.program
+    here.double.stock_outs |= dict.fromkeys(zones, 1)
+    here.double.preempt(here.double.names[0])
+    out, err = child.communicate(timeout=60)
+    assert child.returncode == 0, err
+    assert "is home and registered" in out
+    assert "It is tried again by itself" in err
+    assert here.double.names == []
 
 
 @pytest.mark.parametrize(

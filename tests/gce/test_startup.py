@@ -10,15 +10,20 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 import misheard.finetune.rented
+from misheard.blobs.gcs import GcsBucket
+from misheard.finetune.rented.attempts import Phase, read_heartbeat
+from misheard.finetune.rented.layout import RentedJob
 from misheard.finetune.rented.machines import startup_metadata
 from tests.emulators import GcsEmulator, call
 from tests.gce.simulated import MetadataServer
@@ -240,6 +245,46 @@ def test_it_installs_once_and_a_machine_that_is_switched_on_again_goes_on(
     assert "Successfully installed" not in console
     assert "installed with job-1" in console
     assert rented.times_off == 2
+
+
+def test_while_it_installs_it_tells_that_it_lives_and_how_far_it_is(
+    rented: Machine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment takes for ever to be made."""
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", rented.gcs.url)
+    wheel = _wheel(tmp_path / WHEEL)
+    key = hashlib.sha256(wheel).hexdigest()
+    rented.put(f"training/shared/{key[:2]}/{key}", wheel)
+    address = f"gs://{rented.bucket}/training/shared/{key[:2]}/{key}"
+    rented.metadata.attributes["misheard-wheel"] = address
+    slow = tmp_path / "slow"
+    slow.mkdir()
+    python = slow / "python3.13"
+    python.write_text(
+        '#!/bin/bash\n[ "$1" != -c ] || exit 0\necho "It is slow."; exec sleep 60\n', "utf-8"
+    )
+    python.chmod(0o755)
+    rented.environment = {
+        "MISHEARD_PYTHON": "",
+        "MISHEARD_BEAT_S": "0.1",
+        "PATH": f"{slow}:{os.environ['PATH']}",
+    }
+    attempt = RentedJob(GcsBucket(rented.bucket), "job-1").attempt(2)
+    with rented.start() as process:
+        until(lambda: b"It is slow." in (rented.get(LOG) or b""), seconds=20)
+        first = read_heartbeat(attempt)
+        assert first is not None
+        assert (first.attempt, first.phase) == (2, Phase.INSTALLING)
+        assert abs(datetime.now(UTC) - first.at) < timedelta(seconds=20)
+        until(lambda: read_heartbeat(attempt) != first, seconds=20)
+        assert attempt.job.attempts() == []
+        os.killpg(process.pid, signal.SIGTERM)
+        process.communicate(timeout=30)
+    assert b"It ends at: make an environment" in (rented.get(LOG) or b"")
+    last = read_heartbeat(attempt)
+    time.sleep(1.5)
+    assert read_heartbeat(attempt) == last
+    assert rented.times_off == 1
 
 
 def test_the_script_has_no_slips(tmp_path: Path) -> None:

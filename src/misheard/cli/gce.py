@@ -22,7 +22,10 @@ def command() -> None:
 @click.pass_obj
 def machines(directory: str | None, as_json: bool) -> None:
     """What runs now, for how long, and what it has cost so far."""
-    found = open_workspace(directory).gce.standing()
+    workspace = open_workspace(directory)
+    found = workspace.gce.standing()
+    names = {one.instance.name for one in found}
+    unseen = [row for row in workspace.rentals.still_open() if row.name not in names]
     if as_json:
         print_json(
             [
@@ -40,6 +43,21 @@ def machines(directory: str | None, as_json: bool) -> None:
                 }
                 for one in found
             ]
+            + [
+                {
+                    "name": row.name,
+                    "zone": row.zone,
+                    "state": None,
+                    "machine_type": row.machine_type,
+                    "is_spot": row.is_spot,
+                    "job_id": row.job_id,
+                    "attempt": row.attempt,
+                    "hours": row.hours(),
+                    "usd": row.usd(),
+                    "needless": None,
+                }
+                for row in unseen
+            ]
         )
         return
     rows = [
@@ -53,6 +71,18 @@ def machines(directory: str | None, as_json: bool) -> None:
             one.needless and f"{one.needless}: misheard gce sweep",
         )
         for one in found
+    ]
+    rows += [
+        (
+            row.name,
+            row.zone,
+            "not known",
+            row.job_id,
+            f"{row.hours():.2f}",
+            f"{row.usd():.2f}",
+            "was rented, and was not found: gone, or its zone does not answer",
+        )
+        for row in unseen
     ]
     columns = ["machine", "zone", "state", "job", "hours ", "USD ", "needless"]
     out.print(listing("Machines", columns, rows, nothing="Nothing is running."))

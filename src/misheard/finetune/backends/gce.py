@@ -22,10 +22,14 @@ from misheard.blobs.bucket import Bucket, Sent, unwatched
 from misheard.database.engine import now
 from misheard.errors import (
     BlobNotFoundError,
+    BucketUnavailableError,
+    BundleError,
+    ComputeUnreachableError,
     HomecomingError,
     InvalidSettingError,
     MachineGoneError,
     MachineMissingError,
+    NotOursError,
 )
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
@@ -33,7 +37,7 @@ from misheard.finetune.rented.attempts import read_heartbeat
 from misheard.finetune.rented.bundle import release, send_bundle
 from misheard.finetune.rented.homecoming import bring_home, clean, clean_inputs, follow
 from misheard.finetune.rented.layout import RentedJob
-from misheard.finetune.rented.machines import Instance
+from misheard.finetune.rented.machines import Instance, owned
 from misheard.finetune.rented.manifest import Outcome
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals
 from misheard.finetune.rented.renting import Machines, Program, Renting, wanted_for
@@ -48,6 +52,8 @@ _STILLBORN = 2
 _TOLD_LINES = 3
 _SETTLES = timedelta(minutes=1)
 """So long after its machine a job may not be told to have ended by whoever has ended it."""
+_PASSING = (ComputeUnreachableError, BucketUnavailableError)
+"""What may be over in a while; the machine goes on meanwhile."""
 
 
 class GceBackend:
@@ -71,6 +77,7 @@ class GceBackend:
         self._open_machines = open_machines
         self._jobs_root = jobs_root
         self._looked_at: dict[str, float] = {}
+        self._failing_since: dict[str, float] = {}
 
     # ---- the contract of every back end
 
@@ -105,17 +112,24 @@ class GceBackend:
             with self._turn(paths) as is_mine:
                 # Another process looks after it: that is enough.
                 if is_mine:
-                    self._look(paths)
+                    self._look_patiently(paths)
             self._looked_at[paths.root.name] = time.monotonic()
         return _known(paths)
 
     def cancel(self, paths: JobPaths) -> None:
         """See `TrainingBackend`."""
-        # Recordings may be in the bucket though no machine was asked for yet.
-        if _is_over(paths) or not paths.control.exists():
+        rows = self._rentals.of_job(paths.root.name)
+        # Recordings may be in the bucket though no machine was asked for yet; and what was asked
+        # for from another computer left nothing here.
+        has_begun = paths.control.exists() or (rows and rows[-1].ending is not Ending.DONE)
+        if not has_begun:
             return
         with self._turn(paths, patient=True):
-            if not _is_over(paths):
+            for row in self._open_rows(paths):
+                self._there(row)  # raises where it is not ours to delete
+            if _is_over(paths):
+                self._settle(paths)
+            else:
                 self._fail(paths, "cancelled.", Ending.CANCELLED)
 
     # ---- its steps one by one, for whoever takes them by hand
@@ -202,6 +216,30 @@ class GceBackend:
         return Renting(self._settings, self._rentals, self.machines)
 
     # ---- one look
+
+    def _look_patiently(self, paths: JobPaths) -> None:
+        """As `_look`; what does not answer now is asked again later, for `silent_minutes`.
+
+        That no zone has a machine is raised: whoever waits, waits better without asking all zones
+        every few seconds.
+        """
+        job_id = paths.root.name
+        try:
+            self._look(paths)
+        except FileNotFoundError as error:
+            if paths.order.exists():
+                raise
+            raise BundleError(
+                f"The inputs of {job_id} are not on this computer, and its next machine needs "
+                "them. Go on where it was begun."
+            ) from error
+        except _PASSING as error:
+            since_s = time.monotonic() - self._failing_since.setdefault(job_id, time.monotonic())
+            if since_s > self._settings.silent_minutes * 60:
+                raise
+            _log.warning("%s: %s It is tried again.", job_id, error)
+        else:
+            self._failing_since.pop(job_id, None)
 
     def _look(self, paths: JobPaths) -> None:
         """Do what is to be done about a job that has not ended."""
@@ -333,7 +371,8 @@ class GceBackend:
         if manifest.outcome is Outcome.FAILED:
             self._fail(paths, manifest.reason, Ending.FAILED)
         else:
-            self._settle(paths)
+            # Not `_settle`: a sweep may have closed the row, and the bucket is still to be cleaned.
+            self._clear(paths, Ending.DONE)
 
     def _fail(self, paths: JobPaths, reason: str, ending: Ending) -> None:
         """The job has ended without a model; why is known before its machine is deleted."""
@@ -370,7 +409,18 @@ class GceBackend:
         return [row for row in self._rentals.of_job(paths.root.name) if row.is_open]
 
     def _there(self, row: Rental) -> Instance | None:
-        return self.machines.get(row.name, row.zone)
+        """The machine of a row; `NotOursError` where it is that of the workspace we are a copy of.
+
+        A copy has the rows too, and names alone would lead it to the machines of the other.
+        """
+        found = self.machines.get(row.name, row.zone)
+        if found and not owned(self._rentals.label(row)).items() <= found.labels.items():
+            raise NotOursError(
+                f"{row.name} in {row.zone} was rented by a workspace in another directory, of "
+                "which this one is a copy. Go on there; or, where that one is no more: gcloud "
+                f"compute instances delete {row.name} --zone {row.zone}"
+            )
+        return found
 
     def _last_sign(self, row: Rental) -> datetime:
         begun = row.running_at or row.asked_at
@@ -401,6 +451,8 @@ class GceBackend:
     @contextmanager
     def _turn(self, paths: JobPaths, *, patient: bool = False) -> Iterator[bool]:
         """One process at a time looks after a job; whether it is this one."""
+        # Where another computer has begun it, nothing is here yet.
+        paths.root.mkdir(parents=True, exist_ok=True)
         with paths.control.open("a") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | (0 if patient else fcntl.LOCK_NB))

@@ -15,6 +15,8 @@ from misheard.finetune.rented.layout import RentedAttempt, RentedJob
 class Phase(StrEnum):
     """What a machine is doing; that the job has ended is told by its manifest."""
 
+    INSTALLING = "installing"
+    """Told by the start-up script, before the attempt has begun."""
     FETCHING = "fetching"
     WAITING = "waiting"
     """All is there, and nobody has said yet that training may begin."""

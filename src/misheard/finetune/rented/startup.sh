@@ -8,7 +8,8 @@
 # a reboot, it goes on with what is installed.
 #
 # From the environment, for tests: GCE_METADATA_HOST and STORAGE_EMULATOR_HOST, as Google's libraries
-# have them; MISHEARD_HOME; MISHEARD_PYTHON, a Python that has misheard already; MISHEARD_POWER_OFF.
+# have them; MISHEARD_HOME; MISHEARD_PYTHON, a Python that has misheard already; MISHEARD_POWER_OFF;
+# MISHEARD_BEAT_S.
 
 set -euo pipefail
 export LC_ALL=C HOME="${HOME:-/root}" DEBIAN_FRONTEND=noninteractive
@@ -18,7 +19,7 @@ metadata=http://${GCE_METADATA_HOST:-metadata.google.internal}/computeMetadata/v
 storage=${STORAGE_EMULATOR_HOST:-https://storage.googleapis.com}
 log=$home/install.log
 step="begin"
-bucket="" prefix="" job="" attempt="" child="" stopping="" interrupted="" status=0
+bucket="" prefix="" job="" attempt="" child="" stopping="" interrupted="" status=0 teller=""
 
 mkdir -p "$home"
 cd "$home"
@@ -72,6 +73,35 @@ send_log() {
     upload "$log" "training/jobs/$job/attempts/$attempt/install.log" >/dev/null || true
 }
 
+# As `Heartbeat.to_json` has it; it has not begun the attempt, which the program does.
+beat() {
+    printf '{"attempt": %s, "host": "%s", "at": "%s", "phase": "installing"}' \
+        "$attempt" "$(uname -n)" "$(date -u +%Y-%m-%dT%H:%M:%S+00:00)" >"$home/heartbeat.json"
+    upload "$home/heartbeat.json" "training/jobs/$job/attempts/$attempt/heartbeat.json" || true
+}
+
+# While it installs, how far it is. An hour at most: what hangs gives no sign of life for ever.
+tell() {
+    for _ in $(seq 60); do
+        beat
+        send_log
+        sleep "${MISHEARD_BEAT_S:-60}"
+    done
+}
+
+begin_telling() {
+    # In a process group of its own, so that what it runs ends with it.
+    set -m
+    tell >/dev/null 2>&1 3>&1 4>&1 &
+    teller=$!
+    set +m
+}
+
+end_telling() {
+    [ -z "$teller" ] || kill -KILL -- "-$teller" 2>/dev/null || true
+    teller=""
+}
+
 # --- The end, whatever happens -------------------------------------------------------------------
 
 # Compute Engine takes the machine back, or it is being switched off: another attempt may follow.
@@ -97,6 +127,7 @@ finish() {
     trap - EXIT
     trap '' TERM
     set +e
+    end_telling
     exec 1>&3 2>&4
     # Not for ever: something that was left behind may still hold the other end.
     for _ in $(seq 20); do
@@ -257,11 +288,13 @@ if [ -n "${MISHEARD_PYTHON:-}" ]; then
     python=$MISHEARD_PYTHON
 else
     python=$home/venv/bin/python
+    begin_telling
     step="check the driver"
     check_driver
     [ -f "$home/installed" ] || install
     step="check torch"
     check_torch
+    end_telling
 fi
 send_log
 

@@ -5,15 +5,18 @@ Machines are found by the label of the workspace, so those of another are never 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from misheard.database.engine import now
+from misheard.errors import ComputeUnreachableError
 from misheard.finetune.rented.machines import Instance, owned
 from misheard.finetune.rented.rentals import Ending, Rental, Rentals
 from misheard.finetune.rented.renting import Machines
 
+_log = logging.getLogger("misheard.gce")
 _BEING_MADE = timedelta(minutes=15)
 """For so long after its row there may be no machine yet: whoever wrote the row is about to ask."""
 _GRACE = timedelta(hours=1)
@@ -102,7 +105,25 @@ class Sweep:
             row = newest.get(instance.name)
             why = self._needless(instance, row, attempts, ended)
             made.append(Standing(instance=instance, rental=row, needless=why))
-        return made
+        return made + self._unlisted({one.instance.name for one in made})
+
+    def _unlisted(self, listed: set[str]) -> list[Standing]:
+        """What rows know of and no list had: other labels, or a zone that was not in it.
+
+        None of these is needless: it may be another's.
+        """
+        found = []
+        for row in self._rentals.still_open():
+            if row.name in listed:
+                continue
+            try:
+                instance = self._machines.get(row.name, row.zone)
+            except ComputeUnreachableError as error:
+                _log.warning("%s in %s: %s", row.name, row.zone, error)
+                continue
+            if instance is not None:
+                found.append(Standing(instance=instance, rental=row, needless=""))
+        return found
 
     def run(self, *, dry_run: bool = False) -> list[Swept]:
         """Delete what nobody needs; with `dry_run` only tell of it."""
