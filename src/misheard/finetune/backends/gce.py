@@ -91,10 +91,11 @@ class GceBackend:
             return
         with self._turn(paths, patient=True):
             rows = self._rentals.of_job(paths.root.name)
-            if _is_over(paths) or (rows and rows[-1].is_open) or self._has_ended(paths, rows):
+            if (rows and rows[-1].is_open) or self._is_done(paths, rows):
                 return
-            self.require_budget(paths)
+            # First, so that nothing is held back from the budget for machines that are gone.
             self.sweep()
+            self.require_budget(paths)
             program = self.send(paths)
             self.release(paths)
             self._next(paths, rows, program)
@@ -135,7 +136,12 @@ class GceBackend:
     # ---- its steps one by one, for whoever takes them by hand
 
     def require_budget(self, paths: JobPaths) -> None:
-        """Raise `BudgetError` where the worst case of a machine is more than is left."""
+        """Raise `BudgetError` where the worst case of a machine is more than is left.
+
+        A job that has its machine needs no other one.
+        """
+        if self._open_rows(paths):
+            return
         wanted = wanted_for(self._settings, paths.root.name, 1)
         self._rentals.require_budget(wanted, self._settings.monthly_budget_usd)
         _log.info(
@@ -156,10 +162,12 @@ class GceBackend:
         """Say that training may begin."""
         release(self._job(paths))
 
-    def rent(self, paths: JobPaths, program: Program) -> Rental:
-        """Have a machine for a job: the one that is there, or a new one."""
+    def rent(self, paths: JobPaths, program: Program) -> Rental | None:
+        """Have a machine for a job: the one that is there, or a new one; None where all is done."""
         with self._turn(paths, patient=True):
             rows = self._rentals.of_job(paths.root.name)
+            if self._is_done(paths, rows):
+                return None
             if not (rows and rows[-1].is_open and self._there(rows[-1])):
                 self._next(paths, rows, program)
             return self._rentals.of_job(paths.root.name)[-1]
@@ -276,6 +284,16 @@ class GceBackend:
             silent_for = now() - self._last_sign(row)
             if silent_for > timedelta(minutes=self._settings.silent_minutes):
                 self._replace(paths, row, instance, Ending.SILENT)
+
+    def _is_done(self, paths: JobPaths, rows: list[Rental]) -> bool:
+        """Whether a job needs no machine any more; what waits in the bucket is taken home."""
+        job = self._job(paths)
+        if _is_over(paths) or self._has_ended(paths, rows):
+            return True
+        if not rows or job.bucket.stat(job.manifest) is None:
+            return False
+        self._finish(paths, job)
+        return True
 
     def _has_ended(self, paths: JobPaths, rows: list[Rental]) -> bool:
         """Whether a job that is not home has ended: cancelled, or by another computer."""
