@@ -355,9 +355,23 @@ def test_a_machine_that_takes_too_long_is_found_by_the_next_call(double: Compute
 
 def test_an_operation_that_fails_leaves_nothing(compute: Compute, double: ComputeDouble) -> None:
     double.failures = [("insert", "SOMETHING_NEW", "It did not work.")]
-    with pytest.raises(ComputeError, match=r"It did not work\."):
-        compute.create(machine())
+    for _ in range(2):
+        with pytest.raises(NoMachineError, match=r"It did not work\."):
+            compute.create(machine(), attempt=1)
     assert double.names == []
+    assert compute.create(machine(), attempt=2).state is InstanceState.RUNNING
+
+
+@pytest.mark.parametrize("verb", ["delete", "stop"])
+def test_an_end_that_has_failed_is_asked_for_anew(
+    compute: Compute, double: ComputeDouble, verb: str
+) -> None:
+    compute.create(machine())
+    double.failures = [(verb, "INTERNAL_ERROR", "Try again.")] * 2
+    with pytest.raises(ComputeUnreachableError, match=r"Try again\."):
+        getattr(compute, verb)(machine().name, ZONE)
+    assert getattr(compute, verb)(machine().name, ZONE)
+    assert double.status(machine().name) in ("", "TERMINATED")
 
 
 def test_a_spot_machine_that_is_taken_while_it_is_made_is_no_machine(

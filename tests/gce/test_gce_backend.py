@@ -146,7 +146,21 @@ def test_a_machine_that_switches_itself_off_without_a_word_is_replaced_once_only
     with pytest.raises(JobFailedError, match="2 machines in a row have not begun"):
         here.workspace.jobs.wait("job-1")
     assert len(here.double.history) == 2
-    assert here.is_clean("job-1")
+    assert (here.double.names, here.workspace.rentals.still_open()) == ([], [])
+    assert here.objects("training/jobs/job-1/inputs/") == []
+
+
+def test_spot_machines_that_are_taken_back_early_are_no_sign_that_the_next_fares_no_better(
+    here: Scene,
+) -> None:
+    here.double.program = lambda _metadata, _directory: ["sleep", "600"]
+    spot = here.configured(spot=True)
+    spot.submit("job-1")
+    for _ in range(2):
+        spot.double.preempt(spot.double.names[0])
+        spot.gce._look(spot.paths("job-1"))
+    assert not spot.paths("job-1").failure.exists()
+    assert len(spot.double.history) == 3
 
 
 def test_there_are_no_more_machines_than_the_settings_allow(here: Scene) -> None:
@@ -160,7 +174,10 @@ def test_there_are_no_more_machines_than_the_settings_allow(here: Scene) -> None
     with pytest.raises(JobFailedError, match=r"3 machines were not enough \(gce.max_attempts\)"):
         few.workspace.jobs.wait("job-endless")
     assert few.endings("job-endless") == ["preempted"] * 3
-    assert few.is_clean("job-endless")
+    # What it has saved is kept, and what people said is not.
+    left = few.objects("training/jobs/job-endless/")
+    assert left
+    assert not [name for name in left if "/inputs/" in name]
 
 
 def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scene) -> None:

@@ -334,7 +334,10 @@ class GceBackend:
         had = {row.attempt: row for row in rows if row.ending and not row.ending.is_free}
         reason = self._reason_to_stop(paths, list(had.values()))
         if reason:
-            self._fail(paths, reason, Ending.FAILED)
+            # What it has saved stays: it may be hours of training.
+            job = self._job(paths)
+            write_text(paths.failure, f"{reason} What it has saved is left below {_folder(job)}.")
+            self._release_machines(paths, Ending.FAILED, before=lambda: clean_inputs(job))
             return
         attempt = max(had, default=0) + 1
         try:
@@ -347,7 +350,9 @@ class GceBackend:
             return ""
         begun = set(self._job(paths).attempts())
         last = had[-_STILLBORN:]
-        if len(last) == _STILLBORN and not any(row.attempt in begun for row in last):
+        if len(last) == _STILLBORN and not any(
+            row.attempt in begun or self._was_taken(row) for row in last
+        ):
             return (
                 f"{_STILLBORN} machines in a row have not begun to train: "
                 f"{self._installed(paths, last[-1])}"
@@ -358,6 +363,12 @@ class GceBackend:
                 f"the last one, {last[-1].name} in {last[-1].zone}, was {last[-1].ending}."
             )
         return ""
+
+    def _was_taken(self, row: Rental) -> bool:
+        """Whether somebody took a machine away, which says nothing of what ran on it."""
+        if row.ending is Ending.CANCELLED:
+            return True
+        return row.is_spot and self.machines.was_preempted(row.name, row.zone)
 
     def _installed(self, paths: JobPaths, row: Rental) -> str:
         """What a machine on which nothing began has last told."""
@@ -379,7 +390,7 @@ class GceBackend:
             # What it made is left there: it may be all that is left of hours of training. What
             # people said is not.
             self._release_machines(paths, Ending.FAILED, before=lambda: clean_inputs(job))
-            where = f"{job.bucket.url}/{job.folder}"
+            where = _folder(job)
             write_text(
                 paths.failure,
                 f"{error} What it sent is left in {where}. When nobody needs it: "
@@ -482,6 +493,10 @@ class GceBackend:
 
 def _is_over(paths: JobPaths) -> bool:
     return paths.result.exists() or paths.failure.exists()
+
+
+def _folder(job: RentedJob) -> str:
+    return f"{job.bucket.url}/{job.folder}"
 
 
 def _known(paths: JobPaths) -> RunState:

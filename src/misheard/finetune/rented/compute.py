@@ -24,6 +24,7 @@ from misheard.errors import (
     ComputeError,
     ComputeUnreachableError,
     MachineGoneError,
+    NoMachineError,
     NotOursError,
 )
 from misheard.finetune.rented.machines import Instance, InstanceState, Machine
@@ -94,6 +95,7 @@ class Compute:
             instance_resource=api.Instance.from_json(json.dumps(machine.resource())),
         )
         about = {"zone": machine.zone, "image": machine.image}
+        failed: ComputeError | None = None
         try:
             operation = self._call(self._instances.insert_unary, request, **about)
             with _asked_for(machine):
@@ -101,8 +103,13 @@ class Compute:
             self._require_success(operation, **about)
         except _TakenError:
             _log.info("%s in %s was made before.", machine.name, machine.zone)
+        except _FailedError as error:
+            failed = error
         with _asked_for(machine):
             found = self.get(machine.name, machine.zone)
+        if found is None and failed is not None:
+            # The same request would be answered by the same operation for ever.
+            raise NoMachineError(f"{machine.zone}: {failed.detail}") from failed
         if found is None:
             raise MachineGoneError(f"{machine.name} in {machine.zone}.")
         if not machine.labels.items() <= found.labels.items():
@@ -188,20 +195,22 @@ class Compute:
             self._api.DeleteInstanceRequest if verb == "delete" else self._api.StopInstanceRequest
         )
         call = self._instances.delete_unary if verb == "delete" else self._instances.stop_unary
-        request = kind(
-            project=self.project_id,
-            zone=zone,
-            instance=name,
-            # With the machine's own number: a later one of this name is another thing to end, and
-            # so is one that was switched on again.
-            request_id=request_id(
-                self.project_id, verb, zone, name, found.id, str(found.started_at)
-            ),
-        )
-        try:
+        # With the machine's own number: a later one of this name is another thing to end, and
+        # so is one that was switched on again.
+        usual = request_id(self.project_id, verb, zone, name, found.id, str(found.started_at))
+
+        def end(its_id: str) -> None:
+            request = kind(project=self.project_id, zone=zone, instance=name, request_id=its_id)
             operation = self._call(call, request, zone=zone)
             if wait:
                 self._require_success(self._done(operation, zone=zone), zone=zone)
+
+        try:
+            try:
+                end(usual)
+            except _FailedError:
+                # The same request would be answered by the same operation for ever.
+                end(str(uuid.uuid4()))
         except _MissingError:
             return False
         return True
@@ -225,8 +234,14 @@ class Compute:
     def _require_success(self, operation: Any, *, zone: str, image: str = "") -> None:
         """Raise what an operation that is done has failed with."""
         refusal = of_operation(operation)
-        if refusal is not None:
+        if refusal is None:
+            return
+        try:
             self._raise(refusal, None, zone=zone, image=image)
+        except ComputeError as error:
+            if type(error) in (ComputeError, ComputeUnreachableError):
+                raise _FailedError(refusal.message) from error
+            raise
 
     def _call(self, call: Callable[..., T], request: Any, *, zone: str, image: str = "") -> T:
         return self._trying(lambda **kwargs: call(request, **kwargs), zone=zone, image=image)
@@ -309,6 +324,10 @@ def label_filter(labels: Mapping[str, str]) -> str:
 
 class _TakenError(ComputeError):
     """There is a machine of this name already."""
+
+
+class _FailedError(ComputeUnreachableError):
+    """What was asked for was begun, and failed; asked for anew, it may not."""
 
 
 class _MissingError(ComputeError):

@@ -58,6 +58,10 @@ class Machines(Protocol):
         """Those with all these labels, in every zone."""
         ...
 
+    def was_preempted(self, name: str, zone: str) -> bool:
+        """Whether the provider took it back."""
+        ...
+
     def stop(self, name: str, zone: str) -> bool:
         """Switch it off, and wait until it is; False where there is none."""
         ...
