@@ -30,7 +30,7 @@ from misheard.finetune.events import TrainingEvent
 from misheard.finetune.jobs import Job, JobState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
-from misheard.finetune.rented.bundle import bundle_bytes, release, send_bundle
+from misheard.finetune.rented.bundle import release, send_bundle
 from misheard.finetune.rented.costs import Estimate
 from misheard.finetune.rented.dry import DryCompute
 from misheard.finetune.rented.dry_bucket import DryBucket
@@ -75,6 +75,7 @@ class Tuning:
         self._recipe = Recipe.from_dict(dict(self.workspace.settings.recipe))
         self._actor = actor
         self._name = name or self.base.name
+        self._has_sent = False
 
     @cached_property
     def job_id(self) -> str:
@@ -262,8 +263,19 @@ class Tuning:
         return DryCompute(self.workspace.gce_project, show=show, endpoint=rules.endpoint)
 
     def _sending(self, observe: Observe) -> Sent:
-        size = bundle_bytes(self.paths)
-        return observe("sending (bytes)", size) if observe is not unobserved else unwatched
+        # One bar: what a later step sends again is there.
+        if observe is unobserved or self._has_sent:
+            return unwatched
+        self._has_sent = True
+        advance, sent = observe("sending, kB", self.workspace.gce.bytes_of(self.paths) // 1000), 0
+
+        def told(size_bytes: int) -> None:
+            nonlocal sent
+            before = sent // 1000
+            sent += size_bytes
+            advance(sent // 1000 - before)
+
+        return told
 
     def _take_home(self) -> None:
         """Take home what a machine has ended with while nobody followed it."""

@@ -34,7 +34,7 @@ from misheard.errors import (
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.rented.attempts import read_heartbeat
-from misheard.finetune.rented.bundle import release, send_bundle
+from misheard.finetune.rented.bundle import bundle_bytes, release, send_bundle
 from misheard.finetune.rented.homecoming import bring_home, clean, clean_inputs, follow
 from misheard.finetune.rented.layout import RentedJob
 from misheard.finetune.rented.machines import Instance, owned
@@ -157,6 +157,10 @@ class GceBackend:
         job = self._job(paths)
         bundle = send_bundle(paths, job, self._wheel, progress=progress)
         return Program.of(job, bundle)
+
+    def bytes_of(self, paths: JobPaths) -> int:
+        """How many bytes `send` sends where nothing of it is there yet."""
+        return bundle_bytes(paths) + self._wheel.stat().st_size
 
     def release(self, paths: JobPaths) -> None:
         """Say that training may begin."""
