@@ -68,6 +68,8 @@ def show(status: Status, console: Console) -> None:
 
 def _files(status: Status, console: Console) -> None:
     storage = status.storage
+    if "://" not in f"{storage.blobs}{storage.models}":
+        return  # in the workspace, where everybody looks first
     console.print(f"[bold]Files[/]   {escape(storage.blobs)}", soft_wrap=True)
     if storage.models != storage.blobs:
         console.print(f"        {escape(storage.models)} (models)", soft_wrap=True)
