@@ -71,6 +71,7 @@ GCLOUD: dict[str, set[str]] = {
     "storage buckets list": set(),
     "storage buckets update": {"--lifecycle-file", "--clear-soft-delete", "--no-versioning"},
     "storage du": {"--summarize"},
+    "storage rm": {"--recursive"},
 }
 
 
