@@ -186,7 +186,9 @@ class GceBackend:
         Its disk stays, and costs; the next one goes on from what it has saved.
         """
         return [
-            row.name for row in self._open_rows(paths) if self.machines.stop(row.name, row.zone)
+            row.name
+            for row in self._open_rows(paths)
+            if self._there(row) and self.machines.stop(row.name, row.zone)
         ]
 
     def delete_machine(self, paths: JobPaths) -> list[str]:
