@@ -158,12 +158,15 @@ def test_what_the_source_lacks_or_has_wrong_is_an_error(
 
 
 COPYING = """
+import signal
 import sys
 from pathlib import Path
 from misheard.blobs.gcs import GcsBucket
 from misheard.blobs.objects import BucketBlobs
 from misheard.blobs.transfers import put_all
 
+# Whoever runs this in the background has it ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 bucket, endpoint, folder = sys.argv[1:]
 store = BucketBlobs(GcsBucket(bucket, endpoint=endpoint))
 try:

@@ -39,8 +39,10 @@ class Done:
 
 
 def start(root: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
+    # Whoever runs the tests in the background has SIGINT ignored.
+    listening = ["env", "--default-signal=INT"]
     return subprocess.Popen(
-        [sys.executable, str(SCRIPT), "-w", str(root), *flags],
+        [*listening, sys.executable, str(SCRIPT), "-w", str(root), *flags],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -13,6 +13,7 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -70,9 +71,20 @@ class Machine:
             start_new_session=True,
         )
 
+    @contextmanager
+    def started(self) -> Iterator[subprocess.Popen[str]]:
+        """Nothing of it is left afterwards, whatever happens."""
+        process = self.start()
+        try:
+            yield process
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.communicate()
+
     def run(self) -> tuple[int, str]:
         """Start it; what it ends with, and all it says on its console."""
-        with self.start() as process:
+        with self.started() as process:
             console, _ = process.communicate(timeout=120)
             return process.returncode, console
 
@@ -181,7 +193,7 @@ def test_a_machine_that_is_switched_off_tells_its_program_and_waits_for_it(
     rented.program = (
         "trap 'sleep 0.3; echo saved; exit 3' TERM; echo waiting; while :; do sleep 0.05; done"
     )
-    with rented.start() as process:
+    with rented.started() as process:
         log = rented.home / "install.log"
         until(lambda: log.exists() and "waiting" in log.read_text("utf-8"))
         os.killpg(process.pid, signal.SIGTERM)
@@ -270,7 +282,7 @@ def test_while_it_installs_it_tells_that_it_lives_and_how_far_it_is(
         "PATH": f"{slow}:{os.environ['PATH']}",
     }
     attempt = RentedJob(GcsBucket(rented.bucket), "job-1").attempt(2)
-    with rented.start() as process:
+    with rented.started() as process:
         until(lambda: b"It is slow." in (rented.get(LOG) or b""), seconds=20)
         first = read_heartbeat(attempt)
         assert first is not None

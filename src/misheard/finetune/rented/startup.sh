@@ -157,13 +157,16 @@ trap stop TERM INT
 
 # Run a command so that it ends when the machine is told to: Bash itself would wait for it first.
 run() {
+    local waited=""
     [ -z "$stopping" ] || exit 143
     "$@" &
     child=$!
     interrupted=1
     # A signal ends the waiting, not the command.
     while [ -n "$interrupted" ]; do
-        interrupted="" status=0
+        # Of a command that ends at that very moment Bash may miss the end, and wait for ever.
+        [ -z "$waited" ] || kill -0 "$child" 2>/dev/null || break
+        interrupted="" status=0 waited=1
         wait "$child" || status=$?
     done
     child=""
