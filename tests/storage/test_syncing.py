@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -41,9 +42,9 @@ def here(workspace: Workspace) -> set[str]:
     return set(DirectoryBlobs(workspace.root / "blobs"))
 
 
-def mark(workspace: Workspace, key: str) -> None:
+def mark(workspace: Workspace, key: str, *, days_ago: float = 0.0) -> None:
     """As one whose deletion somebody has asked for."""
-    row = {"audio_sha256": key, "created_at": now()}
+    row = {"audio_sha256": key, "created_at": now() - timedelta(days=days_ago)}
     others = [column.name for column in forgotten.c if column.name != "number"]
     values = {name: row.get(name, 1) for name in others}
     with writing(workspace._engine) as connection:
@@ -144,7 +145,7 @@ def test_a_recording_that_was_forgotten_elsewhere_is_not_sent_and_goes_here(
 
 def test_what_came_in_again_after_it_was_forgotten_is_kept(local: Workspace, address: str) -> None:
     key = local.inferences.recent(limit=1)[0].audio_sha256
-    mark(local, key)
+    mark(local, key, days_ago=1)
     there = under(local, address)
     there.capture_retention.run(actor="ann")
     assert key in here(local)

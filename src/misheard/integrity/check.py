@@ -16,7 +16,7 @@ from misheard.datasets.datasets import Datasets
 from misheard.errors import BlobCorruptError, BlobNotFoundError
 from misheard.integrity import counts, mending
 from misheard.integrity.difference import Difference
-from misheard.integrity.files import Reference, references
+from misheard.integrity.files import Reference, had_deleted, references
 from misheard.integrity.flaws import Findings, Part, Soundness
 
 _RESTORE = (
@@ -99,15 +99,18 @@ class Integrity:
             return [one for one, is_there in self._looked_up(connection) if not is_there]
 
     def _looked_up(self, connection: Connection) -> Iterator[tuple[Reference, bool]]:
-        """Every file that a row points at, and whether it is there."""
-        pointed_at = references(connection, self._blobs)
+        """Files that rows point at, and whether each is there; less what somebody had deleted."""
+        pointed_at, gone = references(connection, self._blobs), had_deleted(connection)
         looked = {of_model: Presence(self._store(of_model)) for of_model in (False, True)}
         while some := list(islice(pointed_at, _LOOKED_UP)):
             there = {
                 of_model: presence.of({one.sha256 for one in some if one.is_of_model is of_model})
                 for of_model, presence in looked.items()
             }
-            yield from ((one, one.sha256 in there[one.is_of_model]) for one in some)
+            for one in some:
+                is_there = one.sha256 in there[one.is_of_model]
+                if is_there or one.sha256 not in gone:
+                    yield one, is_there
 
     def _store(self, of_model: bool) -> BlobStore:
         return self._model_blobs if of_model else self._blobs

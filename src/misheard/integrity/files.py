@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, exists, select
 
 from misheard.blobs.store import BlobStore
 from misheard.database.schema import (
@@ -59,6 +59,17 @@ def references(connection: Connection, blobs: BlobStore) -> Iterator[Reference]:
         for key in rows:
             if key not in seen:
                 yield Reference(sha256=key, owner=f"audio of {name}", is_audio=True)
+
+
+def had_deleted(connection: Connection) -> set[str]:
+    """Audio that somebody had deleted and nobody has said since, though a row may still name it.
+
+    A run that was killed leaves such rows, and the next one finishes.
+    """
+    again = (inferences.c.audio_sha256 == forgotten.c.audio_sha256) & (
+        inferences.c.created_at > forgotten.c.created_at
+    )
+    return set(connection.scalars(select(forgotten.c.audio_sha256).where(~exists().where(again))))
 
 
 def _of_versions(connection: Connection) -> Iterator[Reference]:
