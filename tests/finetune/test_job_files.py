@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import fields
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -13,6 +16,7 @@ from misheard.finetune.events import TrainingEvent, append_event, course, read_e
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
+from tests.finetune.conftest import Waiting, Workshop, quick
 
 
 def test_events_come_back_in_order(tmp_path: Path) -> None:
@@ -113,3 +117,23 @@ def test_every_path_of_a_job_lies_inside_it_under_a_name_of_its_own() -> None:
     paths = [getattr(JobPaths(Path("/jobs/job-1")), name) for name in names]
     assert len(set(paths)) == len(paths) >= 9
     assert all(path.is_relative_to("/jobs/job-1/") for path in paths)
+
+
+def test_many_who_prepare_one_job_at_once_write_its_inputs_once(
+    workshop_in: Callable[[Path], Workshop], tmp_path: Path
+) -> None:
+    workshop = workshop_in(tmp_path)
+    jobs = workshop.jobs(Waiting())
+    together = Barrier(6)
+
+    def prepare(number: int) -> Path:
+        together.wait()
+        jobs.prepare("job-1", workshop.base.id, workshop.dataset, quick())
+        begun = jobs.paths("job-1").root / f"begun-{number}"
+        begun.touch()
+        return begun
+
+    with ThreadPoolExecutor(6) as pool:
+        begun = list(pool.map(prepare, range(6)))
+    assert [path.name for path in begun if not path.exists()] == []
+    assert jobs.paths("job-1").order.exists()

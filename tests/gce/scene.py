@@ -120,8 +120,8 @@ class Scene:
 
 def with_patience(workspace: Workspace, double: ComputeDouble) -> Workspace:
     """Nothing but the clock: the pauses between two looks at an operation are short."""
-    backend = workspace.gce
-    backend._open_machines = lambda: Compute("my-project", endpoint=double.url, patience=QUICK)
+    ground = workspace.gce._ground
+    ground._open_machines = lambda: Compute("my-project", endpoint=double.url, patience=QUICK)
     return workspace
 
 

@@ -158,7 +158,7 @@ def test_spot_machines_that_are_taken_back_early_are_no_sign_that_the_next_fares
     spot.submit("job-1")
     for _ in range(2):
         spot.double.preempt(spot.double.names[0])
-        spot.gce._look(spot.paths("job-1"))
+        spot.gce._following.look(spot.paths("job-1"))
     assert not spot.paths("job-1").failure.exists()
     assert len(spot.double.history) == 3
 

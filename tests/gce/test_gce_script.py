@@ -52,8 +52,13 @@ def start(root: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
 
 
 def run(root: Path, *flags: str, timeout_s: float = 120.0, **environment: str) -> Done:
-    child = start(root, *flags, **environment)
-    out, err = child.communicate(timeout=timeout_s)
+    child = start(root, *flags, PYTHONFAULTHANDLER="1", **environment)
+    try:
+        out, err = child.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        child.send_signal(signal.SIGABRT)  # it tells where it stands
+        out, err = child.communicate()
+        pytest.fail(f"It was not done after {timeout_s:.0f} s.\n{out}\n{err}")
     return Done(child.returncode, out, err)
 
 
@@ -346,6 +351,7 @@ def phone_prompts(folder: Path, gcs: GcsEmulator) -> Iterator[tuple[Workspace, A
 
 
 @pytest.mark.model
+@pytest.mark.timeout(1600)
 def test_a_model_that_was_trained_on_a_rented_machine_passes_the_gate_and_goes_live(
     gcs: GcsEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -353,7 +359,7 @@ def test_a_model_that_was_trained_on_a_rented_machine_passes_the_gate_and_goes_l
     with phone_prompts(tmp_path, gcs) as (workspace, double):
         newest = workspace.datasets.latest("prompts")
         assert newest is not None
-        done = run(workspace.root, *ALL, "--dataset-id", newest.id, timeout_s=3000.0)
+        done = run(workspace.root, *ALL, "--dataset-id", newest.id, timeout_s=1500.0)
         assert done.code == 0, done.out + done.err
         assert double.names == []
         assert workspace.rentals.still_open() == []

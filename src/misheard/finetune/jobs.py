@@ -26,6 +26,7 @@ from misheard.finetune.events import TrainingEvent, read_events
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
+from misheard.finetune.written import alone_in
 from misheard.registry import Registry
 from misheard.scoring.normalize import Normalizer
 from misheard.speech.decoding import DecodingOptions
@@ -141,14 +142,11 @@ class Jobs:
             if known is None:
                 values = vars(job) | {"recipe": recipe.to_dict()}
                 connection.execute(insert(jobs).values(**values))
-        job = self.get(job_id)
-        if not job.state.is_final and not self.paths(job_id).order.exists():
-            try:
-                self.write_inputs(job, self.paths(job_id), general)
-            except OSError as error:
-                self._require_room(job_id, error)
-                raise
-        return job
+        try:
+            return self._with_inputs(job_id, general)
+        except OSError as error:
+            self._require_room(job_id, error)
+            raise
 
     def draft(self, job_id: str, base_version_id: str, dataset: Dataset, recipe: Recipe) -> Job:
         """A job that nobody knows of yet; `EmptyDatasetError` where there is nothing to learn."""
@@ -228,6 +226,15 @@ class Jobs:
         paths = self.paths(job_id)
         has_reason = _given_up(paths) or error_in(paths.log)
         return not self.get(job_id).state.is_final and not has_reason
+
+    def _with_inputs(self, job_id: str, general: Dataset | None) -> Job:
+        self._root.mkdir(parents=True, exist_ok=True)
+        # Of two at once the second would throw away what the first has begun to train on.
+        with alone_in(self._root):
+            job = self.get(job_id)
+            if not job.state.is_final and not self.paths(job_id).order.exists():
+                self.write_inputs(job, self.paths(job_id), general)
+        return job
 
     def write_inputs(self, job: Job, paths: JobPaths, general: Dataset | None) -> None:
         """Write all that a training needs; half-written inputs are made anew."""

@@ -1,11 +1,26 @@
-"""Files that are written complete or not at all."""
+"""Files that are written complete or not at all, and by one at a time."""
 
 from __future__ import annotations
 
+import fcntl
 import json
 import math
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Wait for every other thread and process that is alone in this folder."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def finite(number: float | None) -> float | None:
