@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
+# So many tests run at a time; those of a file stay together, as they share what is slow to make.
+JOBS   ?= 2
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export HF_HUB_OFFLINE ?= 1
 
@@ -12,7 +14,7 @@ demo: $(STAMP)  ## Walk real telephone speech once round the loop (about 10 minu
 	$(BIN)/misheard demo
 
 test: $(STAMP)  ## The whole suite, with the real model (about 40 minutes on 2 cores)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

@@ -5,7 +5,8 @@
 
 Both sides train OpenAI's tiny.en on the same phone prompts (training split, up to 30 s), each clip
 once an epoch, for as many epochs, with the same batch size, peak learning rate, warm-up and
-precision, on the same threads, each in a process of its own, without validation in between.
+precision (bfloat16 where the processor computes in it), on the same threads, each in a process of
+its own, without validation in between.
 
 - The usual recipe is Hugging Face's ("Fine-Tune Whisper with Transformers"): `WhisperProcessor`'s
   features of 30 s made beforehand, `Seq2SeqTrainer`, labels padded a batch. Its features are not
@@ -136,7 +137,7 @@ def measure(work: Path, epochs: int, most: int | None, precision: str) -> dict[s
     paths = train(work / "job", recipe, most=most, validate=False)
     ours = json.loads(paths.result.read_text(encoding="utf-8"))
     err.print("padded to 30 s, as published")
-    call = [str(weights), str(padded), str(epochs), str(most or ""), precision]
+    call = [str(weights), str(padded), str(epochs), str(most or ""), ours["precision"]]
     published_rate = in_its_process(*call, "published", environment=os.environ)
     err.print(f"padded to 30 s, epochs: {epochs}")
     their_rate = in_its_process(*call, "", environment=ENVIRONMENT | os.environ)
@@ -167,7 +168,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--epochs", type=int, default=Recipe().epochs)
     parser.add_argument("--clips", type=int, help="only so many clips of each split")
-    parser.add_argument("--precision", default="bfloat16", choices=["bfloat16", "float32"])
+    parser.add_argument("--precision", default="auto", choices=["auto", "bfloat16", "float32"])
     parser.add_argument("--padded", nargs=6, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.padded:

@@ -71,7 +71,7 @@ def test_any_mapping_will_do_and_tuples_become_lists() -> None:
         {"a": np.float32(1)},
         {"a": np.zeros(2)},
         {("a", "b"): 1},
-        {"a": object()},
+        pytest.param({"a": object()}, id="{'a': object()}"),
     ],
     ids=repr,
 )

@@ -15,11 +15,16 @@ from misheard.datasets.datasets import Purpose
 from misheard.datasets.manifest import Row
 from misheard.datasets.split import Split
 from misheard.finetune.backends.local import LocalBackend
+from misheard.finetune.train import settled_precision
 from tests.conftest import Prompt, Studio, write_wav
 from tests.finetune.conftest import quick
 
 MOST_MB = 3_000
 CLIP_S = 30
+NATIVE = pytest.mark.skipif(
+    settled_precision("auto") != "bfloat16",
+    reason="this processor only imitates bfloat16, for minutes a step; misheard does not use it",
+)
 
 
 def filled(prompts: Sequence[Prompt], count: int) -> list[tuple[bytes, str]]:
@@ -42,7 +47,7 @@ def filled(prompts: Sequence[Prompt], count: int) -> list[tuple[bytes, str]]:
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("precision", ["bfloat16", "float32"])
+@pytest.mark.parametrize("precision", [pytest.param("bfloat16", marks=NATIVE), "float32"])
 def test_eight_clips_of_30_s_with_a_tiny_model_take_at_most_3_gb(
     studio: Studio, phone_prompts: list[Prompt], precision: str
 ) -> None:

@@ -114,13 +114,14 @@ def test_a_window_as_long_as_the_spectrogram_is_high_is_no_spectrogram(
     context = Context(margin_s=0.0, round_to=80)
     ModelCard(base="-", dataset_id="-", recipe_id="-", context=context).write(tmp_path)
     clip = audio.from_samples(clips[0].samples[:16_000], 16_000)
-    transcriber = WhisperTranscriber(tmp_path, options=replace(SHORT, retry_margin_s=0.0))
+    once = replace(SHORT, retry_margin_s=0.0)  # however doubtful: its weights are random
+    transcriber = WhisperTranscriber(tmp_path, options=once)
     watched = watch(transcriber)
     (made,) = transcriber.transcribe([clip])
     assert watched.shapes == [(1, 80, 162)]
     context = Context(margin_s=0.0, round_to=81)
     ModelCard(base="-", dataset_id="-", recipe_id="-", context=context).write(tmp_path)
-    (same,) = WhisperTranscriber(tmp_path, options=SHORT).transcribe([clip])
+    (same,) = WhisperTranscriber(tmp_path, options=once).transcribe([clip])
     assert (made.text, made.avg_logprob) == (same.text, same.avg_logprob)
 
 
@@ -233,7 +234,7 @@ def test_threads_may_ask_for_different_things_at_once(
     tuned: JobPaths, clips: list[audio.Audio]
 ) -> None:
     engine = WhisperTranscriber(tuned.model)
-    long = audio.from_samples(np.concatenate([clip.samples for clip in clips * 4]), 16_000)
+    long = audio.from_samples(np.concatenate([clip.samples for clip in clips * 2]), 16_000)
     assert long.duration_s > 30
     asked = [
         DecodingOptions(),
@@ -245,18 +246,18 @@ def test_threads_may_ask_for_different_things_at_once(
     ]
 
     def listen(options: DecodingOptions) -> list[tuple[object, ...]]:
-        made = engine.transcribe([*clips, long], options=options)
+        made = engine.transcribe([*clips[:2], long], options=options)
         return [(one.text, one.words, one.segments, one.avg_logprob) for one in made]
 
     expected = [listen(options) for options in asked]
     heard: dict[int, list[tuple[object, ...]]] = {}
 
     def thread(number: int) -> None:
-        heard[number] = listen(asked[number % len(asked)])
+        heard[number] = listen(asked[number])
 
-    threads = [threading.Thread(target=thread, args=(number,)) for number in range(12)]
+    threads = [threading.Thread(target=thread, args=(number,)) for number in range(6)]
     for one in threads:
         one.start()
     for one in threads:
         one.join()
-    assert [heard[number] for number in range(12)] == expected * 2
+    assert [heard[number] for number in range(6)] == expected

@@ -147,7 +147,9 @@ class TrainingRun:
     def __init__(self, paths: JobPaths) -> None:
         self.paths = paths
         self.order = Order.read(paths.order)
-        self.recipe = replace(self.order.recipe, precision=_precision(self.order.recipe.precision))
+        self.recipe = replace(
+            self.order.recipe, precision=settled_precision(self.order.recipe.precision)
+        )
         self._started = time.monotonic()
         self._rank = _rank()
 
@@ -309,7 +311,7 @@ def peak_memory_mb() -> int:
     return int(peak.split()[1]) // 1024
 
 
-def _precision(wanted: str) -> str:
+def settled_precision(wanted: str) -> str:
     """What "auto" means here: bfloat16 where the processor computes in it, else float32."""
     if wanted != "auto":
         return wanted
