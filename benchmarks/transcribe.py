@@ -216,11 +216,13 @@ def peak_operations_s(threads: int) -> float:
     torch.set_num_threads(threads)
     size = 2048
     one, other = (torch.randint(-99, 99, (size, size), dtype=torch.int8) for _ in range(2))
-    best_s = float("inf")
-    for _ in range(20):
+    best_s, spent_s, rounds = float("inf"), 0.0, 0
+    # A processor without instructions for it takes seconds for each.
+    while rounds < 20 and spent_s < 5:
         started = time.perf_counter()
         torch._int_mm(one, other)
-        best_s = min(best_s, time.perf_counter() - started)
+        took_s = time.perf_counter() - started
+        best_s, spent_s, rounds = min(best_s, took_s), spent_s + took_s, rounds + 1
     return 2 * size**3 / best_s
 
 

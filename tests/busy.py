@@ -25,8 +25,7 @@ log = InferenceLog(open_engine(url, telemetry=True), blobs)
 engine = open_engine(url)
 cases = Cases(engine, normalizer=normalizer("basic"))
 digest = Digest(engine, rules=DigestRules(audit_share=0.2), scorer=no_suspicion)
-print("ready", flush=True)
-while True:
+def write():
     log.capture(
         [Captured(audio=f"{n}.wav", text=f"number {n}", heard_at=datetime.now(UTC), latency_s=0.1)
          for n in range(200)],
@@ -37,6 +36,10 @@ while True:
     cases.open(some[0].id, suspicion=0.5)
     cases.correct([Correction(inference_id=one.id, reference="others", author="ann")
                    for one in some[:2]])
+write()
+print("ready", flush=True)
+while True:
+    write()
 """
 
 

@@ -12,7 +12,6 @@ import struct
 import subprocess
 import sys
 import termios
-from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 
@@ -199,16 +198,3 @@ def test_print_status_fits_a_terminal(columns: int, waiting: tuple[Path, str]) -
     # No column is squeezed until its words break.
     assert "corrected" in shown
     assert "error cases" in shown
-
-
-@pytest.mark.model
-def test_print_status_of_a_filled_workspace_is_whole_at_80(
-    copy_of_filled: Callable[[str], Path],
-) -> None:
-    folder = copy_of_filled("shown")
-    workspace = Workspace.open(folder / "data")
-    shown = in_a_terminal(80, "-c", SHOW, str(ROOT), str(folder / "data"))
-    for version in workspace.registry.listed():
-        assert version.id in shown
-    assert "WER" in shown
-    assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith("Next:"))

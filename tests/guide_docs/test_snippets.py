@@ -18,6 +18,7 @@ from misheard.workspace import Workspace
 from src.data.model_validator import ModelValidator, ValidationConfig, ValidationResult
 from tests.emulators import GcsEmulator, running
 from tests.guide_docs.conftest import GIVEN, OURS, ROOT, names_made_in, paste, snippets
+from tests.guide_docs.test_commands import SHOW, in_a_terminal
 
 pytestmark = pytest.mark.model
 
@@ -328,3 +329,15 @@ def test_the_snippets_of_the_other_pages_run(
     with caplog.at_level(logging.INFO):
         for number, snippet in enumerate(found, 1):
             paste(snippet, namespace, f"{name}, snippet {number}")
+
+
+def test_print_status_of_a_filled_workspace_is_whole_at_80(
+    copy_of_filled: Callable[[str], Path],
+) -> None:
+    folder = copy_of_filled("shown")
+    workspace = Workspace.open(folder / "data")
+    shown = in_a_terminal(80, "-c", SHOW, str(ROOT), str(folder / "data"))
+    for version in workspace.registry.listed():
+        assert version.id in shown
+    assert "WER" in shown
+    assert all(len(line) <= 80 for line in shown.splitlines() if not line.startswith("Next:"))
