@@ -13,7 +13,7 @@ export HF_HUB_OFFLINE ?= 1
 demo: $(STAMP)  ## Walk real telephone speech once round the loop (about 10 minutes on 2 cores)
 	$(BIN)/misheard demo
 
-test: $(STAMP)  ## The whole suite, with the real model (about 40 minutes on 2 cores)
+test: $(STAMP)  ## The whole suite, with the real model (30 to 60 minutes on 2 cores)
 	$(BIN)/python -m pytest --numprocesses $(JOBS) --dist loadfile
 
 lint: $(STAMP)
