@@ -26,7 +26,7 @@ from misheard.finetune.events import TrainingEvent, read_events
 from misheard.finetune.order import Order
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
-from misheard.finetune.written import alone_in
+from misheard.finetune.written import alone
 from misheard.registry import Registry
 from misheard.scoring.normalize import Normalizer
 from misheard.speech.decoding import DecodingOptions
@@ -230,7 +230,7 @@ class Jobs:
     def _with_inputs(self, job_id: str, general: Dataset | None) -> Job:
         self._root.mkdir(parents=True, exist_ok=True)
         # Of two at once the second would throw away what the first has begun to train on.
-        with alone_in(self._root):
+        with alone(self._root / "inputs.lock"):
             job = self.get(job_id)
             if not job.state.is_final and not self.paths(job_id).order.exists():
                 self.write_inputs(job, self.paths(job_id), general)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fcntl
 import json
 import math
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,14 +12,12 @@ from typing import Any
 
 
 @contextmanager
-def alone_in(folder: Path) -> Iterator[None]:
-    """Wait for every other thread and process that is alone in this folder."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def alone(path: Path) -> Iterator[None]:
+    """Wait for every other thread and process that is in here with the same file; it stays."""
+    # Opened for writing, as network file systems lock no other.
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
         yield
-    finally:
-        os.close(descriptor)
 
 
 def finite(number: float | None) -> float | None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Collection
+import os
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from misheard.datasets.split import Split
 from misheard.finetune.paths import JobPaths
-from misheard.finetune.written import alone_in, write_json
+from misheard.finetune.written import write_json
 from misheard.forgetting.words import Eraser
 
 
@@ -20,9 +23,19 @@ def jobs_with(root: Path, recordings: Collection[str]) -> list[str]:
 
 def erase_from_job(root: Path, job_id: str, eraser: Eraser) -> int:
     """Delete a job's copies, its lines on them, and what it says of them; how many copies."""
-    # Two that forget would both write the same files anew.
-    with alone_in(root / job_id):
+    with _alone_in(root / job_id):
         return _erase(JobPaths(root / job_id), eraser)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """Wait for another that forgets there: both would write the same files anew."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
 def _erase(paths: JobPaths, eraser: Eraser) -> int:
