@@ -332,13 +332,16 @@ def test_a_refusal_of_the_moment_is_waited_out(
 
 
 def test_trouble_that_does_not_pass_ends_in_an_error(double: ComputeDouble) -> None:
-    patience = Patience(first_pause_s=0.01, longest_pause_s=0.05, trouble_s=0.3)
+    patience = Patience(first_pause_s=0.01, longest_pause_s=0.05, trouble_s=2.0)
     compute = Compute("my-project", endpoint=double.url, patience=patience)
+    # What loads the client's modules would take a good part of the patience.
+    assert list(compute.listed(owned("me"))) == []
+    double.asked.clear()
     double.trouble = [503] * 1000
     began = time.monotonic()
     with pytest.raises(ComputeUnreachableError, match="Something went wrong"):
         compute.listed(owned("me"))
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < 30
     assert len(double.asked) > 3
 
 
