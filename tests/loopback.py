@@ -205,12 +205,20 @@ def _serving(server: socketserver.BaseServer) -> Iterator[None]:
         thread.join()
 
 
+_held: list[socket.socket] = []
+
+
 def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
+    """A port that nobody listens on, and that is given to nobody else while this process runs.
+
+    It stays bound, without listening. A server that sets SO_REUSEADDR, as most do, may have it.
+    """
+    one = socket.socket()
+    one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    one.bind(("127.0.0.1", 0))
+    _held.append(one)
+    port: int = one.getsockname()[1]
+    return port
 
 
 def certificate(folder: Path) -> Path:
@@ -230,8 +238,8 @@ def certificate(folder: Path) -> Path:
     return made
 
 
-def until(condition: Any, *, seconds: float = 10.0) -> None:
-    """Wait for something to become true."""
+def until(condition: Any, *, seconds: float = 120.0) -> None:
+    """Wait for something to become true; on a busy machine a process takes long to start."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never became so"

@@ -36,8 +36,8 @@ KB = 1 << 10
 PIECE = 512 * KB
 LARGE = bytes(range(256)) * 5_000  # 1.28 MB: three pieces
 PIECES: dict[str, Any] = {"piece_bytes": PIECE}
-QUICK = Patience(first_s=0.005, most_s=0.02, deadline_s=20, answer_s=20)
-IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.3, answer_s=5)
+QUICK = Patience(first_s=0.005, most_s=0.02, deadline_s=60, answer_s=60)
+IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.3, answer_s=60)
 
 Opens = Callable[..., Bucket]
 
@@ -115,7 +115,7 @@ def test_what_does_not_pass_is_an_error_after_the_deadline(
         began = time.monotonic()
         with pytest.raises(BucketUnreachableError, match=says):
             bucket.put("name", content)
-        assert time.monotonic() - began < 5
+        assert time.monotonic() - began < 30
 
 
 def test_a_server_that_is_not_there_is_an_error_after_the_deadline(
@@ -137,15 +137,15 @@ def test_a_server_that_is_not_there_is_an_error_after_the_deadline(
 
 
 def test_a_server_that_says_nothing_is_asked_again(opens: Opens, proxy: FaultProxy) -> None:
-    bucket = opens(Patience(first_s=0.005, most_s=0.02, deadline_s=20, answer_s=0.3))
+    bucket = opens(Patience(first_s=0.005, most_s=0.02, deadline_s=60, answer_s=1))
     bucket.put("name", b"content")
     silent = threading.Event()
     for method in ("GET", "POST" if isinstance(bucket, GcsBucket) else "PUT"):
-        proxy.add(Fault(method=method, call=lambda: silent.wait(10)))
+        proxy.add(Fault(method=method, call=lambda: silent.wait(120)))
     began = time.monotonic()
     bucket.put("name", b"other")
     assert bucket.get("name") == b"other"
-    assert time.monotonic() - began < 8
+    assert time.monotonic() - began < 60
     assert all(fault.times == 0 for fault in proxy.faults)
     silent.set()
 
@@ -324,13 +324,13 @@ def test_the_upload_of_a_process_that_was_killed_goes_on_in_another(
 
     def hold() -> None:
         held.set()
-        go.wait(60)
+        go.wait(600)
 
     # Of what the killed process has sent by then nothing more gets through.
     proxy.add(Fault(method="PUT", path="upload_id", skip=2, call=hold, cut_request_at=0))
     arguments = [name, proxy.url, str(tmp_path / "uploads"), str(large)]
     process = subprocess.Popen([sys.executable, "-c", PUTTING, *arguments])
-    assert held.wait(60)
+    assert held.wait(300)
     process.send_signal(signal.SIGKILL)
     process.wait()
     go.set()
@@ -424,7 +424,7 @@ def test_what_was_remembered_of_another_content_is_not_gone_on_with(
 def test_two_who_send_the_same_at_once_both_do(
     opens: Opens, proxy: FaultProxy, large: Path
 ) -> None:
-    together = threading.Barrier(2, timeout=30)
+    together = threading.Barrier(2, timeout=50)
     proxy.add(Fault(method="PUT", path="upload_id", times=2, call=together.wait))
     with ThreadPoolExecutor(2) as pool:
         done = list(pool.map(lambda bucket: bucket.put("large", large), [opens(), opens()]))

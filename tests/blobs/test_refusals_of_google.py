@@ -25,7 +25,7 @@ from misheard.errors import BlobNotFoundError, BucketUnavailableError, BucketUnr
 from tests.emulators import GcsEmulator
 from tests.faults import Fault, FaultProxy, faults
 
-IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.2, answer_s=5)
+IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.2, answer_s=60)
 TRAINER = "trainer@p.iam.gserviceaccount.com"
 JSON = {"Content-Type": "application/json; charset=UTF-8"}
 
@@ -293,7 +293,11 @@ def test_no_credentials_anywhere(tmp_path: Path) -> None:
     hidden = ("GOOGLE_", "STORAGE_", "CLOUDSDK", "GCE_")
     environment = {name: it for name, it in os.environ.items() if not name.startswith(hidden)}
     environment |= {"HOME": str(tmp_path), "NO_GCE_CHECK": "true"}
-    program = "from misheard.blobs.opening import open_bucket; open_bucket('gs://p-datasets')"
+    # What Google's library loads, on a busy machine, would take a good part of its time.
+    program = (
+        "import google.auth.compute_engine, google.auth.transport.requests\n"
+        "from misheard.blobs.opening import open_bucket; open_bucket('gs://p-datasets')"
+    )
     ran = subprocess.run(
         [sys.executable, "-c", program],
         capture_output=True,
@@ -314,6 +318,7 @@ def test_a_network_that_swallows_everything_is_waited_for_seconds_only(
     with socket.create_server(("127.0.0.1", 0)) as deaf:
         monkeypatch.setenv("GCE_METADATA_IP", f"127.0.0.1:{deaf.getsockname()[1]}")
         began = time.monotonic()
-        with pytest.raises(BucketUnavailableError, match="gcloud auth application-default login"):
+        said = r"within 0\.3 s.*gcloud auth application-default login"
+        with pytest.raises(BucketUnavailableError, match=said):
             google_credentials(limit_s=0.3)
-        assert time.monotonic() - began < 3
+        assert time.monotonic() - began < 30

@@ -14,7 +14,7 @@ from misheard.errors import BlobNotFoundError, BucketUnavailableError, BucketUnr
 from tests.emulators import S3Emulator
 from tests.faults import Fault, FaultProxy, faults
 
-IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.2, answer_s=5)
+IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.2, answer_s=60)
 EXPORT = 'eval "$(aws configure export-credentials --format env)"'
 
 
@@ -118,4 +118,5 @@ def test_a_network_that_swallows_everything_is_waited_for_seconds_only(
         began = time.monotonic()
         with pytest.raises(BucketUnavailableError, match="no AWS credentials"):
             S3Bucket("b", patience=Patience(deadline_s=0.5, answer_s=0.5)).get("name")
-        assert time.monotonic() - began < 10
+        # obstore by itself asks for three minutes.
+        assert time.monotonic() - began < 60

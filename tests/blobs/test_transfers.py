@@ -21,10 +21,11 @@ from misheard.blobs.transfers import copy_missing, fetch_all, missing_from, put_
 from misheard.errors import BlobCorruptError, BlobNotFoundError, BucketUnavailableError
 from tests.emulators import GcsEmulator
 from tests.faults import Fault, FaultProxy, faults
+from tests.loopback import until
 
 CONTENTS = [b"%d " % number * 1000 for number in range(40)]
 SIZE = sum(map(len, CONTENTS))
-IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.2, answer_s=20)
+IMPATIENT = Patience(first_s=0.005, most_s=0.02, deadline_s=0.2, answer_s=120)
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def test_nothing_to_do_is_done_at_once(bucket: BucketBlobs) -> None:
 def test_several_travel_at_a_time(
     bucket: BucketBlobs, paths: list[Path], proxy: FaultProxy
 ) -> None:
-    together = threading.Barrier(8, timeout=20)
+    together = threading.Barrier(8, timeout=60)
     proxy.add(Fault(method="POST", times=8, call=together.wait))
     put_all(bucket, paths, threads=8)  # with fewer than eight the barrier breaks
     assert not together.broken
@@ -116,11 +117,12 @@ def test_the_first_error_stops_the_rest_and_the_next_call_goes_on(
     fault = proxy.add(Fault(method="POST", skip=10, times=10_000, status=403, body=b"no"))
     with pytest.raises(BucketUnavailableError, match="add-iam-policy-binding"):
         copy_missing(source, bucket, keys, threads=2)
+    # The other thread may be at work still, and nobody else waits for it.
+    until(lambda: not [one for one in threading.enumerate() if one.name == "transfer"])
     assert 10_000 - fault.times <= 2
     proxy.faults.clear()
     copied = copy_missing(source, bucket, keys)
-    # The other thread may have been at work still.
-    assert copied.there in (9, 10)
+    assert copied.there == 10
     assert copied.blobs + copied.there == len(keys)
     assert set(bucket) == set(keys)
 
@@ -183,13 +185,13 @@ def test_ctrl_c_ends_a_transfer_at_once(
 
     def hold() -> None:
         held.set()
-        go.wait(60)
+        go.wait(600)
 
     proxy.add(Fault(method="POST", skip=5, times=10_000, call=hold))
     command = [sys.executable, "-c", COPYING, gcs.new_bucket(), proxy.url, str(tmp_path)]
     process = subprocess.Popen(command)
-    assert held.wait(120)
+    assert held.wait(300)
     process.send_signal(signal.SIGINT)
-    # What is under way would take a minute.
-    assert process.wait(40) == 7
+    # What is under way would take ten minutes.
+    assert process.wait(300) == 7
     go.set()

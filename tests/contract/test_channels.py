@@ -36,6 +36,8 @@ FIRED = Notice(
 OVER = replace(FIRED, event=Event.RESOLVED, resolved_at=AT.replace(hour=11))
 SECRET = "T0PSECRET"
 KEY = "R0UTINGKEY"
+PATIENCE_S = 60.0
+"""For a machine that is busy with other things."""
 
 
 @pytest.fixture(autouse=True)
@@ -52,7 +54,8 @@ class Case:
     """All that has arrived, as text."""
     breaks: Callable[[], None] | None
     """Makes the other end say no; None where it cannot."""
-    hangs: Callable[[], None] | None
+    hangs: Callable[[], Channel] | None
+    """Makes the other end say nothing more; the same channel, of little patience."""
 
 
 def smtp(port: int, **options: Any) -> SmtpChannel:
@@ -62,7 +65,7 @@ def smtp(port: int, **options: Any) -> SmtpChannel:
         "security": "none",
         "sender": "misheard@example.org",
         "recipients": ("ann@example.org", "bob@example.org"),
-        "timeout_s": 0.5,
+        "timeout_s": PATIENCE_S,
     }
     return SmtpChannel(**known | options)
 
@@ -85,8 +88,9 @@ def case(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
             def refuse() -> None:
                 mail.answer = "451 try later"
 
-            def wait() -> None:
-                mail.delay_s = 60.0
+            def wait() -> Channel:
+                mail.delay_s = 600.0
+                return smtp(mail.port, timeout_s=0.5)
 
             yield Case(smtp(mail.port), texts, refuse, wait)
     else:
@@ -96,11 +100,12 @@ def case(request: pytest.FixtureRequest, caplog: pytest.LogCaptureFixture) -> It
             def fail() -> None:
                 web.status = 500
 
-            def sleep() -> None:
-                web.delay_s = 60.0
+            def sleep() -> Channel:
+                web.delay_s = 600.0
+                return WebhookChannel("hook", web.url, routing_key=key, timeout_s=0.5)
 
             yield Case(
-                WebhookChannel("hook", web.url, routing_key=key, timeout_s=0.5),
+                WebhookChannel("hook", web.url, routing_key=key, timeout_s=PATIENCE_S),
                 lambda: [json.dumps(one, ensure_ascii=False) for one in web.taken],
                 fail,
                 sleep,
@@ -140,16 +145,16 @@ def test_what_the_other_side_refuses_is_an_error_without_a_secret(case: Case) ->
 def test_what_hangs_is_an_error_after_its_time(case: Case) -> None:
     if case.hangs is None:
         return  # a log takes everything
-    case.hangs()
+    impatient = case.hangs()
     begun = time.monotonic()
     with pytest.raises(DeliveryFailedError, match="in time"):
-        case.channel.send(FIRED)
-    assert time.monotonic() - begun < 5
+        impatient.send(FIRED)
+    assert time.monotonic() - begun < 30
 
 
 def test_nobody_there_is_an_error() -> None:
     nobody = f"http://127.0.0.1:{free_port()}/{SECRET}"
-    for channel in (WebhookChannel("hook", nobody, timeout_s=1.0), smtp(free_port())):
+    for channel in (WebhookChannel("hook", nobody, timeout_s=PATIENCE_S), smtp(free_port())):
         with pytest.raises(DeliveryFailedError, match=r"(?i)refused") as raised:
             channel.send(FIRED)
         assert SECRET not in str(raised.value)
@@ -157,7 +162,7 @@ def test_nobody_there_is_an_error() -> None:
 
 def test_the_fields_that_slack_and_receivers_of_your_own_read() -> None:
     with http_server() as web:
-        WebhookChannel("slack", web.url, timeout_s=5.0).send(OVER)
+        WebhookChannel("slack", web.url, timeout_s=PATIENCE_S).send(OVER)
     (body,) = web.taken
     assert body["text"] == "[calls] latency is well again: v-1"
     assert body["event"] == "resolved"
@@ -169,7 +174,7 @@ def test_the_fields_that_slack_and_receivers_of_your_own_read() -> None:
 def test_the_fields_of_pagerdutys_events_api() -> None:
     with http_server() as web:
         web.status = 202
-        channel = WebhookChannel("pagerduty", web.url, routing_key=KEY, timeout_s=5.0)
+        channel = WebhookChannel("pagerduty", web.url, routing_key=KEY, timeout_s=PATIENCE_S)
         channel.send(replace(FIRED, detail="x" * 5000))
         channel.send(OVER)
     fired, over = web.taken
@@ -186,7 +191,7 @@ def test_a_redirect_is_no_success() -> None:
     with http_server() as web, http_server() as other:
         web.status, web.location = 302, other.url
         with pytest.raises(DeliveryFailedError, match="302"):
-            WebhookChannel("hook", web.url, timeout_s=5.0).send(FIRED)
+            WebhookChannel("hook", web.url, timeout_s=PATIENCE_S).send(FIRED)
         assert other.taken == []
 
 
@@ -226,7 +231,7 @@ def test_mail_goes_over_tls_and_only_to_whom_is_trusted(
 ) -> None:
     pem = certificate(tmp_path)
     with smtp_server(pem, tls=security == "tls") as mail:
-        channel = smtp(mail.port, security=security, timeout_s=5.0)
+        channel = smtp(mail.port, security=security)
         with pytest.raises(DeliveryFailedError, match="CERTIFICATE_VERIFY_FAILED"):
             channel.send(FIRED)
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "cert.pem"))

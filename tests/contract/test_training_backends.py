@@ -33,7 +33,7 @@ Make = Callable[[], TrainingBackend]
 """Another instance of the same back end, as another process would have it."""
 
 
-def wait(backend: TrainingBackend, paths: JobPaths, timeout_s: float = 240.0) -> RunState:
+def wait(backend: TrainingBackend, paths: JobPaths, timeout_s: float = 600.0) -> RunState:
     deadline = time.monotonic() + timeout_s
     while not backend.state(paths).is_final:
         assert time.monotonic() < deadline, "the job never ended"
@@ -41,7 +41,7 @@ def wait(backend: TrainingBackend, paths: JobPaths, timeout_s: float = 240.0) ->
     return backend.state(paths)
 
 
-def wait_for_event(paths: JobPaths, timeout_s: float = 120.0) -> None:
+def wait_for_event(paths: JobPaths, timeout_s: float = 300.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not paths.events.exists():
         assert time.monotonic() < deadline, "the job never said a word"

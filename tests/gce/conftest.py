@@ -46,10 +46,15 @@ class Rented:
     environment: dict[str, str]
     machines: list[subprocess.Popen[bytes]]
 
-    def begin(self, attempt: int, *, wait_s: float = 60, **others: str) -> subprocess.Popen[bytes]:
+    def begin(self, attempt: int, *, wait_s: float = 600, **others: str) -> subprocess.Popen[bytes]:
         """A machine of its own, with nothing on its disk unless this attempt has begun before."""
         program = [sys.executable, "-m", "misheard.finetune.rented.program"]
-        options = [f"--attempt={attempt}", "--every-s=0.2", "--patience-s=60", f"--wait-s={wait_s}"]
+        options = [
+            f"--attempt={attempt}",
+            "--every-s=0.2",
+            "--patience-s=300",
+            f"--wait-s={wait_s}",
+        ]
         place = [self.job.bucket.url, self.job.job_id, str(self.directory(attempt))]
         machine = subprocess.Popen(
             [*program, *place, *options],
@@ -72,13 +77,13 @@ class Rented:
             assert any(machine.poll() is None for machine in self.machines), "none is at work"
             return (found := self.furthest()) is not None and found.step > past
 
-        wait_until(is_there, timeout_s=120)
+        wait_until(is_there, timeout_s=300)
         found = self.furthest()
         assert found is not None
         return found
 
 
-def left(machine: subprocess.Popen[bytes], timeout_s: float = 120.0) -> tuple[int, str]:
+def left(machine: subprocess.Popen[bytes], timeout_s: float = 300.0) -> tuple[int, str]:
     """What a machine's program left with, and what it had to say."""
     _, said = machine.communicate(timeout=timeout_s)
     return machine.returncode, said.decode()
@@ -159,8 +164,9 @@ def undisturbed(workshop: Workshop) -> JobPaths:
 
 ZONE = "us-central1-a"
 QUICK = Patience(
-    first_pause_s=0.01, longest_pause_s=0.05, call_s=10.0, trouble_s=1.0, operation_s=10.0
+    first_pause_s=0.01, longest_pause_s=0.05, call_s=60.0, trouble_s=60.0, operation_s=120.0
 )
+"""Asks again at once, and for long: a busy machine may stand still for seconds."""
 WAITS = "import time; print('on', flush=True); time.sleep(600)"
 
 

@@ -25,7 +25,6 @@ from tests.gce.simulated import Program, SimulatedMachine, training_program
 
 IMAGE_FAMILIES = ("common-cu129-ubuntu-2404-nvidia-580", "debian-12")
 _TICK_S = 0.02
-_UNATTENDED_S = 1.0
 _NAME = re.compile(r"[a-z]([-a-z0-9]{0,61}[a-z0-9])?")
 _LABEL = re.compile(r"[a-z0-9_-]{0,63}")
 _CLAUSE = re.compile(r'\(?\s*([\w.-]+)\s*(?:=|eq)\s*"?([\w.-]*)"?\s*\)?')
@@ -118,7 +117,9 @@ class ComputeDouble:
         """(zone, machine type) that do not exist."""
         self.image_families = set(IMAGE_FAMILIES)
         self.polls = 0
-        """How often an operation is asked for before it is done, or for a second if nobody asks."""
+        """How often an operation is asked for before it is done; see also `unattended_s`."""
+        self.unattended_s = 1.0
+        """After so long an operation is done, however often it was asked for."""
         self.failures: list[tuple[str, str, str]] = []
         """(kind of operation, code, message): each once."""
         self.trouble: list[int] = []
@@ -216,7 +217,7 @@ class ComputeDouble:
         while not self._stopping.wait(_TICK_S):
             with self._lock:
                 for operation in list(self._operations.values()):
-                    old = time.monotonic() - operation.began > _UNATTENDED_S
+                    old = time.monotonic() - operation.began > self.unattended_s
                     if not operation.done and (operation.polls >= self.polls or old):
                         self._finish(operation)
                 made = list(self._made.items())

@@ -11,21 +11,22 @@ from urllib.parse import unquote, urlsplit
 
 from tests.gce.double import ComputeDouble
 
-_PATIENCE_S = 60.0
+_PATIENCE_S = 300.0
 
 
 class Hold:
-    """The first request of a method whose path has a word in it, until it is let go."""
+    """A request of a method whose path has a word in it, until it is let go."""
 
     def __init__(self) -> None:
-        self.method, self.word = "", ""
+        self.method, self.word, self.skip = "", "", 0
         self.reached = threading.Event()
         self._over = threading.Event()
         self._over.set()
         self._lock = threading.Lock()
 
-    def wait_for(self, method: str, word: str) -> None:
-        self.method, self.word = method, word
+    def wait_for(self, method: str, word: str, *, skip: int = 0) -> None:
+        """The first one, or that after so many."""
+        self.method, self.word, self.skip = method, word, skip
         self.reached.clear()
         self._over.clear()
 
@@ -37,6 +38,9 @@ class Hold:
         """Keep it waiting if it is the one; whether it was, and so must not be answered."""
         with self._lock:
             if self._over.is_set() or method != self.method or self.word not in unquote(path):
+                return False
+            if self.skip:
+                self.skip -= 1
                 return False
             self.method = ""
         self.reached.set()

@@ -1,10 +1,10 @@
 """What a rented machine runs in tests that are about whoever rents it: all but the training.
 
-    python -m tests.gce.quick_machine BUCKET JOB ATTEMPT
+    python -m tests.gce.quick_machine BUCKET JOB ATTEMPT [FILE]
 
 It speaks to the bucket as the real program does, with its records, and makes a model of a few
 bytes in a second. What it does wrong is said by the job's id: "-fails", "-mute", "-wrong-manifest",
-"-wrong-bytes", "-endless".
+"-wrong-bytes", "-endless". Where a file is named, it waits for that after its first step.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import json
 import sys
 import time
 from datetime import UTC, datetime
+from pathlib import Path
 
 from misheard.blobs.opening import open_bucket
 from misheard.finetune.events import TrainingEvent
@@ -26,7 +27,7 @@ STEPS = 4
 MODEL = b"a model of a few bytes"
 
 
-def main(url: str, job_id: str, number: int) -> None:
+def main(url: str, job_id: str, number: int, word: Path | None = None) -> None:
     job = RentedJob(open_bucket(url), job_id)
     attempt = job.attempt(number)
     if "-mute" in job_id and number == 1:
@@ -47,6 +48,8 @@ def main(url: str, job_id: str, number: int) -> None:
         log += f"step {step}\n".encode()
         job.bucket.put(attempt.log, log)
         time.sleep(0.1)
+        while word is not None and not word.exists():
+            time.sleep(0.05)
         if "-endless" in job_id:
             time.sleep(600)
     if "-fails" in job_id:
@@ -78,4 +81,4 @@ def end(job: RentedJob, manifest: Manifest) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], int(sys.argv[3]))
+    main(sys.argv[1], sys.argv[2], int(sys.argv[3]), *map(Path, sys.argv[4:]))

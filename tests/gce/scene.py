@@ -33,7 +33,7 @@ from tests.gce.holding import HoldingDouble, HoldingProxy
 from tests.gce.simulated import Program
 
 QUICK = Patience(
-    first_pause_s=0.01, longest_pause_s=0.1, call_s=20.0, trouble_s=1.0, operation_s=20.0
+    first_pause_s=0.01, longest_pause_s=0.1, call_s=60.0, trouble_s=1.0, operation_s=120.0
 )
 ROOT = Path(__file__).parents[2]
 
@@ -42,6 +42,14 @@ def quick_program(metadata: dict[str, str], _: Path) -> list[str]:
     """All but the training: see `quick_machine`."""
     asked = (metadata[f"misheard-{name}"] for name in ("bucket", "job", "attempt"))
     return [sys.executable, "-m", "tests.gce.quick_machine", *asked]
+
+
+def held_program(word: Path) -> Program:
+    """As `quick_program`; after its first step it waits until there is a file.
+
+    So what a test does while it trains is done by then, however slow the machine is.
+    """
+    return lambda metadata, disk: [*quick_program(metadata, disk), str(word)]
 
 
 def real_program(metadata: dict[str, str], directory: Path) -> list[str]:
@@ -176,10 +184,15 @@ def place_to_train(
     engine: Engine,
     jobs_root: Path,
     gcs: GcsEmulator,
+    *,
+    through: str = "",
     **settings: Any,
 ) -> Iterator[tuple[Callable[[], GceBackend], ComputeDouble]]:
-    """Makes back ends that train for real, on machines of one double."""
-    found = {"STORAGE_EMULATOR_HOST": gcs.url, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
+    """Makes back ends that train for real, on machines of one double.
+
+    `through`: the address of a proxy by which the machines see the bucket.
+    """
+    found = {"STORAGE_EMULATOR_HOST": through or gcs.url, "PYTHONPATH": f"{ROOT / 'src'}:{ROOT}"}
     bucket = f"gs://{gcs.new_bucket()}"
     with ComputeDouble(folder / "machines", program=real_program, environment=found) as double:
         rules = GceSettings(project_id="my-project", poll_s=0.2, **settings)
@@ -196,7 +209,7 @@ def place_to_train(
         yield make, double
 
 
-def wait_until(happens: Callable[[], object], *, timeout_s: float = 60.0) -> None:
+def wait_until(happens: Callable[[], object], *, timeout_s: float = 240.0) -> None:
     deadline = time.monotonic() + timeout_s
     while not happens():
         assert time.monotonic() < deadline, "it never happened"

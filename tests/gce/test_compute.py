@@ -332,7 +332,7 @@ def test_a_refusal_of_the_moment_is_waited_out(
 
 
 def test_trouble_that_does_not_pass_ends_in_an_error(double: ComputeDouble) -> None:
-    patience = Patience(first_pause_s=0.01, longest_pause_s=0.05, trouble_s=2.0)
+    patience = Patience(first_pause_s=0.01, longest_pause_s=0.05, trouble_s=5.0)
     compute = Compute("my-project", endpoint=double.url, patience=patience)
     # What loads the client's modules would take a good part of the patience.
     assert list(compute.listed(owned("me"))) == []
@@ -341,16 +341,17 @@ def test_trouble_that_does_not_pass_ends_in_an_error(double: ComputeDouble) -> N
     began = time.monotonic()
     with pytest.raises(ComputeUnreachableError, match="Something went wrong"):
         compute.listed(owned("me"))
-    assert time.monotonic() - began < 30
+    assert time.monotonic() - began < 60
     assert len(double.asked) > 3
 
 
 def test_a_machine_that_takes_too_long_is_found_by_the_next_call(double: ComputeDouble) -> None:
-    double.polls = 1_000_000
+    double.polls, double.unattended_s = 1_000_000, 600.0
     hasty = Patience(first_pause_s=0.01, longest_pause_s=0.02, operation_s=0.2)
     compute = Compute("my-project", endpoint=double.url, patience=hasty)
     with pytest.raises(ComputeUnreachableError, match=r"insert of misheard-.* was not done within"):
         compute.create(machine())
+    double.unattended_s = 0.0
     until(lambda: double.status(machine().name) == "RUNNING")
     assert compute.create(machine()).state is InstanceState.RUNNING
     assert len(double.history) == 1
@@ -502,11 +503,13 @@ def test_whoever_is_not_logged_in_is_told_how(monkeypatch: pytest.MonkeyPatch) -
 
 
 def test_without_a_network_nothing_hangs() -> None:
-    compute = Compute("my-project", endpoint=f"http://127.0.0.1:{free_port()}", patience=QUICK)
+    hasty = Patience(first_pause_s=0.01, longest_pause_s=0.05, trouble_s=1.0)
+    compute = Compute("my-project", endpoint=f"http://127.0.0.1:{free_port()}", patience=hasty)
     began = time.monotonic()
     with pytest.raises(ComputeUnreachableError, match="Connection"):
         compute.create(machine())
-    assert time.monotonic() - began < 5
+    # It tries for a second; the rest is for a machine that is busy with other things.
+    assert time.monotonic() - began < 30
 
 
 def test_a_page_that_answers_in_the_place_of_the_api_is_told_as_such() -> None:
@@ -565,7 +568,7 @@ def test_a_dry_run_needs_no_library_of_googles() -> None:
         "print([name for name in sys.modules if name.startswith('google')])"
     )
     run = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=300
     )
     assert "https://compute.googleapis.com/compute/v1/projects/p/zones/" in run.stdout
     assert run.stdout.splitlines()[-1] == "[]"

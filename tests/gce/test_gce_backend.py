@@ -40,7 +40,7 @@ from misheard.workspace import Workspace
 from tests.emulators import GcsEmulator
 from tests.gce.conftest import machine
 from tests.gce.quick_machine import MODEL, STEPS
-from tests.gce.scene import Scene, scene, wait_until, with_patience
+from tests.gce.scene import Scene, held_program, scene, wait_until, with_patience
 
 
 @pytest.fixture
@@ -50,13 +50,18 @@ def here(gcs: GcsEmulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> I
         yield made
 
 
-def test_a_model_comes_home_its_progress_before_it_and_nothing_is_left(here: Scene) -> None:
+def test_a_model_comes_home_its_progress_before_it_and_nothing_is_left(
+    here: Scene, tmp_path: Path
+) -> None:
+    word = tmp_path / "go on"
+    here.double.program = held_program(word)
     seen: list[TrainingEvent] = []
     there: list[bool] = []
 
     def see(event: TrainingEvent) -> None:
         seen.append(event)
         there.append(here.double.names != [])
+        word.touch()
 
     here.submit("job-1")
     assert here.gce.state(here.paths("job-1")) is RunState.RUNNING
@@ -125,11 +130,14 @@ def test_what_is_not_what_the_manifest_says_never_comes_home(here: Scene, wrong:
     assert "gcloud storage rm -r gs://" in str(here.workspace.jobs.get(job_id).error)
 
 
-def test_a_machine_that_is_taken_away_is_replaced(here: Scene) -> None:
+def test_a_machine_that_is_taken_away_is_replaced(here: Scene, tmp_path: Path) -> None:
+    word = tmp_path / "go on"
+    here.double.program = held_program(word)
     here.submit("job-1")
     wait_until(lambda: here.gce.state(here.paths("job-1")) and here.paths("job-1").events.exists())
     (name,) = here.double.names
     here.double.preempt(name)
+    word.touch()
     assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
     assert here.endings("job-1") == ["preempted", "done"]
     assert here.double.most_running == 1
@@ -181,14 +189,20 @@ def test_there_are_no_more_machines_than_the_settings_allow(here: Scene) -> None
 
 
 def test_a_machine_that_gives_no_sign_of_life_is_deleted_and_replaced(here: Scene) -> None:
-    impatient = here.configured(silent_minutes=0.1)
-    impatient.submit("job-mute")
-    assert impatient.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
-    assert impatient.endings("job-mute") == ["silent", "done"]
+    here.submit("job-mute")
+    paths = here.paths("job-mute")
+    assert here.gce.state(paths) is RunState.RUNNING
+    assert len(here.double.history) == 1
+    # The machine after it has the whole of its time again, in which it has to begin.
+    begun = now() - timedelta(minutes=here.workspace.settings.gce.silent_minutes + 10)
+    with writing(here.workspace._engine) as connection:
+        connection.execute(update(table).values(asked_at=begun, running_at=begun))
+    assert here.workspace.jobs.wait("job-mute").state is JobState.COMPLETED
+    assert here.endings("job-mute") == ["silent", "done"]
     # It is paid for until it is deleted, whether it says anything or not.
-    silent = impatient.workspace.rentals.of_job("job-mute")[0]
-    assert silent.hours() >= 0.02 / 60
-    assert impatient.is_clean("job-mute")
+    silent = here.workspace.rentals.of_job("job-mute")[0]
+    assert silent.hours() >= 30 / 60
+    assert here.is_clean("job-mute")
 
 
 @pytest.mark.parametrize("who", ["follower", "cancelling", "sweep"])
@@ -255,8 +269,10 @@ def test_a_cancelled_job_has_no_machine_and_leaves_nothing(here: Scene) -> None:
 
 
 def test_a_machine_that_was_deleted_by_hand_is_not_replaced_before_somebody_says_so(
-    here: Scene,
+    here: Scene, tmp_path: Path
 ) -> None:
+    word = tmp_path / "go on"
+    here.double.program = held_program(word)
     here.submit("job-1")
     wait_until(lambda: here.gce.state(here.paths("job-1")) and here.begun(here.paths("job-1")))
     other = here.configured().gce
@@ -268,6 +284,7 @@ def test_a_machine_that_was_deleted_by_hand_is_not_replaced_before_somebody_says
     assert len(here.double.history) == 1
     # Nothing is lost: the next attempt goes on from what is saved.
     assert here.objects("training/jobs/job-1/attempts/1/")
+    word.touch()
     here.submit("job-1")
     assert here.workspace.jobs.wait("job-1").state is JobState.COMPLETED
     assert here.endings("job-1") == ["cancelled", "done"]
@@ -450,7 +467,7 @@ def test_a_project_that_is_not_there_is_told_at_once(here: Scene) -> None:
 
 def test_two_that_look_after_one_job_make_one_machine(here: Scene) -> None:
     with here.controller("job-1") as one, here.controller("job-1") as two:
-        answers = [child.communicate(timeout=60)[0] for child in (one, two)]
+        answers = [child.communicate(timeout=300)[0] for child in (one, two)]
         assert [child.returncode for child in (one, two)] == [0, 0], answers
     assert len(here.double.history) == 1
     assert here.is_clean("job-1")
@@ -584,7 +601,7 @@ def test_a_sweep_deletes_nothing_that_is_rented_while_it_looks(here: Scene) -> N
     swept: list[Swept] = []
     thread = threading.Thread(target=lambda: swept.extend(looking.sweep()))
     thread.start()
-    assert here.double.hold.reached.wait(30)
+    assert here.double.hold.reached.wait(120)
     here.submit("job-2")
     here.double.hold.let_go()
     thread.join(60)

@@ -15,7 +15,7 @@ from misheard.finetune.events import TrainingEvent
 from misheard.worker import Done, Worker
 from tests import tiny
 from tests.emulators import GcsEmulator
-from tests.gce.scene import Scene, scene, wait_until
+from tests.gce.scene import Scene, held_program, scene, wait_until
 from tests.gce.test_gce_backend import stray
 
 SECTIONS = {
@@ -41,19 +41,24 @@ def begun(here: Scene) -> Cycle:
 
 
 class Seeing(Observer):
-    def __init__(self, here: Scene) -> None:
+    def __init__(self, here: Scene, word: Path) -> None:
         self.here = here
+        self.word = word
         self.events: list[TrainingEvent] = []
         self.machines: list[str] = []
 
     def training(self, event: TrainingEvent) -> None:
         self.events.append(event)
         self.machines += self.here.double.names
+        self.word.touch()
 
 
-def test_a_cycle_trains_on_a_rented_machine_and_its_model_goes_live(here: Scene) -> None:
+def test_a_cycle_trains_on_a_rented_machine_and_its_model_goes_live(
+    here: Scene, tmp_path: Path
+) -> None:
     cycle = begun(here)
-    seeing = Seeing(here)
+    seeing = Seeing(here, tmp_path / "go on")
+    here.double.program = held_program(seeing.word)
     cycle = here.workspace.cycles.run(cycle.id, observer=seeing)
     assert cycle.state is CycleState.AWAITING_APPROVAL, cycle.detail
     assert [event.step for event in seeing.events] == [1, 2, 3, 4]

@@ -53,7 +53,7 @@ def test_killed_at_any_step_another_process_goes_on(here: Scene, when: str) -> N
     hold = here.proxy.hold if step.of == "bucket" else here.double.hold
     hold.wait_for(step.method, step.word)
     with here.controller("job-1") as killed:
-        assert hold.reached.wait(60), killed.poll()
+        assert hold.reached.wait(300), killed.poll()
         killed.kill()
         killed.wait()
     there = len(here.double.names), len(here.workspace.rentals.still_open())

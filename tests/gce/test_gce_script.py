@@ -51,7 +51,7 @@ def start(root: Path, *flags: str, **environment: str) -> subprocess.Popen[str]:
     )
 
 
-def run(root: Path, *flags: str, timeout_s: float = 120.0, **environment: str) -> Done:
+def run(root: Path, *flags: str, timeout_s: float = 300.0, **environment: str) -> Done:
     child = start(root, *flags, PYTHONFAULTHANDLER="1", **environment)
     try:
         out, err = child.communicate(timeout=timeout_s)
@@ -185,7 +185,7 @@ def test_ctrl_c_says_that_the_machine_goes_on_and_how_to_end_it(here: Scene) -> 
     child = start(here.workspace.root, *ALL, *dataset(here), "--epochs", "2")
     wait_until(lambda: any(one.endswith("/go.json") for one in here.objects()))
     child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=120)
+    _, err = child.communicate(timeout=300)
     assert child.returncode == 130
     (name,) = here.double.names
     assert f"{name} in us-central1-a goes on" in err
@@ -193,7 +193,7 @@ def test_ctrl_c_says_that_the_machine_goes_on_and_how_to_end_it(here: Scene) -> 
     advised = shlex.split(err.rpartition("To end it now: ")[2])
     assert advised[1] == str(SCRIPT)
     done = subprocess.run(
-        [sys.executable, *advised[1:]], capture_output=True, text=True, timeout=180, check=True
+        [sys.executable, *advised[1:]], capture_output=True, text=True, timeout=300, check=True
     )
     assert f"Deleted: {name}." in done.stdout
     assert here.double.names == []
@@ -272,7 +272,7 @@ def test_a_machine_that_is_taken_away_when_no_zone_has_another_is_replaced_later
     here.double.program = here.program
     here.double.stock_outs |= dict.fromkeys(zones, 1)
     here.double.preempt(here.double.names[0])
-    out, err = child.communicate(timeout=60)
+    out, err = child.communicate(timeout=300)
     assert child.returncode == 0, err
     assert "is home and registered" in out
     assert "It is tried again by itself" in err

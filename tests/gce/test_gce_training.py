@@ -14,6 +14,7 @@ from misheard.finetune.rented.saves import saves
 from tests.emulators import GcsEmulator
 from tests.finetune.conftest import Workshop
 from tests.gce.conftest import SHORT
+from tests.gce.holding import HoldingProxy
 from tests.gce.scene import place_to_train, wait_until
 
 
@@ -27,23 +28,36 @@ def test_taken_away_twice_it_ends_with_the_weights_of_an_undisturbed_one(
 ) -> None:
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", gcs.url)
     root = workshop.root / "jobs"
-    with place_to_train(tmp_path, workshop.engine, root, gcs, spot=True) as (make, double):
+    with (
+        HoldingProxy(gcs.url) as proxy,
+        place_to_train(tmp_path, workshop.engine, root, gcs, through=proxy.url, spot=True) as (
+            make,
+            double,
+        ),
+    ):
+        # After one save a machine gets no further, so that it has not ended when it is taken; nor
+        # has it time for another then.
+        double.grace_s = 0.3
+        proxy.hold.wait_for("POST", "/saves/", skip=1)
         backend = make()
         jobs = workshop.jobs(backend)
         jobs.submit("job-preempted", workshop.base.id, workshop.dataset, SHORT)
         paths = jobs.paths("job-preempted")
         rented = RentedJob(backend.bucket, "job-preempted")
         reached = 0
-        for _ in range(2):
+        for is_last in (False, True):
             wait_until(
                 lambda reached=reached: (
                     max((one.step for one in saves(rented)), default=0) > reached
                 ),
-                timeout_s=120,
+                timeout_s=300,
             )
             reached = max(one.step for one in saves(rented))
             (name,) = double.names
             double.preempt(name)
+            proxy.hold.let_go()
+            if not is_last:
+                proxy.hold.wait_for("POST", "/saves/", skip=1)
             wait_until(lambda: backend.state(paths).is_final or double.names)
         # As after a restart: a back end that has not seen the job before.
         assert workshop.jobs(make()).wait("job-preempted").state is JobState.COMPLETED

@@ -85,7 +85,7 @@ class Machine:
     def run(self) -> tuple[int, str]:
         """Start it; what it ends with, and all it says on its console."""
         with self.started() as process:
-            console, _ = process.communicate(timeout=120)
+            console, _ = process.communicate(timeout=600)
             return process.returncode, console
 
     @property
@@ -197,7 +197,7 @@ def test_a_machine_that_is_switched_off_tells_its_program_and_waits_for_it(
         log = rented.home / "install.log"
         until(lambda: log.exists() and "waiting" in log.read_text("utf-8"))
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     assert process.returncode == 3
     assert b"saved" in (rented.get(LOG) or b"")
     assert rented.get(MANIFEST) is None
@@ -205,11 +205,10 @@ def test_a_machine_that_is_switched_off_tells_its_program_and_waits_for_it(
 
 
 def test_what_is_left_running_does_not_keep_the_machine_on(rented: Machine) -> None:
-    rented.program = "sleep 30 & echo $! >left; exit 1"
-    process = rented.start()
-    process.wait(timeout=20)
-    os.kill(int((rented.home / "left").read_text("utf-8")), signal.SIGKILL)
-    process.communicate()
+    rented.program = "sleep 1000 & echo $! >left; exit 1"
+    with rented.started() as process:
+        process.wait(timeout=300)
+        os.kill(int((rented.home / "left").read_text("utf-8")), signal.SIGKILL)
     assert rented.times_off == 1
 
 
@@ -273,28 +272,28 @@ def test_while_it_installs_it_tells_that_it_lives_and_how_far_it_is(
     slow.mkdir()
     python = slow / "python3.13"
     python.write_text(
-        '#!/bin/bash\n[ "$1" != -c ] || exit 0\necho "It is slow."; exec sleep 60\n', "utf-8"
+        '#!/bin/bash\n[ "$1" != -c ] || exit 0\necho "It is slow."; exec sleep 1000\n', "utf-8"
     )
     python.chmod(0o755)
     rented.environment = {
         "MISHEARD_PYTHON": "",
-        "MISHEARD_BEAT_S": "0.1",
+        "MISHEARD_BEAT_S": "0.5",
         "PATH": f"{slow}:{os.environ['PATH']}",
     }
     attempt = RentedJob(GcsBucket(rented.bucket), "job-1").attempt(2)
     with rented.started() as process:
-        until(lambda: b"It is slow." in (rented.get(LOG) or b""), seconds=20)
+        until(lambda: b"It is slow." in (rented.get(LOG) or b""))
         first = read_heartbeat(attempt)
         assert first is not None
         assert (first.attempt, first.phase) == (2, Phase.INSTALLING)
-        assert abs(datetime.now(UTC) - first.at) < timedelta(seconds=20)
-        until(lambda: read_heartbeat(attempt) != first, seconds=20)
+        assert abs(datetime.now(UTC) - first.at) < timedelta(minutes=5)
+        until(lambda: read_heartbeat(attempt) != first)
         assert attempt.job.attempts() == []
         os.killpg(process.pid, signal.SIGTERM)
-        process.communicate(timeout=30)
+        process.communicate(timeout=300)
     assert b"It ends at: make an environment" in (rented.get(LOG) or b"")
     last = read_heartbeat(attempt)
-    time.sleep(1.5)
+    time.sleep(2.5)
     assert read_heartbeat(attempt) == last
     assert rented.times_off == 1
 

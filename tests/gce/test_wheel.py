@@ -29,7 +29,7 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     target = tmp_path_factory.mktemp("installed")
     pip = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index"]
     quiet = ["--disable-pip-version-check", "--no-compile", "--target", str(target)]
-    subprocess.run([*pip, *quiet, str(wheel)], check=True, timeout=120)
+    subprocess.run([*pip, *quiet, str(wheel)], check=True, timeout=600)
     return target
 
 
@@ -43,7 +43,7 @@ def run(installed: Path, *arguments: str) -> str:
         text=True,
         env=environment,
         cwd=installed,
-        timeout=120,
+        timeout=600,
     )
     return done.stdout
 

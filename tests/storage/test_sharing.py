@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import time
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from misheard import audio
 from misheard.blobs.opening import open_bucket
 from misheard.datasets.samples import Sample
 from misheard.errors import BlobCorruptError, BucketTakenError, StagingFailedError
@@ -17,7 +19,7 @@ from misheard.rooms.claiming import MARKER
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.emulators import GcsEmulator
-from tests.faults import Fault, faults
+from tests.faults import Fault, FaultProxy, faults
 from tests.loopback import until
 from tests.postgres import Cluster
 from tests.server.site import PATIENCE_S
@@ -25,8 +27,9 @@ from tests.server.test_processes import hear, running
 from tests.serving.letters import QUICK, ask, deploy, letter_of, make, make_letters, run, serving
 from tests.storage.conftest import keys, spoil
 
-SLOW_S = 0.15
 CLIPS = 40
+TOGETHER = 4
+"""Far fewer than may travel at a time."""
 
 
 @pytest.fixture(scope="module")
@@ -146,28 +149,33 @@ def test_what_does_not_arrive_whole_is_not_registered(
 def test_recordings_travel_side_by_side(
     tmp_path: Path, gcs: GcsEmulator, address: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One after another each of them would wait once for its answer, at the least."""
-    with faults(gcs.url, latency_s=SLOW_S) as proxy:
+    """None of some is answered before all of these have been asked for."""
+    with faults(gcs.url) as proxy:
         monkeypatch.setenv("STORAGE_EMULATOR_HOST", proxy.url)
         workspace = tiny.make(tmp_path / "ws", storage={"blobs": address})
-        in_turn_s = CLIPS * SLOW_S
-        assert _took_s(lambda: tiny.heard(workspace, CLIPS)) < 0.8 * in_turn_s
+        with _together(proxy, "POST", "upload"):
+            tiny.heard(workspace, CLIPS)
         samples = [
             Sample(data=tiny.make_wav(hertz=400 + n), reference=f"number {n}") for n in range(CLIPS)
         ]
-        made = []
-        took_s = _took_s(lambda: made.append(workspace.evaluation_set("many", samples)))
-        assert took_s < 0.8 * in_turn_s
+        with _together(proxy, "POST", "upload"):
+            made = workspace.evaluation_set("many", samples)
         target = tmp_path / "exported"
-        assert _took_s(lambda: workspace.datasets.export(made[0], target)) < 0.8 * in_turn_s
+        keys_of_samples = "|".join(audio.sha256_of(sample.data) for sample in samples)
+        with _together(proxy, "GET", keys_of_samples):
+            workspace.datasets.export(made, target)
     for sample in samples:
         assert any(sample.data == path.read_bytes() for path in (target / "audio").iterdir())
 
 
-def _took_s(call: Any) -> float:
-    started = time.monotonic()
-    call()
-    return time.monotonic() - started
+@contextmanager
+def _together(proxy: FaultProxy, method: str, path: str) -> Iterator[None]:
+    """The first few requests of the block wait for each other."""
+    barrier = threading.Barrier(TOGETHER, timeout=50)
+    fault = proxy.add(Fault(method=method, path=path, times=TOGETHER, call=barrier.wait))
+    yield
+    assert fault.times == 0
+    assert not barrier.broken
 
 
 def test_another_workspace_is_not_let_into_the_bucket(

@@ -7,8 +7,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -32,9 +33,13 @@ from misheard.syncing import Syncing
 from misheard.workspace import Workspace
 from tests import tiny
 from tests.emulators import GcsEmulator
+from tests.faults import Fault, faults
+from tests.loopback import until
 from tests.storage.conftest import contents, keys, spoil
 
 MISHEARD = [sys.executable, "-c", "from misheard.cli import main; main()"]
+THREADS = 32
+"""So many transfers are under way at a time."""
 SILENT: dict[str, Any] = {"actor": "ann", "watching": lambda _, __: lambda _: None}
 
 
@@ -249,8 +254,38 @@ def record(workspace: Workspace, numbers: Sequence[int]) -> None:
     workspace.inferences.record("v-1", made)
 
 
+@contextmanager
+def killed_once_held(
+    command: list[str], environment: dict[str, str], gcs: GcsEmulator, *, method: str, skip: int
+) -> Iterator[None]:
+    """A process whose transfers are held after so many, and which is killed after the block.
+
+    So it has not ended before, however late it is looked at.
+    """
+    held, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        held.set()
+        over.wait(600)
+
+    with faults(gcs.url) as proxy:
+        # Of what is held nothing gets through.
+        which = {"method": method, "path": "upload|alt=media", "skip": skip, "times": 10_000}
+        proxy.add(Fault(**which, call=hold, cut_request_at=0))
+        through = environment | {"STORAGE_EMULATOR_HOST": proxy.url}
+        process = subprocess.Popen(command, env=through, stdout=subprocess.PIPE)
+        try:
+            assert held.wait(300)
+            yield
+        finally:
+            process.send_signal(signal.SIGKILL)
+            process.communicate()
+            over.set()
+        assert process.returncode == -signal.SIGKILL
+
+
 def test_killed_twice_in_the_midst_nothing_is_lost_and_the_third_run_ends_it(
-    tmp_path: Path, address: str
+    tmp_path: Path, address: str, gcs: GcsEmulator
 ) -> None:
     workspace = tiny.make(tmp_path / "ws")
     record(workspace, range(230))
@@ -260,16 +295,15 @@ def test_killed_twice_in_the_midst_nothing_is_lost_and_the_third_run_ends_it(
         "PYTHONPATH": os.pathsep.join(filter(None, sys.path)),
     }
     command = [*MISHEARD, "-w", str(workspace.root), "sync", "--json"]
-    for arrived in (110, 170):
-        process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-        bucket = open_bucket(address)
-        while sum(1 for _ in bucket.listed()) < arrived:
-            assert process.poll() is None, "it was done before it was killed"
-            time.sleep(0.03)
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-        assert process.returncode == -signal.SIGKILL
+    before: set[str] = set()
+    for uploads in (110, 60):
+        with killed_once_held(command, environment, gcs, method="POST", skip=uploads):
+            # What the others do meanwhile comes to its end.
+            wanted = len(before) + uploads - THREADS
+            until(lambda wanted=wanted: len(keys(address)) >= wanted)
         there = keys(address)
+        assert there > before
+        before = there
         assert here(workspace) | there == every
         assert here(workspace)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
@@ -281,21 +315,18 @@ def test_killed_twice_in_the_midst_nothing_is_lost_and_the_third_run_ends_it(
     assert under(workspace, address).integrity.check(deep=True).is_sound
 
 
-def test_a_copy_home_that_was_killed_goes_on(tmp_path: Path, address: str) -> None:
+def test_a_copy_home_that_was_killed_goes_on(
+    tmp_path: Path, address: str, gcs: GcsEmulator
+) -> None:
     workspace = tiny.make(tmp_path / "ws", storage={"blobs": address})
     record(workspace, range(160))
     every = keys(address)
     assert here(workspace) == set()
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     command = [*MISHEARD, "-w", str(workspace.root), "sync", "--home", "--json"]
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
-    while len(here(workspace)) < 50:
-        assert process.poll() is None, "it was done before it was killed"
-        time.sleep(0.01)
-    process.send_signal(signal.SIGKILL)
-    process.communicate()
+    with killed_once_held(command, environment, gcs, method="GET", skip=50 + 2 * THREADS):
+        until(lambda: len(here(workspace)) >= 50)
     arrived = len(here(workspace))
-    assert process.returncode == -signal.SIGKILL
     assert 50 <= arrived < len(every)
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
     told = json.loads(done.stdout)

@@ -16,7 +16,8 @@ from misheard.settings import parse_settings
 from misheard.settings.storage import storage_of
 from misheard.workspace import Workspace
 from tests import tiny
-from tests.emulators import GcsEmulator, S3Emulator, free_port
+from tests.emulators import GcsEmulator, S3Emulator
+from tests.loopback import free_port
 from tests.storage.conftest import keys
 
 
@@ -129,7 +130,8 @@ def test_a_server_that_does_not_answer_is_told_of_within_seconds(
         started = time.monotonic()
         with pytest.raises(BucketUnavailableError, match="cannot be reached"):
             again._blobs.put_bytes(b"x")
-        assert time.monotonic() - started < 25
+        # A bucket that was there before is asked for two minutes.
+        assert time.monotonic() - started < 60
     time.sleep(AGAIN_S)
     # It was not given up for ever.
     assert again._blobs.put_bytes(b"x") in keys(address)
