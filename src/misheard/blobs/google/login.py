@@ -31,10 +31,11 @@ def google_credentials(endpoint: str = "", *, limit_s: float = _LIMIT_S) -> Any:
     if on_loopback(endpoint):
         return anonymous()
     _check_key_file()
+    auth = optional("google.auth", extra="gcp")  # which takes seconds to load on a busy machine
     answer: queue.Queue[Any] = queue.Queue()
     # A machine without a network can wait long for Google's metadata server, and without limit
     # for the name of it: a thread that nobody waits for costs nothing.
-    threading.Thread(target=_find, args=(answer,), daemon=True).start()
+    threading.Thread(target=_find, args=(auth, answer), daemon=True).start()
     try:
         found = answer.get(timeout=limit_s)
     except queue.Empty:
@@ -66,9 +67,9 @@ def principal(credentials: Any) -> str:
     return f"user:{account}" if "@" in account else ""
 
 
-def _find(answer: queue.Queue[Any]) -> None:
+def _find(auth: Any, answer: queue.Queue[Any]) -> None:
     try:
-        answer.put(optional("google.auth", extra="gcp").default(scopes=[_SCOPE])[0])
+        answer.put(auth.default(scopes=[_SCOPE])[0])
     except Exception as error:  # noqa: BLE001 - told to whoever waits for it
         answer.put(error)
 
