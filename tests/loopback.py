@@ -230,8 +230,8 @@ def certificate(folder: Path) -> Path:
     return made
 
 
-def until(condition: Any, *, seconds: float = 10.0) -> None:
-    """Wait for something to become true."""
+def until(condition: Any, *, seconds: float = 120.0) -> None:
+    """Wait for something to become true, on a machine that may be busy with something else."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "it never became so"
