@@ -8,14 +8,12 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from misheard import fleet
 from misheard.cli import following
 from misheard.cli.group import cli
 from misheard.serving.engines import Engines
@@ -29,15 +27,8 @@ def letters(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str
 
 
 @pytest.fixture
-def workspace(
-    letters: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Workspace:
-    """With what a server does by default, and one earlier version.
-
-    Nobody who is slow on a busy machine is given up, or taken for dead.
-    """
-    monkeypatch.setattr(following, "_PATIENCE_S", 300.0)
-    monkeypatch.setattr(fleet, "ALIVE", timedelta(seconds=300))
+def workspace(letters: dict[str, Path], tmp_path: Path) -> Workspace:
+    """With what a server does by default, and one earlier version."""
     made = make(tmp_path / "ws", letters, serving={"follow_s": 0.5})
     deploy(made, "B")
     return made
@@ -136,6 +127,6 @@ def test_a_kept_version_is_back_within_seconds_by_one_command(workspace: Workspa
         assert await ask(engines) == ("B", "B")
 
     with_two_servers(workspace, body)
-    # Of an idle machine 2 and 10 s are wanted; on a busy one Python alone may take ten times that.
-    assert took["loaded"] < 60
-    assert took["disk"] < 120
+    # Of an idle machine 2 and 10 s are wanted; Python alone takes one of them on a busy one.
+    assert took["loaded"] < 10
+    assert took["disk"] < 20
