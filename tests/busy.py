@@ -21,8 +21,9 @@ from misheard.cases.records import Correction
 from misheard.database.engine import open_engine
 from misheard.scoring.normalize import normalizer
 url, blobs = sys.argv[1], DirectoryBlobs(Path(sys.argv[2]))
-log = InferenceLog(open_engine(url, telemetry=True), blobs)
-engine = open_engine(url)
+# What keeps others busy must not give up itself where they keep it waiting.
+log = InferenceLog(open_engine(url, telemetry=True, patience_s=600), blobs)
+engine = open_engine(url, patience_s=600)
 cases = Cases(engine, normalizer=normalizer("basic"))
 digest = Digest(engine, rules=DigestRules(audit_share=0.2), scorer=no_suspicion)
 def write():

@@ -60,22 +60,32 @@ class _Emulator:
         raise NotImplementedError
 
     def start(self) -> None:
+        # What runs beside the tests may take a port between the look and the start.
+        for _ in range(3):
+            if self._listens():
+                return
+            self.port = free_port()
+        raise RuntimeError(f"{self.command()} does not listen at {self.url}")
+
+    def _listens(self) -> bool:
         quiet = subprocess.DEVNULL
         environment = os.environ | self.settings
         command = self.command()
         self._server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
         deadline = time.monotonic() + _PATIENCE_S
-        while self._server.poll() is None and time.monotonic() < deadline:
+        while self._server.poll() is None:
             with socket.socket() as asking:
                 if asking.connect_ex(("127.0.0.1", self.port)) == 0:
-                    return
+                    return True
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"{command} does not listen at {self.url}")
             time.sleep(0.05)
-        raise RuntimeError(f"{self.command()} does not listen at {self.url}")
+        return False
 
     def stop(self) -> None:
         if self._server is not None:
             self._server.terminate()
-            self._server.wait(timeout=30)
+            self._server.wait(timeout=300)
 
 
 class GcsEmulator(_Emulator):

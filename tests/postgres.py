@@ -12,13 +12,16 @@ import pwd
 import shutil
 import subprocess
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 
 import pytest
+from psycopg.errors import ObjectInUse
 from sqlalchemy import URL, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from misheard.database.engine import migrate, open_engine
 
@@ -28,6 +31,7 @@ _NOT_SAFE_BUT_QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=
 _AS_USER = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 _AS_USER = _AS_USER if os.getuid() == 0 else []
 _databases = count(1)
+_PATIENCE_S = 120.0
 
 
 class Cluster:
@@ -79,8 +83,18 @@ class Cluster:
 
     def run(self, statement: str) -> None:
         engine = create_engine(self.url(), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(statement))
+        deadline = time.monotonic() + _PATIENCE_S
+        while True:
+            try:
+                with engine.connect() as connection:
+                    connection.execute(text(statement))
+                break
+            except OperationalError as error:
+                # Whoever was cut off goes when its process gets to run, and PostgreSQL waits no
+                # longer than five seconds for that.
+                is_in_use = isinstance(error.orig, ObjectInUse)
+                if not is_in_use or time.monotonic() > deadline:
+                    raise
         engine.dispose()
 
     def make(self) -> None:
@@ -112,7 +126,7 @@ class Cluster:
         if self._server is not None:
             # SIGINT is a fast shutdown, which waits for nobody.
             self._server.send_signal(2)
-            self._server.wait(timeout=60)
+            self._server.wait(timeout=300)
 
 
 @contextmanager

@@ -7,8 +7,11 @@ import os
 import threading
 import time
 from collections.abc import Iterator
+from itertools import pairwise
 
 from misheard.transcripts.stream import as_they_come
+
+PATIENCE_S = 60.0
 
 
 def test_a_stream_says_when_it_has_nothing_more_for_now() -> None:
@@ -17,7 +20,9 @@ def test_a_stream_says_when_it_has_nothing_more_for_now() -> None:
 
     def write() -> None:
         os.write(writing, b"one\ntw")
-        time.sleep(1.5)
+        deadline = time.monotonic() + PATIENCE_S
+        while events[-2:] != [b"one\n", "idle"] and time.monotonic() < deadline:
+            time.sleep(0.02)
         os.write(writing, b"o\n")
         os.close(writing)
 
@@ -27,7 +32,8 @@ def test_a_stream_says_when_it_has_nothing_more_for_now() -> None:
         for line in as_they_come(stream, lambda: events.append("idle")):
             events.append(line)
     writer.join()
-    assert events == [b"one\n", "idle", b"two\n"]
+    assert [one for one in events if one != "idle"] == [b"one\n", b"two\n"]
+    assert "idle" in events[events.index(b"one\n") : events.index(b"two\n")]
 
 
 def test_a_stream_that_never_stops_says_so_about_once_a_second() -> None:
@@ -36,7 +42,7 @@ def test_a_stream_that_never_stops_says_so_about_once_a_second() -> None:
     began = time.monotonic()
 
     def write() -> None:
-        while time.monotonic() - began < 2.5:
+        while len(idle) < 2 and time.monotonic() - began < PATIENCE_S:
             os.write(writing, b"x\n")
             time.sleep(0.05)
         os.write(writing, b"the end")
@@ -48,7 +54,9 @@ def test_a_stream_that_never_stops_says_so_about_once_a_second() -> None:
         lines = list(as_they_come(stream, lambda: idle.append(time.monotonic() - began)))
     writer.join()
     assert lines[-1] == b"the end"
-    assert len(idle) == 2
+    # The writer ends once it has said so twice; on a slow machine it may say so once more.
+    assert len(idle) >= 2
+    assert all(later - sooner >= 1.0 for sooner, later in pairwise([0.0, *idle]))
 
 
 def test_what_is_in_memory_is_just_read() -> None:

@@ -59,4 +59,7 @@ def test_it_ends_with_its_figures(
     assert figures["batching_speedup"] > 0
     assert figures["p50_ms"] <= figures["p95_ms"]
     both = [figures["arms"][name]["requests_s"] for name in (serving.ALONE, serving.ALONE_WIDE)]
-    assert figures["batching_speedup"] == pytest.approx(figures["requests_s"] / max(both), rel=0.05)
+    # Both are told to a tenth, which is much of a slow machine's.
+    least = (figures["requests_s"] - 0.05) / (max(both) + 0.05)
+    most = (figures["requests_s"] + 0.05) / max(max(both) - 0.05, 1e-9)
+    assert least - 0.005 <= figures["batching_speedup"] <= most + 0.005

@@ -21,6 +21,7 @@ from misheard.settings import load_settings
 from misheard.watch import look
 from misheard.workspace import Workspace
 from tests import tiny
+from tests.clock import wait_for_room
 from tests.loopback import HttpServer, http_server
 from tests.monitoring.traffic import an_hour
 
@@ -178,6 +179,7 @@ def test_a_rule_is_off_with_false_in_the_file_and_in_the_environment(
 
 
 def test_a_trend_for_people_and_for_machines(workspace: Workspace) -> None:
+    wait_for_room(Period.HOUR, 120.0)
     hour = now().replace(minute=0, second=0, microsecond=0)
     an_hour(workspace._engine, hour, "v-1", suspicion=50.0)
     an_hour(workspace._engine, hour - timedelta(days=1), "v-2", suspicion=25.0)
@@ -198,6 +200,7 @@ def test_a_trend_for_people_and_for_machines(workspace: Workspace) -> None:
 
 
 def test_an_audited_trend_says_how_sure_it_is(tmp_path: Path) -> None:
+    wait_for_room(Period.DAY, 120.0)
     workspace = tiny.make(tmp_path / "audited", capture={"audit_share": 1.0})
     heard = tiny.heard(workspace, 20)
     workspace.digest.catch_up()

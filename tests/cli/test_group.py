@@ -4,9 +4,9 @@ import importlib
 import json
 import os
 import re
+import resource
 import subprocess
 import sys
-import time
 
 import click
 import pytest
@@ -70,17 +70,22 @@ def test_no_number_of_a_command_is_a_nan(name: str, command: click.Command) -> N
 
 
 def test_help_is_quick() -> None:
-    """Within 0.5 s; the best of three, since the machine is shared."""
+    """Within 0.5 s of the processor; the clock's is others' too, since the machine is shared."""
+
+    def processor_s() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
     spent = []
     for _ in range(3):
-        started = time.perf_counter()
+        before = processor_s()
         done = subprocess.run(
             [sys.executable, "-c", "import misheard.cli; misheard.cli.main()", "--help"],
             capture_output=True,
             text=True,
             check=True,
         )
-        spent.append(time.perf_counter() - started)
+        spent.append(processor_s() - before)
     assert "rollback" in done.stdout
     assert min(spent) <= 0.5
 

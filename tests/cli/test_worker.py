@@ -33,7 +33,7 @@ def test_it_says_what_it_did_and_stops_when_it_is_told_to(
     first = [json.loads(child.stdout.readline()) for _ in range(2)]
     assert {one["duty"] for one in first} == {"digest", "trigger"}
     child.send_signal(number)
-    _, told = child.communicate(timeout=60)
+    _, told = child.communicate(timeout=240)
     assert child.returncode == 0, told
     assert f"{number.name}: stopping" in told
     (cycle,) = workspace.cycles.listed()

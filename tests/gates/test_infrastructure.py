@@ -17,7 +17,7 @@ from tests.conftest import Studio
 pytestmark = pytest.mark.model
 
 
-def infrastructure(studio: Studio, *, max_latency_s: float = 60.0) -> Infrastructure:
+def infrastructure(studio: Studio, *, max_latency_s: float = 600.0) -> Infrastructure:
     return Infrastructure(
         studio.engine,
         DirectoryBlobs(studio.root / "blobs"),

@@ -138,7 +138,7 @@ def at_once(program: str, root: Path) -> None:
         subprocess.Popen([*command, name], cwd=CHECKOUT, stderr=subprocess.PIPE) for name in "ab"
     ]
     for one in started:
-        _, errors = one.communicate(timeout=120)
+        _, errors = one.communicate(timeout=600)
         assert one.returncode == 0, errors.decode()
 
 

@@ -33,7 +33,7 @@ def run(script: Path, *arguments: str, where: Path) -> subprocess.CompletedProce
         capture_output=True,
         text=True,
         check=False,
-        timeout=600,
+        timeout=1000,
     )
 
 

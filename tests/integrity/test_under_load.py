@@ -49,18 +49,19 @@ def test_a_copy_made_under_load_is_of_one_moment(
     if engine.dialect.name != "sqlite":
         return  # which has tools of its own
     backups, told = Backups(engine, registry, tmp_path / "backups"), []
+    copies = []
     with busy(database_url, str(tmp_path / "blobs")):
         time.sleep(2)
         before = rows(engine)
-        copies = [
-            backups.make_at(progress=lambda done, total: told.append((done, total)))
-            for _ in range(3)
-        ]
+        deadline = time.monotonic() + 120
+        # On a slow machine the others may get to write nothing while three copies are made.
+        while len(copies) < 3 or (rows(engine)[0] == before[0] and time.monotonic() < deadline):
+            copies.append(backups.make_at(progress=lambda done, total: told.append((done, total))))
         after = rows(engine)
     assert copies[0].rows["inferences"] >= before[0] > 0
     assert after[0] >= copies[-1].rows["inferences"]
     assert after[0] > before[0], "nobody wrote meanwhile"
-    assert len({copy.path for copy in copies}) == 3
+    assert len({copy.path for copy in copies}) == len(copies)
     assert [done for done, total in told if done == total]
     for copy in copies:
         assert copy.bytes == copy.path.stat().st_size

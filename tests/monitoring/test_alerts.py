@@ -288,7 +288,7 @@ def test_several_processes_that_look_at_once_never_open_two(
     command = [sys.executable, "-c", LOOK, str(tmp_path), database_url]
     children = [subprocess.Popen(command, stderr=subprocess.PIPE) for _ in range(3)]
     for child in children:
-        _, told = child.communicate(timeout=120)
+        _, told = child.communicate(timeout=600)
         assert child.returncode == 0, told.decode()
     with engine.connect() as connection:
         rows = connection.execute(select(alerts_table)).all()

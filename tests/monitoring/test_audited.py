@@ -25,6 +25,7 @@ from misheard.reports.status import status
 from misheard.triggers import Name
 from misheard.workspace import Workspace
 from tests import tiny
+from tests.clock import wait_for_room
 
 Interval = tuple[float, float, float]
 """An estimate with its ends."""
@@ -49,6 +50,7 @@ def monday() -> datetime:
 
 def make(root: Path) -> Workspace:
     """One whose live version is older than its traffic."""
+    wait_for_room(Period.WEEK, 300.0)
     workspace = tiny.make(root)
     with writing(workspace._engine) as connection:
         connection.execute(update(deployments).values(created_at=monday() - timedelta(hours=1)))

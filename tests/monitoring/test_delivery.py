@@ -88,7 +88,7 @@ def post(engine: Engine, tmp_path: Path) -> Callable[..., Post]:
 
 
 def hook(web: HttpServer, name: str = "hook", **options: Any) -> WebhookChannel:
-    return WebhookChannel(name, web.url, **{"timeout_s": 2.0} | options)
+    return WebhookChannel(name, web.url, **{"timeout_s": 30.0} | options)
 
 
 def test_what_is_due_arrives_once(post: Callable[..., Post], web: HttpServer) -> None:
@@ -106,7 +106,7 @@ def test_what_a_channel_that_is_down_has_not_taken_keeps_nobody_waiting(
     post: Callable[..., Post], web: HttpServer
 ) -> None:
     """However much that is: here more than is tried at a look."""
-    dead = WebhookChannel("dead", f"http://127.0.0.1:{free_port()}/", timeout_s=2.0)
+    dead = WebhookChannel("dead", f"http://127.0.0.1:{free_port()}/", timeout_s=30.0)
     here = post(dead, hook(web))
     here.fire(120)
     # Each look tries the first of what waits for the dead one, and no more.
@@ -122,18 +122,18 @@ def test_a_server_in_trouble_is_tried_again_after_ever_longer_times(
     here = post(hook(web))
     web.status = 503
     here.fire()
-    waits = []
-    for attempt in range(1, 10):
+    for attempt, times in enumerate((1, 2, 4, 8, 16, 32, 64, 120, 120), start=1):
         begun = datetime.now(UTC)
         assert here.deliver() == (0, 1)
+        ended = datetime.now(UTC)
         # Before its time nobody tries.
         assert here.deliver() == (0, 0)
         (sent,) = here.rows()
         assert (sent.attempts, sent.error) == (attempt, "It answered 503.")
         assert sent.next_at is not None
-        waits.append(round((sent.next_at - begun).total_seconds() / 30))
+        wait = times * timedelta(seconds=30)
+        assert begun + wait <= sent.next_at <= ended + wait
         here.wait_is_over()
-    assert waits == [1, 2, 4, 8, 16, 32, 64, 120, 120]
     web.status = 200
     assert here.deliver() == (1, 0)
     (sent,) = here.rows()
@@ -143,20 +143,21 @@ def test_a_server_in_trouble_is_tried_again_after_ever_longer_times(
 def test_a_server_that_hangs_or_drips_keeps_nobody(
     post: Callable[..., Post], web: HttpServer
 ) -> None:
-    here = post(hook(web, timeout_s=0.4), LogChannel())
+    here = post(hook(web, timeout_s=3.0), LogChannel())
     web.drip = True
     here.fire(3)
     begun = time.monotonic()
     # The others are not kept waiting by it, and it is asked only once a look.
     assert here.deliver() == (3, 1)
-    assert time.monotonic() - begun < 3
+    assert time.monotonic() - begun < 60
     (failed,) = [one for one in here.rows() if one.error]
-    assert failed.error == "It did not answer within 0.4 s."
+    assert failed.error == "It did not answer within 3 s."
+    until(lambda: web.taken)
     assert len(web.taken) == 1
 
 
 def test_nobody_there(post: Callable[..., Post]) -> None:
-    here = post(WebhookChannel("hook", f"http://127.0.0.1:{free_port()}/T0P", timeout_s=2.0))
+    here = post(WebhookChannel("hook", f"http://127.0.0.1:{free_port()}/T0P", timeout_s=30.0))
     here.fire()
     assert here.deliver() == (0, 1)
     assert [one.error for one in here.rows()] == ["Connection refused."]
@@ -247,8 +248,10 @@ def test_killed_between_sending_and_writing_it_down_it_is_sent_again(
     here = post(hook(web, timeout_s=30.0))
     here.fire()
     web.delay_s = 60.0
+    begun = datetime.now(UTC)
     first = child(database_url, web.url)
-    until(lambda: web.taken, seconds=30)
+    until(lambda: web.taken)
+    arrived = datetime.now(UTC)
     first.send_signal(signal.SIGKILL)
     first.wait()
     web.delay_s = 0.0
@@ -256,8 +259,8 @@ def test_killed_between_sending_and_writing_it_down_it_is_sent_again(
     assert here.deliver() == (0, 0)
     with engine.connect() as connection:
         (claimed,) = connection.execute(select(deliveries)).all()
-    wait_s = (claimed.next_at - datetime.now(UTC)).total_seconds()
-    assert 60 < wait_s < 91
+    claim = timedelta(seconds=30 + 60)
+    assert begun + claim <= claimed.next_at <= arrived + claim
     assert (claimed.attempts, claimed.delivered_at) == (1, None)
     here.wait_is_over()
     assert here.deliver() == (1, 0)
@@ -270,7 +273,7 @@ def test_several_processes_do_not_deliver_twice(
     here = post(hook(web))
     here.fire(30)
     workers = [child(database_url, web.url) for _ in range(3)]
-    counts = [int(one.communicate(timeout=120)[0]) for one in workers]
+    counts = [int(one.communicate(timeout=600)[0]) for one in workers]
     assert sum(counts) == 30
     subjects = [one["subject"] for one in web.taken]
     assert sorted(subjects) == sorted(f"cycle-{n}" for n in range(30))

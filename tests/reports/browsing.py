@@ -20,6 +20,8 @@ class Opened:
         self.context = browser.new_context(**{"viewport": {"width": 1200, "height": 900}} | context)
         self.complaints: list[str] = []
         self.asked: list[str] = []
+        # A browser is one of many processes, on a machine that may be busy with others.
+        self.context.set_default_timeout(120_000)
         self.page = self.context.new_page()
         self.page.on("console", lambda message: self.complaints.append(message.text))
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
@@ -70,6 +72,7 @@ def browser() -> Iterator[Any]:
         made = playwright.chromium.launch(
             executable_path=shutil.which("chromium"),
             args=["--no-sandbox", "--autoplay-policy=no-user-gesture-required"],
+            timeout=180_000,
         )
         yield made
         made.close()

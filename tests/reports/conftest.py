@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import insert, select, update
+from sqlalchemy import func, insert, select, update
 
 from misheard.blobs.directory import DirectoryBlobs
 from misheard.cycle.states import Cycle, CycleState
@@ -309,15 +309,17 @@ class Bench:
         return cycle
 
     def put(self, cycle: Cycle, state: CycleState, detail: str = "", **values: object) -> None:
-        """Set a cycle down where it would stand after `state`'s step."""
-        step = {
-            "cycle_id": cycle.id,
-            "created_at": now() + timedelta(seconds=65),
-            "from_state": cycle.state,
-            "to_state": state,
-            "detail": detail,
-        }
+        """Set a cycle down where it would stand after `state`'s step, 65 s after the one before."""
         with writing(self.engine) as connection:
+            steps = select(func.max(cycle_steps.c.created_at))
+            before = connection.execute(steps.where(cycle_steps.c.cycle_id == cycle.id))
+            step = {
+                "cycle_id": cycle.id,
+                "created_at": before.scalar_one() + timedelta(seconds=65),
+                "from_state": cycle.state,
+                "to_state": state,
+                "detail": detail,
+            }
             chosen = update(cycles).where(cycles.c.id == cycle.id)
             connection.execute(chosen.values(state=state, detail=detail, **values))
             connection.execute(insert(cycle_steps).values(**step))
@@ -424,7 +426,7 @@ def photograph(html: str, folder: Path, width: int) -> int:
     subprocess.run(
         [*command, f"--screenshot={picture}", page.as_uri()],
         capture_output=True,
-        timeout=60,
+        timeout=300,
         check=True,
     )
     return picture.stat().st_size

@@ -344,10 +344,10 @@ def test_the_performance_page_shows_trends_and_types(filled: Bench) -> None:
 
 
 def test_a_trend_over_weeks_is_drawn_by_days(filled: Bench) -> None:
+    begun = now() - 20 * DAY
     with writing(filled.engine) as connection:
         values = {"kind": "performance", "subject": "v", "wer": 0.5, "details": {}}
-        connection.execute(insert(observations).values(**values, created_at=now() - 20 * DAY))
-    begun = now() - 20 * DAY
+        connection.execute(insert(observations).values(**values, created_at=begun))
     words = Page(as_html("performance", filled.workspace)).words
     assert f"{begun.day} {begun:%b %Y} " in words
 

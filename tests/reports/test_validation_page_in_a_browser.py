@@ -100,6 +100,8 @@ def test_one_recording_plays_at_a_time(opened: Opened) -> None:
     playing = opened.page.evaluate(
         """async () => {
           const [one, other] = document.querySelectorAll("audio");
+          // Slowly, so that neither has ended before it is looked at.
+          one.playbackRate = other.playbackRate = 0.1;
           await one.play();
           await other.play();
           return [!one.paused, !other.paused];
@@ -170,7 +172,7 @@ def test_a_keyboard_reaches_everything(opened: Opened) -> None:
     keyboard, page = opened.page.keyboard, opened.page
     page.locator("nav a", has_text="Clips").focus()
     keyboard.press("Enter")
-    assert page.url.endswith("#clips")
+    page.wait_for_url("**#clips")
     page.locator("input[name=turn]:checked").focus()
     keyboard.press("ArrowRight")
     assert opened.count() == "2 of 25 clips"
@@ -181,6 +183,8 @@ def test_a_keyboard_reaches_everything(opened: Opened) -> None:
     assert opened.count() == "2 of 25 clips"
     keyboard.press("Tab")
     assert page.evaluate("document.activeElement.tagName") == "AUDIO"
+    # Slowly, so that it has not ended before it is looked at.
+    page.evaluate("document.activeElement.playbackRate = 0.1")
     keyboard.press("Space")
     page.wait_for_function("!document.activeElement.paused")
 

@@ -87,9 +87,9 @@ def test_a_million_utterances_take_seconds_and_little_memory() -> None:
     random = np.random.default_rng(7)
     words = 1 + random.negative_binomial(2, 2 / 11, 1_000_000)
     before, after = (random.binomial(words, rate) for rate in (0.1, 0.098))
-    started = time.monotonic()
+    started = time.process_time()  # of the processor: the clock's is others' too
     found = paired_bootstrap(before, after, words, None)
-    assert time.monotonic() - started < 30
+    assert time.process_time() - started < 30
     assert found.blocks == 1_000_000
     assert found.reduction[0] < 0.002 < found.reduction[1]
     tracemalloc.start()
@@ -103,9 +103,9 @@ def test_many_groups_that_all_differ_take_seconds() -> None:
     random = np.random.default_rng(8)
     words = random.integers(300, 3_000, 30_000)
     before, after = (random.binomial(words, rate) for rate in (0.1, 0.098))
-    started = time.monotonic()
+    started = time.process_time()  # of the processor: the clock's is others' too
     found = paired_bootstrap(before, after, words, None)
-    assert time.monotonic() - started < 20
+    assert time.process_time() - started < 20
     assert len(np.unique(found.reductions)) > 9_900  # no portion repeats another
     deviation = np.std(before - after - words * (before - after).sum() / words.sum())
     assert found.standard_error == pytest.approx(

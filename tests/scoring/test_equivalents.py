@@ -129,9 +129,9 @@ def test_a_million_texts_with_nothing_to_replace_cost_little() -> None:
     table = Equivalents([[f"word{n}", f"word {n}"] for n in range(500)], normalize=plain)
     text = "the caller was not sure which of the options would bring her back"
     spent = []
-    for _ in range(5):
-        started = time.perf_counter()
-        for _ in range(20_000):
+    for _ in range(50):
+        started = time.thread_time()  # of the processor: the clock's is others' too
+        for _ in range(2_000):
             table(text)
-        spent.append(time.perf_counter() - started)
-    assert min(spent) / 20_000 < 2e-6
+        spent.append(time.thread_time() - started)
+    assert min(spent) / 2_000 < 2e-6

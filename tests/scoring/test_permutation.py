@@ -132,9 +132,9 @@ def test_the_normal_approximation_is_corrected_for_continuity(monkeypatch) -> No
 def test_a_million_groups_are_quick_and_agree_with_the_matched_pairs() -> None:
     random = np.random.default_rng(2)
     before, after = random.poisson(1.0, 1_000_000), random.poisson(0.997, 1_000_000)
-    started = time.monotonic()
+    started = time.process_time()  # of the processor: the clock's is others' too
     found = permutation_test(before, after, None)
-    assert time.monotonic() - started < 10
+    assert time.process_time() - started < 10
     assert not found.exact
     assert found.p_value == pytest.approx(matched_pairs(before, after).p_value, rel=0.05)
 

@@ -187,14 +187,22 @@ def test_a_small_model_decodes_a_batch_on_each_thread_and_says_the_same(
     two = WhisperTranscriber(bundled, threads=2)
     assert (one._windows.workers, two._windows.workers) == (1, 2)
     watched = watch(two)
-    started = time.perf_counter()
-    made = two.transcribe(clips[:4])
-    spent_s = time.perf_counter() - started
+    texts = [each.text for each in one.transcribe(clips[:4])]
+    # What holds a thread up until the other has ended its batch, or both outside of one, is not
+    # there every time.
+    for _ in range(10):
+        started = time.perf_counter()
+        made = two.transcribe(clips[:4])
+        spent_s = time.perf_counter() - started
+        assert [each.text for each in made] == texts
+        # What went on at the same time is counted once, and each waited for its own batch only.
+        counted_s = sum(transcript.compute_s for transcript in made)
+        assert counted_s <= spent_s
+        assert all(transcript.latency_s <= spent_s for transcript in made)
+        if watched.most_at_once == 2 and counted_s > 0.5 * spent_s:
+            break
     assert watched.most_at_once == 2
-    assert [one.text for one in made] == [two.text for two in one.transcribe(clips[:4])]
-    # What went on at the same time is counted once, and each waited for its own batch only.
-    assert 0.5 * spent_s < sum(transcript.compute_s for transcript in made) <= spent_s
-    assert all(transcript.latency_s <= spent_s for transcript in made)
+    assert counted_s > 0.5 * spent_s
 
 
 def test_a_large_model_has_all_threads_for_one_batch(
