@@ -8,7 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.server.site import Site, site
-from tests.serving.letters import make, make_letters
+from tests.serving.letters import be_patient, make, make_letters
+
+
+@pytest.fixture(autouse=True)
+def _patience(monkeypatch: pytest.MonkeyPatch) -> None:
+    be_patient(monkeypatch)
 
 
 @pytest.fixture(scope="session")

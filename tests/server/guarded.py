@@ -16,6 +16,7 @@ from misheard.server.limits import BodyLimits, BodyRules
 from misheard.server.problems import add_problems
 from misheard.server.security import REFUSALS, Caller, Guard, caller_may
 from tests.loopback import until
+from tests.serving.letters import PATIENCE_S
 
 SMALL = BodyRules(max_upload_bytes=200_000, max_bytes=10_000, uploads={"/upload"})
 
@@ -90,9 +91,9 @@ def served(app: Any, *, host: str = "127.0.0.1", **options: Any) -> Iterator[int
     thread = threading.Thread(target=server.run)
     thread.start()
     try:
-        until(lambda: server.started)
+        until(lambda: server.started, seconds=PATIENCE_S)
         yield server.servers[0].sockets[0].getsockname()[1]
     finally:
         server.should_exit = True
-        thread.join(timeout=20)
+        thread.join(timeout=PATIENCE_S)
         assert not thread.is_alive()

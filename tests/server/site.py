@@ -19,9 +19,8 @@ from misheard.server.app import create_app
 from misheard.server.connections import BoundedConnection
 from misheard.serving.service import Service
 from misheard.workspace import Workspace
+from tests.serving.letters import PATIENCE_S
 
-PATIENCE_S = 60.0
-"""For a machine that is busy with other things."""
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 

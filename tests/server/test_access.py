@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -15,7 +14,7 @@ from misheard.database.engine import writing
 from misheard.workspace import Workspace
 from tests.conftest import make_wav
 from tests.server.site import TRANSCRIPTIONS, Site, site
-from tests.serving.letters import make
+from tests.serving.letters import PATIENCE_S, make
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +71,19 @@ def test_when_it_stops_it_is_noted_which_tokens_were_used(
         site(workspace) as made,
         made.http(headers={"Authorization": f"Bearer {secret}"}) as http,
     ):
-        locked = threading.Event()
-        pool.submit(hold, workspace, locked, 1.5)
-        assert locked.wait(10)
-        assert http.get("/v1/models").status_code == 200
-        assert workspace.tokens.listed()[0].last_used_at is None
+        locked, over = threading.Event(), threading.Event()
+        pool.submit(hold, workspace, locked, over)
+        assert locked.wait(PATIENCE_S)
+        try:
+            assert http.get("/v1/models").status_code == 200
+            assert workspace.tokens.listed()[0].last_used_at is None
+        finally:
+            # While it stops.
+            threading.Timer(1.0, over.set).start()
     assert workspace.tokens.listed()[0].last_used_at is not None
 
 
-def hold(workspace: Workspace, locked: threading.Event, seconds: float) -> None:
+def hold(workspace: Workspace, locked: threading.Event, over: threading.Event) -> None:
     with writing(workspace._engine):
         locked.set()
-        time.sleep(seconds)
+        over.wait(PATIENCE_S)

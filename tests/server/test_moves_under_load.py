@@ -9,8 +9,8 @@ from pathlib import Path
 import httpx2
 
 from tests.conftest import make_wav
-from tests.server.site import PATIENCE_S, TRANSCRIPTIONS, site
-from tests.serving.letters import deploy, letter_of, make
+from tests.server.site import TRANSCRIPTIONS, site
+from tests.serving.letters import PATIENCE_S, deploy, letter_of, make
 
 CLIENTS = 16
 MOVES = 100

@@ -17,6 +17,7 @@ from misheard import audio
 from misheard.scoring.normalize import normalizer
 from misheard.workspace import Workspace
 from tests.conftest import Prompt, make_wav
+from tests.loopback import until
 from tests.server.site import TRANSCRIPTIONS, Site, site
 
 PLAIN = normalizer("whisper-english")
@@ -229,6 +230,8 @@ def test_the_model_is_what_is_live_or_a_loaded_version(
 
 
 def test_models_are_listed(lettered: Site, lettered_client: openai.OpenAI) -> None:
+    # What was live before is loaded by and by.
+    until(lambda: len(lettered.service.engines.state.loaded) == 2)
     listed = list(lettered_client.models.list())
     assert [one.id for one in listed[:3]] == ["whisper-1", "production", "A"]
     assert {one.id for one in listed[2:]} == set(lettered.service.engines.state.loaded)

@@ -24,6 +24,7 @@ from tests import tiny
 from tests.reports.browsing import SCHEMES, WIDTHS, Opened, needs_browser
 from tests.server.guarded import served
 from tests.server.loop import client_of, furnished_on_sqlite, looked_at, token, workspace
+from tests.serving.letters import PATIENCE_S
 
 __all__ = ["furnished_on_sqlite", "looked_at", "workspace"]
 QUOTES = "<script>document.title='taken'</script> \"'&"
@@ -101,6 +102,7 @@ def test_it_fits_the_screen_without_a_complaint_or_a_request(
 @needs_browser
 def test_its_links_lead_to_whole_reports(browser: Any, url: str) -> None:
     page = browser.new_page()
+    page.set_default_timeout(1_000 * PATIENCE_S)
     statuses, complaints = {}, []
     page.on("response", lambda one: statuses.update({one.url: one.status}))
     page.on("console", lambda message: complaints.append(message.text))
@@ -118,6 +120,7 @@ def test_what_changes_is_taken_over_where_one_reads(
     browser: Any, busy: Workspace, url: str
 ) -> None:
     page = browser.new_page(viewport={"width": 800, "height": 500})
+    page.set_default_timeout(1_000 * PATIENCE_S)
     page.goto(url)
     page.locator("#deployments").scroll_into_view_if_needed()
     link = page.locator("a[href^='/reports/cycle/']").first

@@ -22,8 +22,8 @@ from misheard.server.running import _with_its_share
 from misheard.workspace import Workspace
 from tests.conftest import make_wav
 from tests.loopback import until
-from tests.server.site import PATIENCE_S, TRANSCRIPTIONS
-from tests.serving.letters import make
+from tests.server.site import TRANSCRIPTIONS
+from tests.serving.letters import PATIENCE_S, make
 
 MISHEARD = [sys.executable, "-c", "from misheard.cli import main; main()"]
 CLIENTS = 4
@@ -106,14 +106,14 @@ def hear(http: httpx2.Client, seconds: float = 0.3) -> httpx2.Response:
 @pytest.mark.parametrize("one", [signal.SIGTERM, signal.SIGINT])
 def test_told_to_stop_it_ends_what_is_under_way(workspace: Workspace, one: signal.Signals) -> None:
     settings = workspace.root / "misheard.toml"
-    slow = "[serving]\nmax_wait_ms = 3000.0"
+    slow = "[serving]\nmax_wait_ms = 10000.0"
     settings.write_text(settings.read_text().replace("[serving]", slow))
     with running(workspace) as server, server.http() as http, ThreadPoolExecutor(3) as pool:
         asked = [pool.submit(hear, http) for _ in range(3)]
-        told = "".join(server.told)
-        assert "A answers at" in told
-        assert f"curl -F file=@call.wav {server.url}{TRANSCRIPTIONS}" in told
-        until(lambda: _in_flight(http) == 3)
+        assert "A answers at" in "".join(server.told)
+        told = f"curl -F file=@call.wav {server.url}{TRANSCRIPTIONS}"
+        until(lambda: told in "".join(server.told), seconds=PATIENCE_S)
+        until(lambda: _in_flight(http) == 3, seconds=PATIENCE_S)
         server.process.send_signal(one)
         assert [answer.result().status_code for answer in asked] == [200] * 3
         assert server.process.wait(PATIENCE_S) == 0
@@ -132,7 +132,8 @@ def test_machines_are_told_where_it_answers(workspace: Workspace) -> None:
     ) as process:
         assert process.stdout is not None
         told = json.loads(process.stdout.readline())
-        assert httpx2.get(f"{told['url']}/readyz").json()["version"] == told["version_id"] == "A"
+        answer = httpx2.get(f"{told['url']}/readyz", timeout=PATIENCE_S)
+        assert answer.json()["version"] == told["version_id"] == "A"
         process.terminate()
         assert process.wait(PATIENCE_S) == 0
 
@@ -180,14 +181,20 @@ def test_why_one_cannot_start_is_told_and_others_are_tried_ever_more_slowly(
         first.kill()
         until(lambda: "takes its place in 2 s" in told(), seconds=PATIENCE_S)
         ended = [line for line in server.told if "A server process has ended" in line]
-        assert [re.sub(r".*in (\d+) s\.\n", r"\1", line) for line in ended] == ["1", "2"]
+        # One more may have ended since.
+        assert [re.sub(r".*in (\d+) s\.\n", r"\1", line) for line in ended[:2]] == ["1", "2"]
         assert "has ended (-9). Another" in ended[0]
         assert "has ended (2). A setting is unknown" in ended[1] and "nonsense" in ended[1]
         settings.write_text(before)
         until(lambda: len(alive(workspace) - known) == 1, seconds=PATIENCE_S)
         (third,) = set(workers(server)) - {second}
+        # It has said that it is ready once it answers, and now nobody else can.
+        second.suspend()
+        assert httpx2.get(f"{server.url}/healthz", timeout=PATIENCE_S).status_code == 200
+        second.resume()
         third.kill()
-        until(lambda: told().count("(-9). Another takes its place in 1 s.") == 2)
+        again = "(-9). Another takes its place in 1 s."
+        until(lambda: told().count(again) == 2, seconds=PATIENCE_S)
 
 
 def refused(*arguments: str, workspace: Workspace) -> str:
@@ -217,7 +224,9 @@ def test_killed_under_load_it_has_all_feedback_that_it_acknowledged(workspace: W
         with server.http() as http:
             for turn in range(100):
                 try:
-                    heard = hear(http, 0.2).json()["id"]
+                    heard = hear(http, 0.2).json().get("id")
+                    if heard is None:
+                        continue  # captured late, where a disk is slow
                     said = {"id": heard, "text": f"number {number} {turn}"}
                     if http.post("/v1/feedback", json=said).status_code == 200:
                         acknowledged[heard] = said["text"]

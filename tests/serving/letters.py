@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
+import pytest
+
 from misheard import audio
+from misheard.serving import engines as engines_module
+from misheard.serving import service as service_module
 from misheard.serving.engines import Engines
 from misheard.speech.context import Context, ModelCard
 from misheard.workspace import Workspace
@@ -17,13 +22,22 @@ from tests.conftest import make_wav
 from tests.tiny_whisper import tiny_whisper
 
 _T = TypeVar("_T")
-PATIENCE_S = 60.0
+PATIENCE_S = 120.0
 """For a machine that is busy with other things."""
 CLIP = audio.decode(make_wav(seconds=0.3))
 QUICK: dict[str, dict[str, Any]] = {
     "serving": {"follow_s": 0.02},
     "deployment": {"auto_backup_before_deploy": False, "max_latency_s": PATIENCE_S},
 }
+
+
+def be_patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let servers of this process wait longer for the database before they go on without it.
+
+    Else an answer is captured late, or a canary has no part in it, when a disk is slow for seconds.
+    """
+    monkeypatch.setattr(service_module, "_KEPT_WITHIN_S", PATIENCE_S)
+    monkeypatch.setattr(engines_module, "_UNSURE_AFTER_S", PATIENCE_S)
 
 
 def make_letters(folder: Path, like: Path) -> dict[str, Path]:
@@ -62,6 +76,19 @@ async def serving(workspace: Workspace, **given: Any) -> AsyncIterator[Engines]:
         yield engines
     finally:
         await engines.stop()
+
+
+@contextmanager
+def held_up(engines: Engines) -> Iterator[None]:
+    """What is asked of the live version waits while the block runs."""
+    over = threading.Event()
+    with engines.using() as live:
+        for _ in range(live.batcher._workers):
+            live.batcher._hearing.submit(over.wait, PATIENCE_S)
+        try:
+            yield
+        finally:
+            over.set()
 
 
 async def ask(engines: Engines, version_id: str | None = None) -> tuple[str, str]:

@@ -11,6 +11,7 @@ import sys
 import textwrap
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -39,6 +40,8 @@ RULES = DecoderRules(
     max_decode_s=SETTINGS.max_decode_s,
 )
 """Those that a server has by default."""
+PATIENCE_S = 120.0
+"""For a machine that is busy with other things."""
 FAMILIES = sorted({name.split("/")[0] for name in corpus()})
 GOOD = wellformed()["wav-pcm16"]
 LONG = opus_bomb("webm", piped=True)
@@ -48,7 +51,7 @@ T = TypeVar("T")
 
 @pytest.fixture(scope="module")
 def pool() -> Iterator[Decoders]:
-    made = Decoders(rules=RULES)
+    made = Decoders(rules=replace(RULES, max_decode_s=PATIENCE_S))
     wait_for(lambda: len(made.pids) == RULES.processes)
     yield made
     made.close()
@@ -68,7 +71,7 @@ def decoders() -> Iterator[Callable[..., Decoders]]:
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    return asyncio.run(asyncio.wait_for(work, 60))
+    return asyncio.run(asyncio.wait_for(work, 3 * PATIENCE_S))
 
 
 async def outcome(work: Awaitable[audio.Audio]) -> Any:
@@ -92,6 +95,13 @@ async def each_at_its_turn(pool: Decoders, files: dict[str, bytes]) -> dict[str,
     return dict(zip(files, await asyncio.gather(*map(ask, files)), strict=True))
 
 
+async def computing(pool: Decoders, data: bytes) -> float:
+    """The seconds that decoders compute for a file that is refused."""
+    before = sum(map(cpu_ticks, pool.pids))
+    await outcome(pool.decode(data))
+    return (sum(map(cpu_ticks, pool.pids)) - before) / 100
+
+
 def figure(pid: int, name: str) -> int:
     """Of /proc/PID/status."""
     lines = Path(f"/proc/{pid}/status").read_text(encoding="ascii").splitlines()
@@ -106,7 +116,7 @@ def is_gone(pid: int) -> bool:
     return state == "Z"
 
 
-def wait_for(true: Callable[[], bool], seconds: float = 20.0) -> None:
+def wait_for(true: Callable[[], bool], seconds: float = PATIENCE_S) -> None:
     deadline = time.monotonic() + seconds
     while not true():
         assert time.monotonic() < deadline, "waited in vain"
@@ -128,8 +138,10 @@ def test_what_is_no_recording_is_refused_in_time_and_hurts_nobody(
     outcomes = run(each_at_its_turn(pool, files))
     taken = [name for name, (result, _) in outcomes.items() if isinstance(result, audio.Audio)]
     assert taken == []
-    late = {name: spent for name, (_, spent) in outcomes.items() if spent > RULES.max_decode_s / 2}
-    assert late == {}
+    # By the clock others have their part in it, by what its decoder has computed they have not.
+    slow = [name for name, (_, spent) in outcomes.items() if spent > RULES.max_decode_s / 2]
+    computed = {name: run(computing(pool, files[name])) for name in slow}
+    assert {name: spent for name, spent in computed.items() if spent > RULES.max_decode_s / 2} == {}
     # Each was refused for a reason, and not since its decoder died of it.
     died = [n for n, (result, _) in outcomes.items() if isinstance(result, DecodingTimedOutError)]
     assert died == []
@@ -143,7 +155,7 @@ def test_bombs_take_no_more_memory_than_the_longest_recording(
     decoders: Callable[..., Decoders],
 ) -> None:
     limits = audio.AudioLimits(max_duration_s=600)
-    pool = decoders(processes=1, limits=limits)
+    pool = decoders(processes=1, limits=limits, max_decode_s=PATIENCE_S)
     run(pool.decode(wellformed()["webm-opus"]))
     (pid,) = pool.pids
     before = figure(pid, "VmRSS")
@@ -226,29 +238,40 @@ def test_a_decoder_that_dies_takes_only_its_file_with_it(
 def cpu_ticks(pid: int) -> int:
     """Hundredths of a second that it has computed."""
     fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rsplit(")", 1)[1].split()
-    return int(fields[11])
+    return int(fields[11]) + int(fields[12])
+
+
+@contextmanager
+def in_haste(pool: Decoders) -> Iterator[None]:
+    """What is decoded from now on has 2 s; what comes after the block has its time."""
+    usual = pool._rules
+    pool._rules = replace(usual, max_decode_s=2.0)
+    try:
+        yield
+    finally:
+        pool._rules = usual
 
 
 def test_a_decoder_that_hangs_is_killed_and_replaced(decoders: Callable[..., Decoders]) -> None:
-    pool = decoders(processes=1, max_decode_s=2.0)
+    pool = decoders(processes=1)
     run(pool.decode(GOOD))
     (pid,) = pool.pids
     os.kill(pid, signal.SIGSTOP)
     # Larger than a pipe: it does not even take in the file.
     large = written_of(np.zeros(2_000_000), "WAV")
     begun = time.monotonic()
-    with pytest.raises(DecodingTimedOutError, match=r"within 2 s"):
+    with in_haste(pool), pytest.raises(DecodingTimedOutError, match=r"within 2 s"):
         run(pool.decode(large))
-    assert time.monotonic() - begun < 10
+    assert time.monotonic() - begun < RULES.max_decode_s
     assert is_gone(pid)
     assert run(pool.decode(GOOD)).duration_s == 1.0
 
 
 def test_a_file_that_takes_too_long_is_given_up(decoders: Callable[..., Decoders]) -> None:
-    pool = decoders(processes=1, max_decode_s=2.0)
+    pool = decoders(processes=1)
     run(pool.decode(GOOD))
     (pid,) = pool.pids
-    with pytest.raises(DecodingTimedOutError, match="send it in pieces"):
+    with in_haste(pool), pytest.raises(DecodingTimedOutError, match="send it in pieces"):
         run(pool.decode(LONG))
     assert is_gone(pid)
     assert run(pool.decode(GOOD)).duration_s == 1.0
@@ -268,35 +291,38 @@ def test_limits_are_those_of_the_rules(decoders: Callable[..., Decoders]) -> Non
 
 
 def test_a_caller_who_goes_away_leaves_the_pool_well(decoders: Callable[..., Decoders]) -> None:
-    pool = decoders(processes=1, max_decode_s=2.0)
+    pool = decoders(processes=1)
 
     async def go_away() -> audio.Audio:
         await pool.decode(GOOD)
-        tasks = [asyncio.create_task(pool.decode(LONG)) for _ in range(20)]
-        await asyncio.sleep(0.1)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        # Those that waited are gone: only the one that was being decoded comes first.
-        return await asyncio.wait_for(pool.decode(GOOD), 30)
+        with in_haste(pool):
+            tasks = [asyncio.create_task(pool.decode(LONG)) for _ in range(100)]
+            await asyncio.sleep(0.1)
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+        # Those that waited are gone: only the one that was being decoded comes first. All of them
+        # would take at least 200 s.
+        return await asyncio.wait_for(pool.decode(GOOD), PATIENCE_S)
 
     assert run(go_away()).duration_s == 1.0
 
 
 def test_closing_ends_the_processes_and_what_they_do(decoders: Callable[..., Decoders]) -> None:
     pool = decoders(processes=2)
+    wait_for(lambda: len(pool.pids) == 2)
 
     async def close() -> tuple[list[Any], set[int]]:
         await pool.decode(GOOD)
         tasks = [asyncio.create_task(pool.decode(LONG)) for _ in range(4)]
         await asyncio.sleep(0.1)
         pids = pool.pids
+        begun = time.monotonic()
         pool.close()
+        assert time.monotonic() - begun < PATIENCE_S
         return await asyncio.gather(*tasks, return_exceptions=True), pids
 
-    begun = time.monotonic()
     results, pids = run(close())
-    assert time.monotonic() - begun < 20
     refusals = (DecoderUnavailableError, asyncio.CancelledError)
     assert all(isinstance(one, refusals) for one in results)
     assert pids

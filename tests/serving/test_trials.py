@@ -26,7 +26,7 @@ from misheard.speech.context import Context, ModelCard
 from misheard.speech.transcriber import FunctionTranscriber
 from misheard.workspace import Workspace
 from tests.conftest import write_wav
-from tests.serving.letters import deploy, make, make_letters, run, until
+from tests.serving.letters import PATIENCE_S, deploy, make, make_letters, run, until
 from tests.tiny_whisper import tiny_whisper
 
 SILENT = "silent"
@@ -87,8 +87,9 @@ def test_a_canary_answers_its_sessions_and_goes_live_when_it_is_as_good(
         async with serving(workspace) as service:
             await trying(service, "B")
             said: dict[str, str] = {}
-            for number in range(60):
-                session = f"call {number % 12}"
+            for number in range(160):
+                # Each twice, of so many that some are the candidate's.
+                session = f"call {number // 2 % 40}"
                 answer = await hear(service, session)
                 if workspace.rollouts.running() is None:
                     break
@@ -214,9 +215,9 @@ def test_what_only_the_candidate_refuses_is_answered_and_counts_as_its_failure(
         async with serving(workspace) as service:
             await trying(service, "B")
             play(service, "B", lambda _: 5)
-            answers = [await hear(service, f"call {n}") for n in range(4)]
+            answers = [await hear(service, f"call {n}") for n in range(12)]
             assert {one.version_id for one in answers} == {"A"}
-            await until(lambda: sum(counted(workspace, rollout).values()) == 4)
+            await until(lambda: sum(counted(workspace, rollout).values()) == 12)
             assert wrong(workspace, rollout, Signal.FAILED)[0] > 0
             # What both of them refuse says nothing of either.
             before = counted(workspace, rollout)
@@ -240,7 +241,7 @@ def test_what_only_the_live_version_refuses_counts_as_its_failure(
         async with serving(workspace) as service:
             await trying(service, "B")
             play(service, "A", lambda _: 5)
-            for number in range(12):
+            for number in range(40):
                 with suppress(BadInputError):
                     await hear(service, f"call {number}")
             await until(lambda: wrong(workspace, rollout, Signal.FAILED)[1] > 0)
@@ -278,7 +279,8 @@ def test_who_waits_no_longer_counts_against_whoever_kept_them_waiting(
     letters: dict[str, Path], tmp_path: Path
 ) -> None:
     """Else a candidate that never answers would never be found out."""
-    rules = QUICK | {"signals": ["slow"], "step_sessions": 100}
+    # Only who is not answered at all counts as slow.
+    rules = QUICK | {"signals": ["slow"], "step_sessions": 100, "slow_s": 600.0}
     workspace = make(tmp_path / "ws", letters, rollouts=rules)
     answer = threading.Event()
 
@@ -286,10 +288,15 @@ def test_who_waits_no_longer_counts_against_whoever_kept_them_waiting(
         rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
         async with serving(workspace) as service:
             await trying(service, "B")
-            play(service, "B", lambda _: "late" if answer.wait(60) else "")
+            play(service, "B", lambda _: "late" if answer.wait(PATIENCE_S) else "")
+            with service.engines.using("B") as candidate:
+                batcher = candidate.batcher
             for number in range(100):
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(hear(service, f"call {number}"), 0.2)
+                asked = asyncio.create_task(hear(service, f"call {number}"))
+                # Who waits for the candidate would wait for ever.
+                await until(lambda asked=asked: asked.done() or batcher.held)
+                asked.cancel()
+                await asyncio.gather(asked, return_exceptions=True)
                 if workspace.rollouts.running() is None:
                     break
             await until(lambda: workspace.rollouts.running() is None)
@@ -330,8 +337,13 @@ def test_a_request_for_a_version_by_name_has_no_part_in_it(workspace: Workspace)
 
 
 def test_where_no_backup_can_be_made_the_canary_goes_on_and_the_log_says_why(
-    letters: dict[str, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
+    letters: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    # It is not tried once more before this is over.
+    monkeypatch.setattr("misheard.rollouts.rollouts._TRIED_AGAIN_S", 600.0)
     deployment = {"auto_backup_before_deploy": True}
     workspace = make(tmp_path / "ws", letters, rollouts=QUICK, deployment=deployment)
     made = workspace.root / "backups"
@@ -360,7 +372,7 @@ def test_what_is_live_may_change_under_it(workspace: Workspace) -> None:
         rollout = workspace.begin_canary("B", actor="ann", reason="r", shares=(0.5,), force=True)
         async with serving(workspace) as service:
             await trying(service, "B")
-            deploy(workspace, "C")
+            await asyncio.to_thread(deploy, workspace, "C")
             for number in range(200):
                 await hear(service, f"call {number}")
                 if workspace.rollouts.running() is None:
