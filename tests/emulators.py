@@ -40,7 +40,7 @@ def call(
     """A request of the tests themselves: status and body."""
     request = urllib.request.Request(url, data=data, method=method, headers=headers or {})
     try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=60) as answer:
             return int(answer.status), answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()
@@ -66,7 +66,8 @@ class _Emulator:
         environment = os.environ | self.settings
         command = self.command()
         self._server = subprocess.Popen(command, stdout=quiet, stderr=quiet, env=environment)
-        for _ in range(600):
+        # Minutes, for a shared machine may take as long to start a program.
+        for _ in range(3_600):
             if self._server.poll() is not None:
                 break
             with socket.socket() as asking:
@@ -78,7 +79,7 @@ class _Emulator:
     def stop(self) -> None:
         if self._server is not None:
             self._server.terminate()
-            self._server.wait(timeout=30)
+            self._server.wait(timeout=120)
 
 
 class GcsEmulator(_Emulator):

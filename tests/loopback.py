@@ -230,7 +230,7 @@ def certificate(folder: Path) -> Path:
     return made
 
 
-def until(condition: Any, *, seconds: float = 10.0) -> None:
+def until(condition: Any, *, seconds: float = 60.0) -> None:
     """Wait for something to become true."""
     deadline = time.monotonic() + seconds
     while not condition():

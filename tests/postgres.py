@@ -19,6 +19,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import URL, create_engine, text
+from sqlalchemy.exc import OperationalError
 
 from misheard.database.engine import migrate, open_engine
 
@@ -28,6 +29,8 @@ _NOT_SAFE_BUT_QUICK = ("fsync=off", "synchronous_commit=off", "full_page_writes=
 _AS_USER = ["setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups"]
 _AS_USER = _AS_USER if os.getuid() == 0 else []
 _databases = count(1)
+_IN_USE = "55006"
+_ATTEMPTS = 20
 
 
 class Cluster:
@@ -78,9 +81,16 @@ class Cluster:
         self.run(f'DROP DATABASE IF EXISTS "{url.database}" WITH (FORCE)')
 
     def run(self, statement: str) -> None:
+        """Again, where others have not yet let go of a database: the server waits for 5 s alone."""
         engine = create_engine(self.url(), isolation_level="AUTOCOMMIT")
-        with engine.connect() as connection:
-            connection.execute(text(statement))
+        for left in reversed(range(_ATTEMPTS)):
+            try:
+                with engine.connect() as connection:
+                    connection.execute(text(statement))
+                break
+            except OperationalError as error:
+                if not left or getattr(error.orig, "sqlstate", None) != _IN_USE:
+                    raise
         engine.dispose()
 
     def make(self) -> None:
@@ -100,7 +110,7 @@ class Cluster:
         log = (self.folder / "log").open("wb")
         self._server = subprocess.Popen([*_AS_USER, *map(str, command)], stdout=log, stderr=log)
         ready = [programs / "pg_isready", "-q", "-h", self.folder, "-U", "tests", "-t", "30"]
-        for _ in range(300):
+        for _ in range(1_800):
             if subprocess.run(list(map(str, ready)), check=False).returncode == 0:
                 return
             if self._server.poll() is not None:
@@ -112,7 +122,7 @@ class Cluster:
         if self._server is not None:
             # SIGINT is a fast shutdown, which waits for nobody.
             self._server.send_signal(2)
-            self._server.wait(timeout=60)
+            self._server.wait(timeout=300)
 
 
 @contextmanager

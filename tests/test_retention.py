@@ -467,7 +467,7 @@ def test_processes_that_register_deploy_and_prune_at_once_leave_nothing_dangling
         assert child.stdin is not None
         child.stdin.close()
     for child in children:
-        assert child.wait(timeout=120) == 0
+        assert child.wait(timeout=600) == 0
         assert child.stdout is not None
         child.stdout.close()
     assert registry.get(live.live().version_id).pruned_at is None
