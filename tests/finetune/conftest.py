@@ -160,7 +160,7 @@ def caught(attempt: Callable[[int], JobPaths | None]) -> JobPaths:
     A job of so few weights takes seconds, and a busy machine may let it come to its end before this
     process looks: then the attempt gives None, and another one is made.
     """
-    for number in range(6):
+    for number in range(4):
         paths = attempt(number)
         if paths is not None:
             return paths
