@@ -38,7 +38,7 @@ from tests.cycle.chaos_points import INSIDE, POINTS, Kill, install
 from tests.postgres import Cluster, cluster
 
 _POLL_S = 0.002
-_PATIENCE_S = 120.0
+_PATIENCE_S = 600.0
 _WIDTH = 400
 _PAUSE_S = 2 * chaos_scene.LEASE.total_seconds()
 _A_RUN = 10

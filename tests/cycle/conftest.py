@@ -42,6 +42,7 @@ from misheard.settings import RegressionSettings, TriggerSettings, ValidationSet
 from misheard.speech.decoding import DecodingOptions
 from misheard.speech.transcriber import FunctionTranscriber, Transcript
 from tests.conftest import make_wav
+from tests.tiny import UNTIMED
 
 NORMALIZER = "whisper-english"
 
@@ -144,7 +145,7 @@ def make_loop(
         datasets,
         hypotheses,
         blobs=blobs,
-        rules=ValidationRules(**ValidationSettings().model_dump()),
+        rules=ValidationRules(**ValidationSettings(**UNTIMED).model_dump()),
         normalizer=normalizer(NORMALIZER),
         replicates=100,
     )

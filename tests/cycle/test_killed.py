@@ -78,7 +78,7 @@ def test_a_cycle_killed_while_training_comes_to_its_end_in_another_process(
     begun = workspace.cycles.begin(actor="ann", held_out_id=held_out.id)
     assert begun is not None
     child = subprocess.Popen([sys.executable, "-c", RUN, str(workspace.root), begun.id])
-    deadline = time.monotonic() + 180
+    deadline = time.monotonic() + 600
     while True:
         cycle = workspace.cycles.get(begun.id)
         if cycle.state is CycleState.TRAINING and cycle.job_id is not None:

@@ -24,7 +24,7 @@ import sys
 from misheard.database.engine import migrate, open_engine
 print("ready", flush=True)
 sys.stdin.read()
-migrate(open_engine(sys.argv[1]))
+migrate(open_engine(sys.argv[1], patience_s=200))
 """
 
 RECORD = """
@@ -66,7 +66,7 @@ def together(program: str, *arguments: list[str]) -> None:
         child.stdin.close()
         child.stdin = None
     for child in children:
-        _, errors = child.communicate(timeout=60)
+        _, errors = child.communicate(timeout=300)
         assert child.returncode == 0, errors.decode()
 
 

@@ -154,6 +154,19 @@ def with_a_perfect_start(workshop: Workshop, job_id: str, recipe: Recipe) -> Job
     return paths
 
 
+def caught(attempt: Callable[[int], JobPaths | None]) -> JobPaths:
+    """The files of a job that was caught in time, of some that are told from each other by number.
+
+    A job of so few weights takes seconds, and a busy machine may let it come to its end before this
+    process looks: then the attempt gives None, and another one is made.
+    """
+    for number in range(4):
+        paths = attempt(number)
+        if paths is not None:
+            return paths
+    raise AssertionError("it was always done before it could be caught")
+
+
 def processes_of(paths: JobPaths) -> list[int]:
     """The processes that run a job, torchrun's own first."""
     found = []
@@ -167,7 +180,7 @@ def processes_of(paths: JobPaths) -> list[int]:
     return sorted(found)
 
 
-def wait_until(happens: Callable[[], object], *, timeout_s: float = 180.0) -> None:
+def wait_until(happens: Callable[[], object], *, timeout_s: float = 600.0) -> None:
     """Look again and again, without a pause worth the name, until something has happened."""
     deadline = time.monotonic() + timeout_s
     while not happens():

@@ -7,6 +7,7 @@ import random
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -17,7 +18,14 @@ from misheard.finetune.events import read_events
 from misheard.finetune.jobs import Job, JobState
 from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
-from tests.finetune.conftest import Workshop, processes_of, quick, wait_until, with_a_perfect_start
+from tests.finetune.conftest import (
+    Workshop,
+    caught,
+    processes_of,
+    quick,
+    wait_until,
+    with_a_perfect_start,
+)
 
 RECIPE = quick(
     epochs=3,
@@ -58,15 +66,16 @@ def assert_same(
     assert {name: result[name] for name in SAME} == {name: wanted[name] for name in SAME}
     assert (paths.model / "model.bin").read_bytes() == (other.model / "model.bin").read_bytes()
     for one in (paths, other):
-        wait_until(lambda paths=one: not processes_of(paths), timeout_s=30)
+        wait_until(lambda paths=one: not processes_of(paths), timeout_s=180)
     left = {path.name for path in paths.root.iterdir()}
     assert left == {path.name for path in other.root.iterdir()}
 
 
 def kill(paths: JobPaths) -> None:
     for pid in processes_of(paths):
-        os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: LocalBackend().state(paths) is not RunState.RUNNING, timeout_s=30)
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: LocalBackend().state(paths) is not RunState.RUNNING, timeout_s=180)
 
 
 def has(paths: JobPaths, phase: str) -> bool:
@@ -103,14 +112,21 @@ def test_killed_in_each_phase_it_ends_with_the_same_weights_and_rates(
 ) -> None:
     backend = LocalBackend()
     jobs = workshop.jobs(backend)
-    jobs.submit("job-killed-often", workshop.base.id, workshop.dataset, RECIPE)
-    paths = jobs.paths("job-killed-often")
-    for moment, has_come in MOMENTS.items():
-        backend.start(paths)
-        wait_until(lambda come=has_come: come(paths) or paths.result.exists())
-        assert not paths.result.exists(), f"it ended before its {moment}"
-        kill(paths)
-    _, _, result = ended(workshop, "job-killed-often")
+
+    def killed(number: int) -> JobPaths | None:
+        job_id = f"job-killed-often-{number}"
+        jobs.submit(job_id, workshop.base.id, workshop.dataset, RECIPE)
+        paths = jobs.paths(job_id)
+        for has_come in MOMENTS.values():
+            backend.start(paths)
+            wait_until(lambda come=has_come: come(paths) or paths.result.exists())
+            kill(paths)
+            if paths.result.exists():
+                return None
+        return paths
+
+    paths = caught(killed)
+    _, _, result = ended(workshop, paths.root.name)
     assert has(paths, "done")
     assert_same(paths, result, undisturbed)
 
@@ -120,18 +136,23 @@ def test_killed_at_random_it_ends_with_the_same_weights_and_rates(
 ) -> None:
     backend = LocalBackend()
     jobs = workshop.jobs(backend)
-    jobs.submit("job-killed-at-random", workshop.base.id, workshop.dataset, RECIPE)
-    paths = jobs.paths("job-killed-at-random")
     begun = [event.at_s for event in read_events(undisturbed[0].events)]
-    chance, kills = random.Random(0), 0
-    for number in range(1, 4):
-        backend.start(paths)
-        wait_until(lambda wanted=number: prepared(paths) >= wanted or paths.result.exists())
-        time.sleep(chance.uniform(0.0, 0.5) * max(begun))
-        kills += backend.state(paths) is RunState.RUNNING
-        kill(paths)
-    assert kills >= 1, "it was always done before it could be killed"
-    _, _, result = ended(workshop, "job-killed-at-random")
+    chance = random.Random(0)
+
+    def killed(attempt: int) -> JobPaths | None:
+        job_id, kills = f"job-killed-at-random-{attempt}", 0
+        jobs.submit(job_id, workshop.base.id, workshop.dataset, RECIPE)
+        paths = jobs.paths(job_id)
+        for number in range(1, 4):
+            backend.start(paths)
+            wait_until(lambda wanted=number: prepared(paths) >= wanted or paths.result.exists())
+            time.sleep(chance.uniform(0.0, 0.5) * max(begun))
+            kills += backend.state(paths) is RunState.RUNNING
+            kill(paths)
+        return paths if kills else None
+
+    paths = caught(killed)
+    _, _, result = ended(workshop, paths.root.name)
     assert_same(paths, result, undisturbed)
 
 
@@ -161,14 +182,25 @@ def test_a_second_program_waits_for_the_first_and_does_nothing_then(workshop: Wo
     first, second = LocalBackend(), LocalBackend()
     jobs = workshop.jobs(second)
     first_jobs = workshop.jobs(first)
-    first_jobs.submit("job-twice", workshop.base.id, workshop.dataset, quick(epochs=1))
-    paths = jobs.paths("job-twice")
-    wait_until(lambda: has(paths, "prepare"))
-    paths.process.unlink()
-    assert second.state(paths) is RunState.STOPPED
-    second.start(paths)
-    assert len(processes_of(paths)) == 2
-    assert jobs.wait("job-twice").state is JobState.COMPLETED
-    wait_until(lambda: not processes_of(paths), timeout_s=60)
-    assert [event.phase for event in jobs.events("job-twice")].count("prepare") == 1
+
+    def begun_twice(number: int) -> JobPaths | None:
+        job_id = f"job-twice-{number}"
+        first_jobs.submit(job_id, workshop.base.id, workshop.dataset, quick(epochs=1))
+        paths = jobs.paths(job_id)
+        wait_until(lambda: has(paths, "prepare"))
+        paths.process.unlink()
+        state = second.state(paths)
+        second.start(paths)
+        running = processes_of(paths)
+        if paths.result.exists():
+            return None
+        assert state is RunState.STOPPED
+        assert len(running) == 2
+        return paths
+
+    paths = caught(begun_twice)
+    job_id = paths.root.name
+    assert jobs.wait(job_id).state is JobState.COMPLETED
+    wait_until(lambda: not processes_of(paths), timeout_s=180)
+    assert [event.phase for event in jobs.events(job_id)].count("prepare") == 1
     assert paths.log.read_text(encoding="utf-8").count("Traceback") == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from misheard.datasets.split import Split
 from misheard.finetune.backends.backend import RunState
 from misheard.finetune.backends.inprocess import InProcessBackend
 from misheard.finetune.backends.local import LocalBackend
+from misheard.finetune.paths import JobPaths
 from misheard.finetune.recipe import Recipe
-from tests.finetune.conftest import Workshop, processes_of, quick, wait_until
+from tests.finetune.conftest import Workshop, caught, processes_of, quick, wait_until
 
 EVERYTHING: dict[str, Any] = {
     "joined_share": 0.5,
@@ -68,20 +70,29 @@ def test_without_validation_too_a_killed_job_ends_with_the_same_weights(
     backend = LocalBackend()
     jobs = workshop.jobs(backend)
     recipe = quick(method=method, lora_rank=4, checkpoint_every_s=0.0)
-    names = {name: f"job-alone-{method}-{name}" for name in ("whole", "killed")}
-    for job_id in names.values():
+
+    def killed(number: int) -> JobPaths | None:
+        job_id = f"job-alone-{method}-killed-{number}"
         jobs.submit(job_id, workshop.base.id, dataset, recipe)
-    paths = jobs.paths(names["killed"])
-    # In the middle of the first epoch, and once all steps are done.
-    for at_step in (1, 6):
-        backend.start(paths)
-        wait_until(lambda wanted=at_step: max(paths.checkpoints(), default=0) >= wanted)
-        for pid in processes_of(paths):
-            os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: backend.state(paths) is not RunState.RUNNING, timeout_s=30)
-    assert not paths.result.exists()
+        paths = jobs.paths(job_id)
+
+        def has_come_to(step: int) -> bool:
+            return max(paths.checkpoints(), default=0) >= step or paths.result.exists()
+
+        # In the middle of the first epoch, and once all steps are done.
+        for at_step in (1, 6):
+            backend.start(paths)
+            wait_until(lambda wanted=at_step: has_come_to(wanted))
+            for pid in processes_of(paths):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            wait_until(lambda: backend.state(paths) is not RunState.RUNNING, timeout_s=180)
+        return None if paths.result.exists() else paths
+
+    whole = f"job-alone-{method}-whole"
+    jobs.submit(whole, workshop.base.id, dataset, recipe)
     made = []
-    for job_id in names.values():
+    for job_id in (whole, caught(killed).root.name):
         jobs.wait(job_id)
         made.append((jobs.paths(job_id).model / "model.bin").read_bytes())
     assert made[0] == made[1]
