@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
+
+from tests.clock import processor_s
 
 HEAVY = ("torch", "ctranslate2", "transformers", "sqlalchemy", "numpy", "fastapi")
 
@@ -19,12 +20,6 @@ def fastest(program: str, runs: int = 5) -> float:
         subprocess.run([sys.executable, "-c", program], check=True)
         spent.append(processor_s() - before)
     return min(spent)
-
-
-def processor_s() -> float:
-    """What the processes that this one began, and that have ended, have taken of it."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 def test_importing_misheard_costs_next_to_nothing() -> None:

@@ -4,7 +4,6 @@ import importlib
 import json
 import os
 import re
-import resource
 import subprocess
 import sys
 
@@ -14,6 +13,7 @@ from click.testing import CliRunner
 
 from misheard.cli.group import VERBS, cli
 from misheard.monitoring.trends import Metric
+from tests.clock import processor_s
 
 
 def _commands(command: click.Command, path: tuple[str, ...]) -> list[tuple[str, click.Command]]:
@@ -71,11 +71,6 @@ def test_no_number_of_a_command_is_a_nan(name: str, command: click.Command) -> N
 
 def test_help_is_quick() -> None:
     """Within 0.5 s of the processor; the clock's is others' too, since the machine is shared."""
-
-    def processor_s() -> float:
-        used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return used.ru_utime + used.ru_stime
-
     spent = []
     for _ in range(3):
         before = processor_s()

@@ -29,11 +29,10 @@ from misheard.speech.long_audio import Stretch
 from misheard.speech.transcriber import FunctionTranscriber, Progress, Transcript, no_progress
 from misheard.speech.transformers import TransformersTranscriber
 from misheard.speech.whisper import WhisperTranscriber
+from tests.serving.letters import PATIENCE_S
 from tests.tiny_speech import ctc_model, multilingual_whisper
 
 PIECE_S = 30.0
-PATIENCE_S = 120.0
-"""For a machine that is busy with other things."""
 MOMENT_MS = 3_000.0
 """In which several are asked, however busy it is."""
 ENGINES_OWN_S = 9_000.0

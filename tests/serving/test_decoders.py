@@ -30,6 +30,7 @@ from misheard.errors import (
 )
 from misheard.serving.decoders import DecoderRules, Decoders
 from misheard.settings.serving import ServingSettings
+from tests.serving.letters import PATIENCE_S
 from tests.serving.malformed import corpus, opus_bomb
 from tests.serving.wellformed import wellformed, written_of
 
@@ -40,8 +41,6 @@ RULES = DecoderRules(
     max_decode_s=SETTINGS.max_decode_s,
 )
 """Those that a server has by default."""
-PATIENCE_S = 120.0
-"""For a machine that is busy with other things."""
 FAMILIES = sorted({name.split("/")[0] for name in corpus()})
 GOOD = wellformed()["wav-pcm16"]
 LONG = opus_bomb("webm", piped=True)
